@@ -1,0 +1,28 @@
+"""One hop of the chain between source and target: python -m stages.intermediate HOP"""
+
+from pathlib import Path
+
+from stages.lib import errors, hop, params
+from stages.lib.seeds import seed_for
+
+
+def main(name: str) -> None:
+    p = params.load("seed", "device", "intermediate")
+    block = p.intermediate[name]
+    hop.run(
+        "intermediate",
+        name,
+        start=Path("models") / block.init,
+        from_random=False,
+        data=Path("data/prepared") / block.data,
+        strategy=block.strategy,
+        knobs=params.knobs(block, params.plugin("strategies", block.strategy)),
+        training=params.training(block),
+        device=p.device.model_dump(),
+        seed=seed_for(p.seed, "intermediate", name),
+        out=Path("models") / name,
+    )
+
+
+if __name__ == "__main__":
+    errors.run(main)

@@ -1,0 +1,73 @@
+"""Where a killed training goes on: kept outside DVC's outs, which DVC deletes before a rerun.
+
+The folder is named after a hash of everything that the training depends on (code, params, parent, data), so that a
+changed training never meets another one's state.
+"""
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+
+def root() -> Path:
+    """Folder of what outlives a run; DVC_ROOT is the main repository also in the throw-away clones of experiments."""
+    return Path(os.environ.get("DVC_ROOT", ".")).resolve() / ".transfer"
+
+
+def key(**inputs: Any) -> str:
+    """Hash of the values given and of the code that is loaded: every module of stages, and the version of torch."""
+    import torch
+
+    files = {Path(module.__file__) for module in list(sys.modules.values()) if getattr(module, "__file__", None)}
+    stages = Path(__file__).resolve().parents[1]
+    digest = hashlib.sha256(json.dumps(inputs | {"torch": torch.__version__}, sort_keys=True).encode())
+    for path in sorted(path for path in files if path.resolve().is_relative_to(stages)):
+        digest.update(path.resolve().relative_to(stages).as_posix().encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+@contextmanager
+def hold(name: str, key: str) -> Iterator[Path]:
+    """The folder of one training, held by this process alone.
+
+    A killed `dvc` leaves its stage running: a second start waits here until the first has ended, then finds its
+    last epoch and has nothing left to do.
+    """
+    folder = root() / "checkpoints" / f"{name}-{key[:16]}"
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / "lock")
+    try:
+        lock.acquire(timeout=1)
+    except Timeout:
+        print(f"{name}: this training is already running in another process; waiting for it.", file=sys.stderr, flush=True)
+        lock.acquire()
+    try:
+        yield folder / "state.pt"
+    finally:
+        lock.release()
+
+
+def save(path: Path, state: dict) -> None:
+    """Write the state so that a kill at any moment leaves either the old or the new one, whole."""
+    import torch
+
+    part = path.with_suffix(".part")
+    with open(part, "wb") as file:
+        torch.save(state, file)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(part, path)
+
+
+def load(path: Path) -> dict | None:
+    """The last state that was saved, or None."""
+    import torch
+
+    return torch.load(path, map_location="cpu", weights_only=True) if path.exists() else None

@@ -1,0 +1,92 @@
+"""Images: from files to packed bytes (once), and from packed bytes to what a network takes (in every step)."""
+
+import io
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+
+from stages.lib.artifacts import Split
+from stages.lib.examples import Examples
+
+RESAMPLING = {"nearest": Image.Resampling.NEAREST, "bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+NUM_DRAWS = 3  # random numbers that `augment` needs for each image
+
+
+def decode(source: bytes | Image.Image) -> Image.Image:
+    """Decode an image wholly (a truncated file raises here) as upright RGB; 16-bit grey is scaled to 8 bits."""
+    image = source if isinstance(source, Image.Image) else Image.open(io.BytesIO(source))
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I"):
+        image = Image.fromarray((np.asarray(image).astype(np.uint32) / 257).round().clip(0, 255).astype(np.uint8))
+    return image.convert("RGB")
+
+
+def resize(image: Image.Image, *, px: int, fit: str, crop_pct: float, interpolation: str) -> np.ndarray:
+    """Bring an image to the shape that the network takes.
+
+    Args:
+        image: RGB, any shape.
+        px: side of the result.
+        fit: "squash" keeps the whole image and gives up its aspect ratio; "crop" scales the short side to
+            px / crop_pct and cuts out the centre, as ImageNet models are evaluated.
+        crop_pct: the share of the short side that "crop" keeps.
+        interpolation: a key of RESAMPLING.
+
+    Returns:
+        (px, px, 3) uint8.
+    """
+    how = RESAMPLING[interpolation]
+    if fit == "squash":
+        return np.asarray(image.resize((px, px), how))
+    scale = round(px / crop_pct) / min(image.size)
+    image = image.resize([max(px, round(side * scale)) for side in image.size], how)
+    left, top = ((side - px) // 2 for side in image.size)
+    return np.asarray(image.crop((left, top, left + px, top + px)))
+
+
+def examples(split: Split, preprocessing: dict, device: torch.device) -> Examples:
+    """Packed images as training and evaluation see them, normalised as `preprocessing` (of a model's card) says."""
+
+    def inputs(indices: torch.Tensor, level: str, draws: torch.Tensor | None) -> torch.Tensor:
+        batch = torch.from_numpy(split.inputs[indices.numpy()]).to(device)
+        if level != "none":
+            batch = augment(batch, level, draws.to(device))
+        return to_network(batch, preprocessing["mean"], preprocessing["std"])
+
+    return Examples(inputs, torch.from_numpy(split.labels).to(device), NUM_DRAWS)
+
+
+def to_network(images: torch.Tensor, mean: list[float], std: list[float]) -> torch.Tensor:
+    """(N, H, W, 3) uint8 to the (N, 3, H, W) float32 that the weights expect, in channels_last memory."""
+    scale = 1 / (255 * torch.tensor(std, device=images.device))
+    shift = -torch.tensor(mean, device=images.device) / torch.tensor(std, device=images.device)
+    return torch.addcmul(shift, images.float(), scale).permute(0, 3, 1, 2)
+
+
+def augment(images: torch.Tensor, level: str, draws: torch.Tensor) -> torch.Tensor:
+    """Change a batch at random, in ways that keep its labels.
+
+    Args:
+        images: (N, H, W, 3) uint8 with H = W.
+        level: "light": mirror left-right and shift by up to 1/16 of the side; "inspection", for images
+            without an upright position: mirror left-right and up-down and turn by a right angle.
+        draws: (N, NUM_DRAWS) uniform in [0, 1); each image's change depends on its own row alone, so that it
+            does not matter how a batch is shared between processes.
+
+    Returns:
+        A batch of the same shape and type.
+    """
+    yes = (draws < 0.5)[:, :, None, None, None]
+    images = torch.where(yes[:, 0], images.flip(2), images)
+    if level == "inspection":
+        images = torch.where(yes[:, 1], images.flip(1), images)
+        return torch.where(yes[:, 2], images.transpose(1, 2), images)
+    if level == "light":
+        side = images.shape[1]
+        most = max(1, side // 16)
+        padded = torch.nn.functional.pad(images.permute(0, 3, 1, 2).float(), (most,) * 4, mode="reflect")
+        padded = padded.to(torch.uint8).permute(0, 2, 3, 1)
+        offsets = (draws[:, 1:] * (2 * most + 1)).long().tolist()
+        return torch.stack([image[y : y + side, x : x + side] for image, (y, x) in zip(padded, offsets, strict=True)])
+    raise ValueError(f"unknown level of augmentation: {level!r}")

@@ -1,0 +1,305 @@
+"""The schema of params.yaml: strict, all errors at once, each with its path in the file and what is allowed.
+
+A plug-in's own knobs are declared in its file (`Knobs`); here stand the sections and what must hold between them.
+"""
+
+import difflib
+import importlib
+import re
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field, ValidationError, create_model
+from ruamel.yaml import YAML, YAMLError
+
+from stages.lib.errors import UserError
+from stages.lib.strict import Strict
+
+PATH = Path("params.yaml")
+FORBIDDEN = ("size", "nfiles")  # DVC's run cache ignores these keys at any depth and would restore old outputs
+
+
+class Device(Strict):
+    accelerator: Literal["auto", "cpu", "cuda", "mps"]
+    devices: int = Field(ge=1)
+    num_nodes: int = Field(ge=1)
+    precision: Literal["auto", "32-true", "bf16-mixed"]
+
+
+class Split(Strict):
+    val: float = Field(gt=0, lt=1)
+    test: float = Field(gt=0, lt=1)
+    seed: int = Field(ge=0)
+    by_group: bool
+
+
+class Download(Strict):
+    fetch: str
+
+
+class Dataset(Strict):
+    raw: str = Field(min_length=1)
+    reader: str
+    preprocessing: str
+    px: int = Field(ge=8, le=4096)
+    fit: Literal["squash", "crop"]
+    split: Split
+    limit: int = Field(ge=0)
+    max_broken: float = Field(ge=0, lt=1)
+    duplicates: Literal["refuse", "drop"]
+    licence: str
+
+
+class Source(Strict):
+    weights: str
+    licence: str
+
+
+class Training(Strict):
+    """The knobs of training that every strategy has."""
+
+    batch_size: int = Field(ge=1)
+    weight_decay: float = Field(ge=0, le=1)
+    warmup_epochs: float = Field(ge=0)
+    patience: int = Field(ge=1)
+    label_smoothing: float = Field(ge=0, lt=1)
+
+
+class Hop(Training):
+    init: str
+    data: str
+    strategy: str
+
+
+class Target(Strict):
+    data: str
+
+
+class Scratch(Training):
+    like: str
+
+
+class Evaluate(Strict):
+    batch_size: int = Field(ge=1)
+    num_resamples: int = Field(ge=100)
+    confidence: float = Field(gt=0.5, lt=1)
+    ece_bins: int = Field(ge=2)
+
+
+class Compare(Strict):
+    metric: Literal["accuracy", "balanced_accuracy", "macro_f1", "auroc"]
+    num_resamples: int = Field(ge=100)
+    confidence: float = Field(gt=0.5, lt=1)
+
+
+# Sections that hold one block per name: the block's own schema, the key that names its plug-in, the plug-ins' folder.
+BLOCKS = {
+    "download": (Download, "fetch", "downloads"),
+    "datasets": (Dataset, "reader", "readers"),
+    "source": (Source, "weights", "weights"),
+    "intermediate": (Hop, "strategy", "strategies"),
+    "strategies": (Training, None, "strategies"),
+}
+SINGLE = {"device": Device, "target": Target, "scratch": Scratch, "evaluate": Evaluate, "compare": Compare}
+SECTIONS = ["seed", "strategy", "strategies", "device", "download", "datasets", "source", "intermediate", "target"]
+SECTIONS += ["inits", "seeds", "scratch", "evaluate", "compare"]
+
+
+def plugins(folder: str) -> list[str]:
+    """Names of the plug-ins of one folder of stages/lib; a file there is its own registration."""
+    return sorted(path.stem for path in (Path(__file__).parent / folder).glob("[!_]*.py"))
+
+
+def plugin(folder: str, name: str) -> ModuleType:
+    """The module of one plug-in."""
+    return importlib.import_module(f"stages.lib.{folder}.{name}")
+
+
+def knobs(block: BaseModel, module: ModuleType) -> dict[str, Any]:
+    """The values in `block` that `module` declares as its own, as keyword arguments for its function."""
+    return {name: getattr(block, name) for name in module.Knobs.model_fields}
+
+
+def training(block: Training) -> dict[str, Any]:
+    """The values in `block` that every strategy has, as keyword arguments for stages.lib.fit."""
+    return {name: getattr(block, name) for name in Training.model_fields}
+
+
+def load(*sections: str, path: Path = PATH) -> SimpleNamespace:
+    """Read params.yaml, check all of it, and return only the sections that a stage asks for.
+
+    Raises:
+        UserError: the file is missing, is no YAML, or holds mistakes; the text lists all of them.
+    """
+    return SimpleNamespace(**{name: getattr(validate(read(path)), name) for name in sections})
+
+
+def read(path: Path = PATH) -> dict:
+    """The raw values, parsed as DVC parses them (YAML 1.2: 1e-3 is a number, `no` is a word)."""
+    try:
+        raw = YAML(typ="safe").load(path)
+    except FileNotFoundError:
+        raise UserError(f"{path} is not here ({Path.cwd()}). Run the command in the root of the repository.") from None
+    except YAMLError as error:
+        raise UserError(f"{path} is not valid YAML. {error}") from None
+    if not isinstance(raw, dict):
+        raise UserError(f"{path} must hold sections ({', '.join(SECTIONS)}), not {type(raw).__name__}.")
+    return raw
+
+
+def validate(raw: dict) -> SimpleNamespace:
+    """Check every section and what must hold between them.
+
+    Returns:
+        The sections as attributes; sections of blocks are dicts of blocks by name.
+
+    Raises:
+        UserError: with every mistake, one a line, each with its path in the file.
+    """
+    errors: list[str] = []
+    for name in raw:
+        if name not in SECTIONS:
+            errors.append(f"{name}: unknown section.{_nearest(name, SECTIONS)}")
+    errors += [f"{name}: this section is missing." for name in SECTIONS if name not in raw]
+
+    top = create_model("Top", __base__=Strict, seed=(int, Field(ge=0)), strategy=(str, ...), inits=(list[str], ...),
+                       seeds=(list[int], ...))  # fmt: skip
+    scalars = {name: raw[name] for name in top.model_fields if name in raw}
+    checked = _check(top, scalars, "", errors, missing_reported=True)
+    params = SimpleNamespace(**(checked.model_dump() if checked else dict.fromkeys(top.model_fields)))
+
+    for section, schema in SINGLE.items():
+        if section == "scratch":
+            schema = _joined("scratch", Scratch, plugin("strategies", "full"))
+        setattr(params, section, _check(schema, raw[section], section, errors) if section in raw else None)
+    for section in BLOCKS:
+        setattr(params, section, _blocks(section, raw[section], errors) if section in raw else {})
+
+    if not errors:  # what holds between sections can only be asked of sections that are right by themselves
+        errors = _between(params)
+    if errors:
+        count = f"{len(errors)} mistake{'s' if len(errors) > 1 else ''}"
+        raise UserError(f"params.yaml has {count}:\n" + "\n".join(f"  {error}" for error in errors))
+    return params
+
+
+def _blocks(section: str, raw: Any, errors: list[str]) -> dict[str, BaseModel | None]:
+    schema, chooser, folder = BLOCKS[section]
+    if not isinstance(raw, dict):
+        errors.append(f"{section}: must hold blocks by name (or {{}} for none), not {raw!r}.")
+        return {}
+    blocks = {}
+    for name, block in raw.items():
+        path = f"{section}.{name}"
+        if section != "strategies" and (not re.fullmatch(r"[a-z][a-z0-9_]*", str(name)) or name in FORBIDDEN):
+            errors.append(
+                f"{path}: not a usable name. Allowed: lower-case letters, digits and _, beginning with a letter"
+                f" (it becomes a file name and a DVC stage), and none of {', '.join(FORBIDDEN)}, which DVC ignores."
+            )
+            continue
+        choice = name if chooser is None else block.get(chooser) if isinstance(block, dict) else None
+        where = path if chooser is None else f"{path}.{chooser}"
+        if choice in plugins(folder):
+            blocks[name] = _check(_joined(path, schema, plugin(folder, choice)), block, path, errors)
+        elif choice is not None:
+            allowed = plugins(folder)
+            errors.append(f"{where}: {choice!r} does not exist.{_nearest(choice, allowed)} Allowed: {_list(allowed)}.")
+        else:
+            blocks[name] = _check(schema, block, path, errors)
+    return blocks
+
+
+def _joined(name: str, schema: type[BaseModel], module: ModuleType) -> type[BaseModel]:
+    return create_model(name, __base__=(module.Knobs, schema))
+
+
+def _check(schema: type[BaseModel], value: Any, path: str, errors: list[str], missing_reported=False):
+    try:
+        return schema.model_validate(value)
+    except ValidationError as failed:
+        for error in failed.errors():
+            if error["type"] == "missing" and missing_reported:
+                continue
+            where = ".".join(str(part) for part in ([path] if path else []) + list(error["loc"]))
+            errors.append(f"{where}: {_in_words(error, schema)}")
+    return None
+
+
+def _in_words(error: dict, schema: type[BaseModel]) -> str:
+    inner = schema  # the block that holds the key, for the names that are allowed there
+    for part in error["loc"][:-1]:
+        inner = inner.model_fields[part].annotation if part in getattr(inner, "model_fields", {}) else inner
+    allowed = list(getattr(inner, "model_fields", {}))
+    if error["type"] == "extra_forbidden":
+        return f"unknown key.{_nearest(str(error['loc'][-1]), allowed)} Allowed here: {_list(allowed)}."
+    if error["type"] == "missing":
+        return "this key is missing (every value stands in params.yaml; there are no hidden defaults)."
+    if error["type"] == "model_type":
+        return f"must be a block with the keys {_list(allowed)}, not {error['input']!r}."
+    return f"{error['msg'].replace('Input should be', 'must be')}; given: {error['input']!r}."
+
+
+def _between(p: SimpleNamespace) -> list[str]:
+    """What must hold between the sections."""
+    errors = []
+    starts = {**p.source, **p.intermediate}
+
+    def refer(path: str, name: str, known, what: str) -> None:
+        if name not in known:
+            errors.append(f"{path}: {name!r} is no {what}.{_nearest(name, known)} Allowed: {_list(known)}.")
+
+    refer("strategy", p.strategy, p.strategies, "block of strategies")
+    for name in sorted(p.source.keys() & p.intermediate.keys()):
+        errors.append(f"intermediate.{name}: a source has this name too; both would write models/{name}.")
+    for section, name in [("source", "target"), ("intermediate", "target"), ("source", "scratch"), ("intermediate", "scratch")]:
+        if name in getattr(p, section):
+            errors.append(f"{section}.{name}: this name is taken (the models of the target and its control go there).")
+    for name, data in p.datasets.items():
+        refer(f"datasets.{name}.preprocessing", data.preprocessing, p.source, "source")
+        folder, _, key = data.raw.rpartition("/")
+        if folder == "data/raw":
+            refer(f"datasets.{name}.raw", key, p.download, "block of download")
+        if data.split.val + data.split.test >= 1:
+            errors.append(f"datasets.{name}.split: val + test must leave images to train on; given: "
+                          f"{data.split.val} + {data.split.test}.")  # fmt: skip
+    for name, hop in p.intermediate.items():
+        refer(f"intermediate.{name}.init", hop.init, starts, "source or intermediate hop")
+        refer(f"intermediate.{name}.data", hop.data, p.datasets, "dataset")
+    blocks = {f"strategies.{name}": block for name, block in p.strategies.items()} | {"scratch": p.scratch}
+    for path, block in (blocks | {f"intermediate.{name}": hop for name, hop in p.intermediate.items()}).items():
+        if hasattr(block, "epochs") and block.warmup_epochs >= block.epochs:
+            errors.append(f"{path}.warmup_epochs: must be less than epochs ({block.epochs}), or the learning rate never "
+                          f"reaches its peak; given: {block.warmup_epochs}.")  # fmt: skip
+    for cycle in _cycles({name: hop.init for name, hop in p.intermediate.items()}):
+        errors.append(f"intermediate.{cycle[0]}.init: the hops go round in a circle: {' -> '.join(cycle)}.")
+    refer("target.data", p.target.data, p.datasets, "dataset")
+    refer("scratch.like", p.scratch.like, p.source, "source")
+    for name in p.inits:
+        refer("inits", name, starts, "source or intermediate hop")
+    for path, values in [("inits", p.inits), ("seeds", p.seeds)]:
+        if not values or len(set(values)) < len(values):
+            errors.append(f"{path}: must name at least one, and none twice; given: {values}.")
+    errors += [f"seeds: must be 0 or more; given: {seed}." for seed in p.seeds if seed < 0]
+    return errors
+
+
+def _cycles(parents: dict[str, str]) -> list[list[str]]:
+    found = []
+    for start in parents:
+        path = [start]
+        while parents.get(path[-1]) is not None and len(path) <= len(parents):
+            path.append(parents[path[-1]])
+            if path[-1] == start:
+                found.append(path)
+                break
+    return [cycle for cycle in found if cycle[0] == min(cycle)]  # each circle once
+
+
+def _nearest(name: str, known) -> str:
+    near = difflib.get_close_matches(str(name), list(known), n=1)
+    return f" Did you mean {near[0]!r}?" if near else ""
+
+
+def _list(names) -> str:
+    return ", ".join(names) if names else "none yet"
