@@ -1,0 +1,37 @@
+"""Fail first, and in a moment: the environment is complete and params.yaml is valid: python -m stages.check
+
+Imports nothing but the standard library until it knows that the rest is there.
+"""
+
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+HOW = "Activate the virtual environment (. .venv/bin/activate) and install it: pip install -r requirements.txt"
+
+
+def main() -> None:
+    if sys.version_info < (3, 11):  # noqa: UP036: the interpreter may not be the environment's
+        sys.exit(f"error: Python {sys.version.split()[0]} ({sys.executable}) runs this; 3.11 or newer is needed. {HOW}")
+    missing = []
+    for line in Path("requirements.in").read_text().splitlines():
+        name = line.partition("#")[0].strip()
+        if name:
+            try:
+                version(name)
+            except PackageNotFoundError:
+                missing.append(name)
+    if missing:
+        sys.exit(
+            f"error: {sys.executable} runs this pipeline, and it lacks: {', '.join(missing)}. "
+            f"Most likely `dvc` was called outside its virtual environment. {HOW}"
+        )
+
+    from stages.lib import errors, params
+
+    errors.run(lambda: params.load())
+    Path("metrics/check.txt").write_text("ok\n")  # the same bytes each time: a passed check reruns nothing
+
+
+if __name__ == "__main__":
+    main()

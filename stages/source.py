@@ -1,0 +1,28 @@
+"""Fetch one starting point, check that it fits its architecture, and write it with its card: python -m stages.source NAME"""
+
+from pathlib import Path
+
+from stages.lib import artifacts, errors, params
+
+
+def main(name: str) -> None:
+    block = params.load("source").source[name]
+    plugin = params.plugin("weights", block.weights)
+    source = plugin.fetch(**params.knobs(block, plugin))
+    artifacts.write_model(Path("models") / name, source.tensors, {
+        "kind": "source",
+        "name": name,
+        "modality": "image",
+        "architecture": source.architecture,
+        "preprocessing": source.preprocessing,
+        "classes": source.classes,
+        "origin": source.origin,
+        "parent": None,
+        "chain": [name],
+        "licences": [block.licence],
+    })  # fmt: skip
+    print(f"{name}: {source.architecture['library']} {source.architecture['model']} from {source.origin}; {block.licence}")
+
+
+if __name__ == "__main__":
+    errors.run(main)
