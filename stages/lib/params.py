@@ -132,7 +132,8 @@ def load(*sections: str, path: Path = PATH) -> SimpleNamespace:
     Raises:
         UserError: the file is missing, is no YAML, or holds mistakes; the text lists all of them.
     """
-    return SimpleNamespace(**{name: getattr(validate(read(path)), name) for name in sections})
+    checked = validate(read(path))
+    return SimpleNamespace(**{name: getattr(checked, name) for name in sections})
 
 
 def read(path: Path = PATH) -> dict:

@@ -1,0 +1,112 @@
+"""Backbones, blocks, and weights of which every tensor is accounted for."""
+
+import pytest
+import torch
+
+from stages.lib import backbones
+from stages.lib.errors import UserError
+from stages.lib.strategies import partial
+
+NETWORKS = [("timm", "test_resnet"), ("timm", "test_vit"), ("timm", "test_efficientnet"), ("timm", "test_convnext"),
+            ("timm", "tf_efficientnet_lite0"), ("torchvision", "resnet18"), ("torchvision", "mobilenet_v2"),
+            ("torchvision", "densenet121"), ("torchvision", "vgg11")]  # fmt: skip
+
+
+def name(network):
+    return {"library": network[0], "model": network[1]}
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_a_network_becomes_a_backbone_and_a_head(network):
+    model = backbones.build(name(network), 3)
+    px = 160 if "vit" in network[1] else 64
+    assert model.eval()(torch.zeros(2, 3, px, px)).shape == (2, 3)
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_blocks_hold_every_parameter_of_the_backbone_once_and_in_order(network):
+    model = backbones.build(name(network), 3)
+    blocks = model.blocks()
+    listed = [tensor for tensors in blocks.values() for tensor in tensors]
+    assert sorted(listed) == sorted(tensor for tensor, _ in model.backbone.named_parameters())
+    assert len(listed) == len(set(listed))
+    assert len(blocks) >= 3
+    for tensors in blocks.values():  # no block is a lone normalisation
+        assert any(model.backbone.get_parameter(tensor).ndim > 1 for tensor in tensors)
+
+
+def test_the_blocks_of_the_default_backbone():
+    blocks = backbones.build(name(("timm", "tf_efficientnet_lite0")), 2).blocks()
+    assert list(blocks) == ["conv_stem", *(f"blocks.{i}" for i in range(7)), "conv_head"]
+    assert blocks["conv_stem"][-1] == "bn1.bias"
+
+
+def test_a_new_head_starts_small():
+    """timm's own initialisation of a head for 2 classes gives logits of about 10, which spoil the first epochs."""
+    torch.manual_seed(0)
+    model = backbones.build(name(("timm", "tf_efficientnet_lite0")), 2)
+    assert model.head.weight.abs().max() <= 1280**-0.5
+
+
+@pytest.mark.parametrize("network", [("timm", "test_efficientnet"), ("torchvision", "resnet18")])
+def test_weights_of_the_library_give_the_same_answers(network):
+    torch.manual_seed(0)
+    original = backbones._network(name(network)).eval()
+    tensors = backbones.from_library(name(network), original.state_dict(), by_order=False)
+    model = backbones.build(name(network)).eval()
+    model.load_state_dict(tensors)
+    images = torch.randn(2, 3, 64, 64)
+    assert torch.equal(model(images), original(images))
+
+
+def test_every_tensor_is_loaded_replaced_on_purpose_or_an_error():
+    network = name(("timm", "test_resnet"))
+    source = backbones.build(network, 7)
+    model = backbones.build(network, 2)
+    assert backbones.load(model, source.state_dict()) == ["head.bias", "head.weight"]
+    for key, tensor in source.backbone.state_dict().items():
+        assert torch.equal(tensor, model.backbone.state_dict()[key])
+    tensors = source.state_dict()
+    first = next(name for name in tensors if name.startswith("backbone."))
+    with pytest.raises(UserError, match="is missing"):
+        backbones.load(model, {key: value for key, value in tensors.items() if key != first})
+    with pytest.raises(UserError, match="extra is left over"):
+        backbones.load(model, tensors | {"backbone.extra": torch.zeros(1)})
+    with pytest.raises(UserError, match="do not fit"):
+        backbones.load(model, tensors | {first: torch.zeros(1)})
+
+
+def test_weights_of_another_network_are_refused_with_their_names():
+    other = backbones._network(name(("timm", "test_vit"))).state_dict()
+    with pytest.raises(UserError, match=r"is missing.*and \d+ more"):
+        backbones.from_library(name(("timm", "test_resnet")), other, by_order=False)
+
+
+def test_weights_by_order_must_agree_in_shape():
+    network = name(("timm", "test_resnet"))
+    state = backbones._network(network).state_dict()
+    renamed = {f"_{index}": tensor for index, tensor in enumerate(state.values())}
+    by_order = backbones.from_library(network, renamed, by_order=True)
+    assert all(torch.equal(a, b) for a, b in zip(by_order.values(), state.values(), strict=True))
+    with pytest.raises(UserError, match="has shape"):
+        backbones.from_library(network, dict(reversed(renamed.items())), by_order=True)
+
+
+@pytest.mark.parametrize("network", [("timm", "tf_eficientnet_lite0"), ("torchvision", "resnet19"), ("torchvision", "squeezenet1_0")])
+def test_an_unknown_or_unfit_network_is_an_error_for_people(network):
+    with pytest.raises(UserError, match=network[1]):
+        backbones.build(name(network), 2)
+
+
+@pytest.mark.parametrize("blocks", [1, 2])
+def test_partial_trains_the_last_blocks_and_the_head(blocks):
+    model = backbones.build(name(("timm", "test_resnet")), 2)
+    lrs = partial.plan(model, epochs=1, blocks=blocks, lr=0.1, head_lr=0.5, augment="none")[0].lrs
+    wanted = [f"backbone.{t}" for tensors in list(model.blocks().values())[-blocks:] for t in tensors]
+    assert lrs == dict.fromkeys(wanted, 0.1) | {"head.weight": 0.5, "head.bias": 0.5}
+
+
+def test_partial_with_too_many_blocks_says_how_many_there_are():
+    model = backbones.build(name(("timm", "tf_efficientnet_lite0")), 2)
+    with pytest.raises(UserError, match=r"blocks: 9 was given, but this backbone has 9 blocks \(conv_stem.*1 to 8"):
+        partial.plan(model, epochs=1, blocks=9, lr=0.1, head_lr=0.5, augment="none")

@@ -1,0 +1,105 @@
+"""The certificate finds what the usual fine-tuning scripts get wrong."""
+
+import pytest
+import torch
+from torch import nn
+
+from stages.lib.certificate import certify, declare, fingerprint, freeze, require, set_modes
+from stages.lib.errors import UserError
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    first = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(0.5))
+    return nn.ModuleDict({"backbone": first, "head": nn.Linear(4, 2)})
+
+
+def forward(model, images):
+    return model["head"](model["backbone"](images).mean((2, 3)))
+
+
+def state(model):
+    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+
+def steps(model, optimizer, num=5, set_to_none=True):
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(num):
+        images = torch.randn(8, 3, 8, 8, generator=generator) + 1
+        nn.functional.cross_entropy(forward(model, images), torch.arange(8) % 2).backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=set_to_none)
+
+
+def test_frozen_stays_frozen_bit_for_bit(model):
+    freeze(model, {"head.weight", "head.bias"})
+    declared, before = declare(model), state(model)
+    steps(model, torch.optim.AdamW(model.parameters(), 0.1, weight_decay=0.1))
+    table = certify(before, model.state_dict(), declared)
+    require(table)
+    assert table.set_index("tensor").moved.to_dict() == {name: name.startswith("head") for name in before}
+
+
+def test_batchnorm_that_drifts_in_training_mode_is_found(model):
+    """The usual script: requires_grad = False for all, model.train(), and 'frozen' statistics that move."""
+    freeze(model, {"head.weight", "head.bias"})
+    declared, before = declare(model), state(model)
+    model.train()
+    steps(model, torch.optim.SGD(model["head"].parameters(), 0.1))
+    with pytest.raises(UserError, match=r"(?s)backbone.1.running_mean.*frozen but moved"):
+        require(certify(before, model.state_dict(), declared))
+
+
+def test_a_layer_in_the_optimizer_that_was_frozen_is_found(model):
+    """The other usual script: a layer gets its own learning rate after it was frozen, and never moves."""
+    everything = {name for name, _ in model.named_parameters()}
+    freeze(model, everything)
+    declared, before = declare(model), state(model)
+    for parameter in model["backbone"].parameters():
+        parameter.requires_grad_(False)
+    steps(model, torch.optim.SGD(model.parameters(), 0.1))
+    with pytest.raises(UserError, match=r"(?s)backbone.0.weight.*never moved"):
+        require(certify(before, model.state_dict(), declared))
+
+
+def test_weight_decay_that_moves_refrozen_weights_is_found(model):
+    optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9, weight_decay=0.1)
+    steps(model, optimizer, set_to_none=False)
+    freeze(model, {"head.weight", "head.bias"})
+    declared, before = declare(model), state(model)
+    steps(model, optimizer, set_to_none=False)
+    with pytest.raises(UserError, match=r"backbone.0.weight \(declared frozen\): frozen but moved"):
+        require(certify(before, model.state_dict(), declared))
+
+
+def test_modes_follow_what_is_trained(model):
+    freeze(model, {"head.weight"})
+    assert not any(module.training for module in model["backbone"].modules())  # dropout too
+    freeze(model, {"backbone.1.weight"})
+    assert model["backbone"][1].training and model["backbone"][3].training and not model["head"].training
+    assert not model["backbone"][0].training
+    model.train()
+    set_modes(model)
+    assert not model["head"].training
+
+
+def test_statistics_are_declared_only_where_they_follow_the_data(model):
+    freeze(model, {"backbone.1.weight"})
+    assert declare(model)["backbone.1.running_mean"] == "statistics"
+    freeze(model, {"backbone.0.weight"})
+    assert declare(model)["backbone.1.running_mean"] == "frozen"
+
+
+def test_an_unknown_name_is_an_error(model):
+    with pytest.raises(KeyError, match="backbone.9"):
+        freeze(model, {"backbone.9.weight"})
+
+
+def test_a_fingerprint_tells_one_bit_and_a_shape_apart():
+    tensor = torch.zeros(4)
+    other = tensor.clone()
+    other[2] = -0.0  # equal in value, not in bits
+    assert fingerprint(tensor) == fingerprint(torch.zeros(4))
+    assert len({fingerprint(t) for t in (tensor, other, tensor.view(2, 2), tensor.double())}) == 4
+    assert fingerprint(torch.zeros(2, 3, 4, 5)) == fingerprint(torch.zeros(2, 3, 4, 5).to(memory_format=torch.channels_last))
