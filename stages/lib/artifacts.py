@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -40,9 +41,20 @@ def read_json(path: Path) -> Any:
         raise UserError(f"{path} cannot be read ({error}). Make it anew with: dvc repro") from None
 
 
-def write_split(folder: Path, name: str, inputs: np.ndarray, table: pd.DataFrame) -> None:
-    """Write one split: `inputs` (N, px, px, 3) uint8 and a table with the columns key, label (index) and group."""
-    np.save(folder / f"{name}.npy", inputs)
+def write_split(folder: Path, name: str, inputs: Iterable[np.ndarray], table: pd.DataFrame) -> None:
+    """Write one split.
+
+    Args:
+        folder, name: where, and train, val or test.
+        inputs: (px, px, 3) uint8 for each row of the table; written one by one, so that a split need not fit into memory.
+        table: with the columns key, label (index) and group.
+    """
+    with open(folder / f"{name}.npy", "wb") as file:
+        for index, array in enumerate(inputs):
+            if index == 0:
+                header = {"shape": (len(table), *array.shape), "fortran_order": False, "descr": array.dtype.str}
+                np.lib.format.write_array_header_1_0(file, header)
+            file.write(array.tobytes())
     table[["key", "label", "group"]].to_csv(folder / f"{name}.csv", index=False)
 
 

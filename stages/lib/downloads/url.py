@@ -1,0 +1,26 @@
+"""One file behind a web address (an archive, say), kept as it is."""
+
+import re
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from pydantic import Field
+
+from stages.lib import fetch as fetching
+from stages.lib.strict import Sha256, Strict
+
+
+class Knobs(Strict):
+    url: str = Field(pattern=r"^https?://")
+    sha256: str = Sha256
+
+
+def fetch(folder: Path, *, url: str, sha256: str) -> None:
+    """Put the file into `folder` under the last name in its address."""
+    fetching.url(url, sha256, folder / file_name(url))
+
+
+def file_name(url: str) -> str:
+    """A plain file name from an address: no folder, no leading dot, only letters, digits and . _ -"""
+    last = unquote(urlsplit(url).path).rsplit("/", 1)[-1]
+    return re.sub(r"[^\w.-]", "_", last).lstrip(".") or "file"

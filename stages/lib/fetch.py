@@ -1,0 +1,79 @@
+"""Files from the outside world, each pinned by its sha256: wheels of the package index, and plain addresses."""
+
+import importlib.util
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from stages.lib.errors import UserError
+
+
+def wheel(package: str, version: str, sha256: str, folder: Path) -> Path:
+    """Download one wheel with pip itself, so that the index, mirror, proxy and certificates set up for pip are used.
+
+    Args:
+        package, version: as pip knows them; no dependency comes along and nothing is installed.
+        sha256: of the wheel; pip refuses any other file.
+        folder: where the wheel is put, under its own name.
+
+    Raises:
+        UserError: pip is missing, there is no such wheel, the index is out of reach, or the sha256 is another.
+    """
+    if importlib.util.find_spec("pip") is None:
+        raise UserError(
+            f"{package} {version} is fetched with pip, which {sys.executable} lacks (uv makes environments without it). "
+            "Install it into this environment: uv pip install pip, or: python -m ensurepip"
+        )
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        wanted = Path(scratch) / "requirements.txt"
+        wanted.write_text(f"{package}=={version} --hash=sha256:{sha256}\n")
+        command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--require-hashes"]
+        command += ["--no-input", "--disable-pip-version-check", "--requirement", str(wanted), "--dest", scratch]
+        pip = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)  # stdout shows pip's progress bar
+        if pip.returncode != 0:
+            raise UserError(_pip_in_words(package, version, sha256, pip.stderr))
+        (found,) = Path(scratch).glob("*.whl")
+        return Path(shutil.move(found, folder / found.name))
+
+
+def _pip_in_words(package: str, version: str, sha256: str, said: str) -> str:
+    lines = [line.strip() for line in said.splitlines()]
+    unreachable = [line for line in lines if "Retrying" in line or "fetch URL" in line][-1:]
+    told = [line for line in lines if line.startswith(("ERROR", "Expected sha256", "Got "))]
+    if any("DO NOT MATCH THE HASHES" in line for line in lines):
+        told = [line for line in told if not line.startswith("ERROR")]
+        what = (
+            f"the wheel of {package} {version} is not the file that sha256 names ({sha256}). If you changed the version, "
+            "give its sha256 (the package index lists it under the files); otherwise do not use the file."
+        )
+    elif unreachable:
+        what = f"{package} {version} could not be fetched: the package index did not answer. Is the network, or the proxy, up?"
+    elif any("No matching distribution" in line for line in lines):
+        what = f"the package index has no wheel of {package} {version} for this Python. Check package and version."
+    else:
+        what = f"pip could not fetch {package} {version}."
+    return "\n".join([what, "pip said:", *(f"  {line}" for line in (unreachable + told or lines)[-6:])])
+
+
+def url(url: str, sha256: str, path: Path) -> None:
+    """Download one file over http or https to `path`, with a progress bar; a failure leaves no file behind.
+
+    Raises:
+        UserError: the address is no http(s) address, cannot be read, or gives a file with another sha256.
+    """
+    if not url.startswith(("http://", "https://")):
+        raise UserError(f"url: {url!r} was given. Allowed: addresses that begin with https:// or http://.")
+    from http.client import HTTPException
+
+    from torch.hub import download_url_to_file
+
+    try:
+        download_url_to_file(url, str(path), hash_prefix=sha256, progress=sys.stderr.isatty())
+    except RuntimeError as error:  # how torch.hub reports another hash
+        raise UserError(
+            f"sha256: {url} does not give the file that params.yaml names: {error}. If the new file is right, copy its sha256."
+        ) from None
+    except (OSError, HTTPException, ValueError) as error:  # no network, no such host, 404, a broken address
+        raise UserError(f"url: {url} could not be downloaded: {error}. Check the address, the network and the proxy.") from None

@@ -1,0 +1,74 @@
+"""Images listed in a table of yours, with the columns path, label and, where you have them, group and split."""
+
+from pathlib import Path
+
+from stages.lib.errors import UserError
+from stages.lib.readers import Example
+from stages.lib.strict import Strict
+
+NEEDED, OPTIONAL = ["path", "label"], ["group", "split"]
+SPLITS = ["train", "val", "test", ""]
+
+
+class Knobs(Strict):
+    pass
+
+
+def read(raw: Path) -> list[Example]:
+    """List the rows of a .csv file.
+
+    Args:
+        raw: the file, or a folder with exactly one. Paths in it are absolute, or relative to its folder.
+
+    Raises:
+        UserError: with every mistake in the table.
+    """
+    import pandas as pd
+
+    file = _file(raw)
+    try:
+        table = pd.read_csv(file, dtype=str, keep_default_na=False, encoding="utf-8-sig")  # a class may be called "NA" or "01"
+    except (ValueError, OSError) as error:  # not UTF-8, empty, ragged rows
+        raise UserError(f"raw: {file} cannot be read as a table: {error}") from None
+    table.columns = table.columns.str.strip()
+    missing = [name for name in NEEDED if name not in table]
+    if missing:
+        raise UserError(
+            f"raw: {file} has no column {' and no column '.join(missing)}; its columns are {', '.join(table.columns)}. "
+            f"Needed: {', '.join(NEEDED)}; {' and '.join(OPTIONAL)} may be there too."
+        )
+    for name in OPTIONAL:
+        if name not in table:
+            table[name] = ""
+    table = table[NEEDED + OPTIONAL].apply(lambda column: column.str.strip())
+
+    mistakes = [
+        ("no label", table.path[table.label == ""]),
+        ("no path", pd.Series([f"row {row + 2}" for row in table.index[table.path == ""]], dtype=str)),
+        ("a path that stands there twice", table.path[(table.path != "") & table.path.duplicated()]),
+        ("no such file", table.path[(table.path != "") & ~table.path.map(lambda path: (file.parent / path).is_file())]),
+        ("a split that is none of train, val, test or empty", (table.path + " " + table.split)[~table.split.isin(SPLITS)]),
+    ]
+    found = [f"  {what}, {len(rows)}: {_first(rows)}" for what, rows in mistakes if len(rows)]
+    if found or table.empty:
+        raise UserError(f"raw: {file} has mistakes:\n" + "\n".join(found or ["  no rows"]))
+    examples = [
+        Example(path, label, group, split, (file.parent / path).read_bytes)
+        for path, label, group, split in table.itertuples(index=False)
+    ]
+    return sorted(examples, key=lambda example: example.key)
+
+
+def _file(raw: Path) -> Path:
+    if raw.is_file():
+        return raw
+    files = sorted(raw.glob("*.csv"))
+    if len(files) != 1:
+        found = _first(path.name for path in files) or "none"
+        raise UserError(f"raw: {raw} must be a .csv file, or a folder with exactly one; found: {found}.")
+    return files[0]
+
+
+def _first(names) -> str:
+    names = list(names)
+    return ", ".join(names[:10]) + (" ..." if len(names) > 10 else "")

@@ -1,0 +1,164 @@
+"""A folder, or an archive, with one folder of images for each class; read where it lies, nothing is unpacked.
+
+Either <class>/**/*.jpg, and prepare makes the splits, or {train,val,test}/<class>/**/*.jpg, and the given splits are kept.
+"""
+
+import lzma
+import re
+import shutil
+import tarfile
+import tempfile
+import threading
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
+from io import BufferedReader
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+from stages.lib.errors import UserError
+from stages.lib.readers import Example
+from stages.lib.strict import Strict
+
+IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".pgm", ".ppm")
+SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+LAYOUT = "Allowed: raw/<class>/*.jpg, or raw/{train,val,test}/<class>/*.jpg, as a folder, .zip or .tar."
+
+
+class Knobs(Strict):
+    group_from: str  # regular expression whose first (group), found in the path, is the example's group; "" for none
+
+
+def read(raw: Path, *, group_from: str) -> list[Example]:
+    """List the images.
+
+    Args:
+        raw: the folder or archive (or a folder that holds one archive alone); one folder around everything is looked through.
+        group_from: for example "patient(\\\\d+)"; searched in the path from the class's (or split's) folder on.
+
+    Raises:
+        UserError: nothing is there, images lie outside of class folders, there is one class, a path has no group.
+    """
+    pattern = _compiled(group_from)
+    files = {path: open for path, open in _files(raw).items() if not _hidden(path)}
+    if not files:
+        raise UserError(f"raw: {raw} is empty. {LAYOUT}")
+    images = {path: open for path, open in files.items() if path.suffix.lower() in IMAGES}
+    others = Counter(path.suffix.lower() or "without ending" for path in files.keys() - images.keys())
+    if not images:
+        raise UserError(f"raw: {raw} holds no images ({_counts(others)}). Allowed endings: {', '.join(IMAGES)}.")
+    if others:
+        print(f"{raw}: files that are no images are left out: {_counts(others)}")
+
+    images = _without_common_folder(images)
+    tops = {path.parts[0] for path in images}
+    given = {top for top in tops if top.lower() in SPLITS}
+    if given and given != tops:
+        raise UserError(
+            f"raw: {raw} mixes splits ({_some(given)}) with other folders or images ({_some(tops - given)}). {LAYOUT}"
+        )
+    depth = 2 if given else 1  # folders above an image: its split, its class
+    loose = [path for path in images if len(path.parts) <= depth]
+    if loose:
+        raise UserError(f"raw: {raw} has {len(loose)} images outside of class folders: {_some(loose)}. {LAYOUT}")
+    classes = {path.parts[depth - 1] for path in images}
+    if len(classes) < 2:
+        raise UserError(f"raw: {raw} has one class ({_some(classes)}); at least two are needed. {LAYOUT}")
+
+    groupless = [path for path in images if pattern and not pattern.search(str(path))]
+    if groupless:
+        raise UserError(f"group_from: {group_from!r} is found in none of these paths, {len(groupless)}: {_some(groupless)}.")
+    examples = [
+        Example(
+            key=str(path),
+            label=path.parts[depth - 1],
+            group=pattern.search(str(path))[1] or "" if pattern else "",
+            split=SPLITS[path.parts[0].lower()] if given else "",
+            open=open,
+        )
+        for path, open in images.items()
+    ]
+    return sorted(examples, key=lambda example: example.key)
+
+
+def _files(raw: Path) -> dict[PurePosixPath, Callable[[], bytes]]:
+    """How to read each file of a folder or archive, by its path inside."""
+    if not raw.exists():
+        raise UserError(f"raw: there is no {raw} (seen from {Path.cwd()}).")
+    if raw.is_dir():
+        files = {PurePosixPath(path.relative_to(raw).as_posix()): path for path in raw.rglob("*") if path.is_file()}
+        visible = [file for path, file in files.items() if not _hidden(path)]
+        if len(visible) != 1 or visible[0].suffix.lower() in IMAGES:
+            return {path: file.read_bytes for path, file in files.items()}
+        raw = visible[0]  # what the download `url` leaves
+    if zipfile.is_zipfile(raw):
+        archive = zipfile.ZipFile(raw)
+        return {PurePosixPath(info.filename): partial(archive.read, info) for info in archive.infolist() if not info.is_dir()}
+    if tarfile.is_tarfile(raw):
+        return _tar_files(raw)
+    raise UserError(f"raw: {raw} is neither a folder nor an archive that can be read. {LAYOUT}")
+
+
+def _tar_files(raw: Path) -> dict[PurePosixPath, Callable[[], bytes]]:
+    try:
+        archive = tarfile.open(fileobj=_plain_tar(raw))  # noqa: SIM115 (images are read from it later)
+        members = [member for member in archive if not member.isdir()]
+    except (tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, OSError) as error:
+        raise UserError(f"raw: the archive {raw} is damaged: {error}.") from None
+    lock = threading.Lock()  # a tar has one position in its file; a zip locks by itself
+
+    def read(member: tarfile.TarInfo) -> bytes:
+        with lock:
+            return archive.extractfile(member).read()
+
+    return {PurePosixPath(member.name): partial(read, member) for member in members}
+
+
+def _plain_tar(raw: Path) -> IO[bytes]:
+    """The tar itself, decompressed once: going to and fro in a compressed one would decompress it again for every image."""
+    with tarfile.open(raw) as archive:
+        if isinstance(archive.fileobj, BufferedReader):
+            return raw.open("rb")
+        spool = tempfile.TemporaryFile()  # noqa: SIM115
+        archive.fileobj.seek(0)
+        shutil.copyfileobj(archive.fileobj, spool)
+    spool.seek(0)
+    return spool
+
+
+def _hidden(path: PurePosixPath) -> bool:
+    return any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
+
+
+def _without_common_folder(images: dict) -> dict:
+    """Paths without the folders that are around all of them, such as the one that most archives have."""
+    while len({path.parts[0] for path in images}) == 1:
+        inner = {PurePosixPath(*path.parts[1:]): open for path, open in images.items()}
+        (top,) = {path.parts[0] for path in images}
+        if top.lower() in SPLITS or any(len(path.parts) < 2 for path in inner):
+            break
+        images = inner
+    return images
+
+
+def _compiled(group_from: str) -> re.Pattern | None:
+    if not group_from:
+        return None
+    try:
+        pattern = re.compile(group_from)
+    except re.error as error:
+        raise UserError(f"group_from: {group_from!r} is no regular expression: {error}.") from None
+    if not pattern.groups:
+        raise UserError(f"group_from: {group_from!r} has no (group). For example: 'patient(\\d+)'.")
+    return pattern
+
+
+def _some(names) -> str:
+    names = sorted(map(str, names))
+    return ", ".join(names[:10]) + (f" ... ({len(names)} in all)" if len(names) > 10 else "")
+
+
+def _counts(endings: Counter) -> str:
+    return ", ".join(f"{count} {ending}" for ending, count in sorted(endings.items()))

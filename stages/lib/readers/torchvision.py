@@ -1,0 +1,27 @@
+"""A data set of torchvision, as the download `torchvision` stores it; its given splits are kept."""
+
+from pathlib import Path
+
+from stages.lib import torchvision_datasets
+from stages.lib.readers import Example
+from stages.lib.strict import Strict
+
+
+class Knobs(Strict):
+    dataset: torchvision_datasets.Name
+
+
+def read(raw: Path, *, dataset: str) -> list[Example]:
+    """List the examples of every given split; the classes have torchvision's names.
+
+    Raises:
+        UserError: `raw` does not hold the data set.
+    """
+    examples = []
+    for split, images in torchvision_datasets.open_splits(dataset, raw, download=False).items():
+        # Not every class of torchvision has public labels, and images[i][1] would decode all images just to list them.
+        labels = images.targets if hasattr(images, "targets") else images._labels
+        for index, label in enumerate(map(int, labels)):
+            name = images.classes[label]
+            examples.append(Example(f"{split}/{index:06d}", name, "", split, lambda images=images, i=index: images[i][0]))
+    return sorted(examples, key=lambda example: example.key)

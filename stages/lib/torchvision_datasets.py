@@ -1,0 +1,39 @@
+"""The data sets of torchvision that the download and the reader `torchvision` know: add a name and its splits here."""
+
+from pathlib import Path
+from typing import Literal
+
+from stages.lib.errors import UserError
+
+Name = Literal["CIFAR10", "CIFAR100", "MNIST", "FashionMNIST", "Flowers102", "OxfordIIITPet"]
+
+# For each split that the publisher made, the arguments with which torchvision opens it.
+_TRAIN_TEST = {"train": {"train": True}, "test": {"train": False}}
+SPLITS = {
+    "CIFAR10": _TRAIN_TEST,
+    "CIFAR100": _TRAIN_TEST,
+    "MNIST": _TRAIN_TEST,
+    "FashionMNIST": _TRAIN_TEST,
+    "Flowers102": {"train": {"split": "train"}, "val": {"split": "val"}, "test": {"split": "test"}},
+    "OxfordIIITPet": {"train": {"split": "trainval"}, "test": {"split": "test"}},
+}
+
+
+def open_splits(name: str, root: Path, *, download: bool) -> dict:
+    """torchvision's data sets of (PIL image, class index), by split.
+
+    Raises:
+        UserError: the files are not in `root`, or could not be downloaded.
+    """
+    import torchvision
+
+    kind = getattr(torchvision.datasets, name)
+    try:
+        return {split: kind(str(root), **which, download=download) for split, which in SPLITS[name].items()}
+    except (OSError, RuntimeError) as error:  # how torchvision reports missing files, wrong checksums and no network
+        if download:
+            raise UserError(f"torchvision could not download {name}: {error}. Check the network and the proxy.") from None
+        raise UserError(
+            f"{root} does not hold {name} as torchvision stores it ({error}). Let a block of download with"
+            f" `fetch: torchvision` and `dataset: {name}` fetch it, and name its folder in `raw`."
+        ) from None
