@@ -1,0 +1,120 @@
+"""Feature extraction here against the usual loop of a tutorial: python -m tests.benchmarks.feature_extraction
+
+The usual loop decodes, resizes and normalises each image with PIL in every epoch, and passes it through the frozen
+backbone in every epoch (float32, DataLoader). Here images are packed once and features are computed once. Same
+backbone, images, resolution and number of epochs; the two alternate, medians count. Needs data/prepared/poly and
+models/imagenet (dvc repro source@imagenet prepare@poly). Prints a table; asserts nothing about time.
+"""
+
+import argparse
+import io
+import statistics
+import tempfile
+import time
+import zipfile
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import nn
+from torchvision import transforms
+
+from stages.lib import artifacts, backbones, images, params
+from stages.lib.certificate import freeze
+from stages.lib.device import launch
+from stages.lib.fit import fit, predict
+
+
+def usual_loop(card, tensors, files, labels, px, epochs):
+    """The loop of the tutorials, with the right preprocessing; returns the model."""
+    to_tensor = transforms.Compose([
+        transforms.Resize((px, px), transforms.InterpolationMode.BICUBIC),
+        transforms.ToTensor(),
+        transforms.Normalize(card["preprocessing"]["mean"], card["preprocessing"]["std"]),
+    ])  # fmt: skip
+
+    class Folder(torch.utils.data.Dataset):
+        def __len__(self):
+            return len(files)
+
+        def __getitem__(self, index):
+            return to_tensor(Image.open(files[index]).convert("RGB")), labels[index]
+
+    torch.manual_seed(0)
+    model = backbones.build(card["architecture"], int(labels.max()) + 1)
+    backbones.load(model, tensors)
+    for parameter in model.backbone.parameters():
+        parameter.requires_grad = False
+    optimizer = torch.optim.SGD(model.head.parameters(), lr=0.001, momentum=0.9)
+    loader = torch.utils.data.DataLoader(Folder(), batch_size=32, shuffle=True)
+    for _ in range(epochs):
+        model.train()
+        for inputs, targets in loader:
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(model(inputs), targets).backward()
+            optimizer.step()
+    return model
+
+
+def this_pipeline(fabric, card, tensors, train, val, block, epochs):
+    """The hop's own code on packed images; returns the model."""
+    torch.manual_seed(0)
+    model = backbones.build(card["architecture"], int(train.labels.max()) + 1)
+    backbones.load(model, tensors)
+    model.to(memory_format=torch.channels_last)
+    plugin = params.plugin("strategies", "feature_extraction")
+    phases = plugin.plan(model, **params.knobs(block, plugin) | {"epochs": epochs})
+    freeze(model, set(phases[0].lrs))
+    fit(fabric, model, phases, train, val, **params.training(block), seed=0, state=None, save=lambda state: None)
+    return model
+
+
+def main():
+    arguments = argparse.ArgumentParser()
+    arguments.add_argument("--epochs", type=int, default=10)
+    arguments.add_argument("--repeats", type=int, default=3)
+    arguments = arguments.parse_args()
+    p = params.load("strategies", "target", "datasets", "device")
+    data, raw = Path("data/prepared") / p.target.data, Path(p.datasets[p.target.data].raw)
+    tensors, card = artifacts.read_model(Path("models/imagenet"))
+    data_card = artifacts.read_json(data / "card.json")
+    px = data_card["geometry"]["px"]
+    fabric = launch(**p.device.model_dump())
+    splits = {name: artifacts.read_split(data, name) for name in ("train", "val")}
+    train, val = (images.examples(split, card["preprocessing"], fabric.device) for split in splits.values())
+
+    with tempfile.TemporaryDirectory() as folder:  # the usual loop reads image files from a folder
+        archive = zipfile.ZipFile(next(raw.glob("*.whl")))
+        members = {Path(name).stem: name for name in archive.namelist() if name.endswith(".png")}
+        files = []
+        for key in splits["train"].keys:
+            files.append(Path(folder) / f"{key}.png")
+            files[-1].write_bytes(archive.read(members[key]))
+        labels = torch.from_numpy(splits["train"].labels)
+        seconds = {"usual loop": [], "this pipeline": []}
+        pack = []
+        for _ in range(arguments.repeats):
+            start = time.perf_counter()
+            usual = usual_loop(card, tensors, files, labels, px, arguments.epochs)
+            seconds["usual loop"].append(time.perf_counter() - start)
+            start = time.perf_counter()
+            ours = this_pipeline(fabric, card, tensors, train, val, p.strategies["feature_extraction"], arguments.epochs)
+            seconds["this pipeline"].append(time.perf_counter() - start)
+            start = time.perf_counter()
+            for file in files:
+                images.resize(images.decode(io.BytesIO(file.read_bytes()).getvalue()), **data_card["geometry"])
+            pack.append(time.perf_counter() - start)
+
+    accuracy = {name: (predict(model, val, 64).argmax(1) == val.labels).float().mean().item()
+                for name, model in {"usual loop": usual, "this pipeline": ours}.items()}  # fmt: skip
+    middle = {name: statistics.median(values) for name, values in seconds.items()}
+    print(f"{len(files)} images, {px} px, {arguments.epochs} epochs, {arguments.repeats} repeats, {fabric.device}")
+    for name, values in seconds.items():
+        print(f"{name:15} {middle[name]:7.1f} s ({min(values):.1f} to {max(values):.1f}), validation accuracy {accuracy[name]:.3f}")
+    print(f"ratio {middle['usual loop'] / middle['this pipeline']:.1f}")
+    with_pack = middle["this pipeline"] + statistics.median(pack)
+    print(f"ratio with packing the images (once, in prepare) counted in: {middle['usual loop'] / with_pack:.1f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,290 @@
+"""The pipeline as a user runs it: real DVC, git, processes and kills, on small images and a tiny backbone."""
+
+import copy
+import json
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tests.conftest import PARAMS, new_repo, write_params
+from tests.lib.test_params import leaves, put
+
+EVERYTHING = {"check", "source@tiny", "prepare@dots", "prepare@lines", "intermediate@dots", "target@dots-0", "target@tiny-0",
+              "scratch@0", "evaluate@dots-0", "evaluate@tiny-0", "evaluate-scratch@0", "evaluate-intermediate@dots",
+              "compare", "track"}  # fmt: skip
+TARGETS = {"target@dots-0", "target@tiny-0", "evaluate@dots-0", "evaluate@tiny-0"}
+
+
+def sha(repo, model):
+    return json.loads((repo.path / "models" / model / "card.json").read_text())["sha256"]
+
+
+def query(repo, sql):
+    with sqlite3.connect(repo.path / "mlflow.db") as store:
+        return store.execute(sql).fetchall()
+
+
+def parents(repo):
+    return query(repo, "SELECT r.run_uuid, r.status FROM tags t JOIN runs r USING (run_uuid) WHERE t.key = 'transfer.state' "
+                       "AND lifecycle_stage = 'active' AND r.run_uuid NOT IN "
+                       "(SELECT run_uuid FROM tags WHERE key = 'mlflow.parentRunId')")  # fmt: skip
+
+
+def test_one_command_runs_everything(finished):
+    executed = {line.split("'")[1] for line in finished.output.splitlines() if line.startswith("Running stage '")}
+    assert executed == EVERYTHING
+    assert "%|" not in finished.output, "progress bars without a terminal"
+    verdict = json.loads((finished.path / "metrics/compare.json").read_text())
+    assert verdict["transfer"]["verdict"] in {"helps", "hurts", "no difference shown"}
+    card = json.loads((finished.path / "models/target/dots-0/card.json").read_text())
+    assert card["chain"] == ["tiny", "dots", "dots-0"]
+    assert card["classes"] == ["cross", "frame"]
+    assert card["licences"] == ["none", "our own"]
+    assert json.loads((finished.path / "models/scratch/0/card.json").read_text())["parent"] is None
+    certificate = pd.read_csv(finished.path / "metrics/target/dots-0/certificate.csv")
+    assert set(certificate.declared) == {"trainable", "statistics", "frozen"}
+    assert (certificate.moved == (certificate.declared != "frozen")).all()
+
+
+def test_nothing_to_do_runs_nothing(finished, copy_of):
+    repo = copy_of(finished)
+    assert repo.ran("repro") == {"track"}
+    assert len(parents(repo)) == 1
+
+
+def test_another_strategy_reruns_the_target_and_what_follows(finished, copy_of):
+    repo = copy_of(finished)
+    before = sha(repo, "scratch/0")
+    assert repo.ran("exp", "run", "-S", "strategy=full") == TARGETS | {"compare", "track"}
+    assert sha(repo, "scratch/0") == before
+    assert len(parents(repo)) == 2
+    first = parents(repo)
+    assert repo.ran("exp", "run", "-S", "strategy=partial") == {"track"}  # restored from DVC's cache
+    assert parents(repo) == first, "a state that is in MLflow already is not logged again"
+
+
+def test_another_seed_of_the_bootstrap_trains_nothing(finished, copy_of):
+    repo = copy_of(finished)
+    assert repo.ran("exp", "run", "-S", "evaluate.num_resamples=300") <= {stage for stage in EVERYTHING if "evaluate" in stage} | {
+        "compare",
+        "track",
+    }
+
+
+STALE = {  # what a change of each section makes stale by itself, beside check, which reads all of params.yaml
+    "seed": {"intermediate@dots", "target@dots-0", "target@tiny-0", "scratch@0"},
+    "strategies.partial": {"target@dots-0", "target@tiny-0"},
+    "strategies": set(),  # of strategies that are not chosen
+    "device": {stage for stage in EVERYTHING if stage.partition("@")[0] in
+               ("intermediate", "target", "scratch", "evaluate", "evaluate-scratch", "evaluate-intermediate")},
+    "datasets.dots": {"prepare@dots"},
+    "datasets.lines": {"prepare@lines"},
+    "source.tiny": {"source@tiny"},
+    "intermediate.dots": {"intermediate@dots"},
+    "target": {"target@dots-0", "target@tiny-0", "scratch@0"},
+    "scratch": {"scratch@0"},
+    "evaluate": {"evaluate@dots-0", "evaluate@tiny-0", "evaluate-scratch@0", "evaluate-intermediate@dots"},
+    "compare": {"compare"},
+    "inits": {"compare"},
+    "seeds": {"compare"},
+}  # fmt: skip
+
+
+def test_every_leaf_of_params_makes_exactly_the_documented_stages_stale(finished, copy_of):
+    repo = copy_of(finished)
+    program = """
+import json, sys
+from dvc.repo import Repo
+from ruamel.yaml import YAML
+for path, values in json.load(sys.stdin):
+    YAML(typ="safe").dump(values, open("params.yaml", "w"))
+    print(json.dumps([path, sorted(Repo(".").status())]), flush=True)
+"""
+    changes = []
+    for path, value in leaves(PARAMS):
+        if path == ("strategy",):
+            continue  # has its own test: the target's deps and params change with it
+        values = copy.deepcopy(PARAMS)
+        other = {bool: lambda v: not v, str: lambda v: v, list: lambda v: v[:1] if len(v) == 2 else [*v, 1.0]}
+        new = other.get(type(value), lambda v: v + 1)(value)
+        if isinstance(value, str):
+            new = {"raw": "images", "reader": "csv", "preprocessing": "tiny2", "init": "dots2", "data": "dots", "like": "tiny2",
+                   "strategy": "partial", "weights": "timm"}.get(path[-1], value + "x")  # fmt: skip
+            if path[-1] in ("preprocessing", "init", "like"):
+                values["source"] |= {new: copy.deepcopy(values["source"]["tiny"])}
+        put(values, path, new)
+        changes.append((".".join(path), values))
+    done = subprocess.run([sys.executable, "-c", program], input=json.dumps(changes), cwd=repo.path, env=repo.environment,
+                          capture_output=True, text=True)  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    results = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(results) == len(changes) > 70
+    for path, stale in results:
+        section = next(prefix for prefix in STALE if path == prefix or path.startswith(f"{prefix}."))
+        added = {"source@tiny2", "source@dots2"} | {stage for stage in stale if stage.startswith("target@") and path == "seeds"}
+        added |= {stage for stage in stale if stage.endswith("-1.0") or stage.endswith("@1.0")}
+        if path == "target.data":
+            added |= {"evaluate@dots-0", "evaluate@tiny-0", "evaluate-scratch@0"}  # other data to be measured on
+        if path == "intermediate.dots.data":
+            added |= {"evaluate-intermediate@dots"}
+        expected = STALE[section] | {"check", "track"}
+        assert expected <= set(stale) <= expected | added, path
+
+
+def test_a_mistake_stops_everything_before_it_starts(finished, copy_of):
+    repo = copy_of(finished)
+    values = copy.deepcopy(PARAMS) | {"seed": 1}
+    values["intermediate"]["dots"]["epoch"] = 3
+    values["datasets"]["dots"]["fit"] = "stretch"
+    write_params(repo.path, values)
+    output = repo.run("dvc", "repro", ok=False)
+    assert "intermediate.dots.epoch: unknown key. Did you mean 'epochs'?" in output
+    assert "datasets.dots.fit: must be 'squash' or 'crop'" in output
+    assert "Traceback" not in output
+    assert output.count("Running stage") == 1
+
+
+def test_every_stage_checks_the_whole_file_itself(finished, copy_of):
+    repo = copy_of(finished)
+    write_params(repo.path, PARAMS | {"sed": 1})
+    for command in ("prepare dots", "source tiny", "intermediate dots", "target dots 0", "scratch 0", "compare", "track",
+                    "evaluate target dots-0 lines", "check"):  # fmt: skip
+        output = repo.run(sys.executable, "-m", *f"stages.{command}".split(), ok=False)
+        assert "sed: unknown section. Did you mean 'seed'?" in output, command
+        assert "Traceback" not in output
+
+
+@pytest.mark.parametrize("path", ["/usr/bin:/bin", "empty"])
+def test_dvc_outside_its_environment_says_so(finished, copy_of, path, tmp_path):
+    repo = copy_of(finished)
+    if path == "empty":  # a shell and no python at all
+        path = str(tmp_path / "bin")
+        Path(path).mkdir()
+        os.symlink("/bin/sh", f"{path}/sh")
+        os.symlink(shutil.which("git"), f"{path}/git")
+    output = repo.run(shutil.which("dvc"), "repro", "-f", "check", ok=False, PATH=path)
+    assert "virtual environment" in output
+    assert "Traceback" not in output
+
+
+def test_training_never_opens_the_test_split(finished, copy_of):
+    repo = copy_of(finished)
+    for file in (repo.path / "data/prepared").glob("*/test.*"):
+        file.unlink()
+    shutil.rmtree(repo.path / ".transfer")
+    for command in ("intermediate dots", "target dots 0", "scratch 0"):
+        repo.run(sys.executable, "-m", *f"stages.{command}".split())
+    assert "test" in repo.run(sys.executable, "-m", "stages.evaluate", "target", "dots-0", "lines", ok=False)
+
+
+def test_the_same_params_give_the_same_bits(finished, copy_of):
+    repo = copy_of(finished)
+    shutil.rmtree(repo.path / ".transfer")  # or the finished trainings would be found there
+    models = ("dots", "target/dots-0", "target/tiny-0", "scratch/0")
+    before = [sha(repo, model) for model in models]
+    executed = repo.ran("repro", "-f")
+    assert executed == EVERYTHING
+    assert [sha(repo, model) for model in models] == before
+    assert len(set(before)) == 4
+    assert repo.run("git", "status", "--porcelain") == "", "metrics and dvc.lock are the same too"
+    assert len(parents(repo)) == 1
+
+
+@pytest.fixture(scope="module")
+def long_training(tmp_path_factory):
+    """A repository whose hop takes long enough to be killed, everything before it done."""
+    values = copy.deepcopy(PARAMS)
+    values["intermediate"]["dots"] |= {"epochs": 60, "patience": 60}
+    repo = new_repo(tmp_path_factory.mktemp("long") / "repo", values)
+    repo.run("dvc", "repro", "prepare@dots")
+    return repo
+
+
+def test_a_killed_hop_goes_on_to_the_same_bits_in_the_same_run(long_training, copy_of, tmp_path):
+    whole = copy_of(long_training)
+    whole.run("dvc", "repro", "intermediate@dots")
+    killed = type(whole)(tmp_path / "killed")
+    shutil.copytree(long_training.path, killed.path, symlinks=True)
+    for pause in (0.0, 0.11, 0.37):  # at different moments of an epoch
+        epochs = num_epochs(killed)
+        process = subprocess.Popen(["dvc", "repro", "intermediate@dots"], cwd=killed.path, env=killed.environment,
+                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)  # fmt: skip
+        while num_epochs(killed) < epochs + 3:
+            assert process.poll() is None, "it ended before it could be killed"
+            time.sleep(0.02)
+        time.sleep(pause)
+        os.killpg(process.pid, signal.SIGKILL)  # dvc and the stage
+        process.wait()
+    assert num_epochs(killed) < 60
+    killed.run("dvc", "repro", "intermediate@dots")
+    assert sha(killed, "dots") == sha(whole, "dots")
+    history = "metrics/intermediate/dots/history.csv"
+    assert (killed.path / history).read_bytes() == (whole.path / history).read_bytes()
+    runs = query(killed, "SELECT run_uuid FROM runs")
+    assert len(runs) == 1
+    points = query(killed, "SELECT step, COUNT(*) FROM metrics WHERE key = 'val_loss' GROUP BY step ORDER BY step")
+    assert points == [(epoch, 1) for epoch in range(1, 61)]
+
+
+def num_epochs(repo) -> int:
+    """Epochs in MLflow so far: the curves are live."""
+    try:
+        return query(repo, "SELECT COUNT(*) FROM metrics WHERE key = 'val_loss'")[0][0]
+    except sqlite3.OperationalError:  # no store yet
+        return 0
+
+
+def test_an_orphan_and_a_second_start_train_once(long_training, copy_of):
+    """A killed dvc leaves its stage running; the next repro must not train beside it."""
+    repo = copy_of(long_training)
+    process = subprocess.Popen(["dvc", "repro", "intermediate@dots"], cwd=repo.path, env=repo.environment,
+                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)  # fmt: skip
+    while num_epochs(repo) < 3:
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    output = repo.run("dvc", "repro", "intermediate@dots")
+    assert "already running in another process" in output
+    points = query(repo, "SELECT COUNT(*), COUNT(DISTINCT step) FROM metrics WHERE key = 'val_loss'")
+    assert points == [(60, 60)]
+
+
+def test_experiments_in_temporary_clones_reach_the_same_store(finished, copy_of):
+    repo = copy_of(finished)
+    repo.run("dvc", "exp", "run", "--temp", "-S", "strategy=feature_extraction")
+    assert [status for _, status in parents(repo)] == ["FINISHED"] * 2
+    repo.run("dvc", "exp", "run", "--queue", "-S", "strategy=full")
+    repo.run("dvc", "exp", "run", "--queue", "-S", "strategies.partial.epochs=3")
+    repo.run("dvc", "queue", "start", "-j", "2")
+    deadline = time.time() + 240
+    while any(word in repo.run("dvc", "queue", "status") for word in ("Queued", "Running")):
+        assert time.time() < deadline
+        time.sleep(2)
+    assert "Failed" not in repo.run("dvc", "queue", "status")
+    assert [status for _, status in parents(repo)] == ["FINISHED"] * 4
+    per_state = query(repo, "SELECT COUNT(*), COUNT(DISTINCT c.value) FROM tags p JOIN tags c USING (run_uuid) "
+                            "WHERE p.key = 'mlflow.parentRunId' AND c.key = 'transfer.stage' GROUP BY p.value")  # fmt: skip
+    assert per_state == [(4, 4)] * 4, "each state has its hop, two targets and the control, once"
+
+
+def test_no_hop_and_a_chain_of_two(tmp_path):
+    values = copy.deepcopy(PARAMS) | {"intermediate": {}, "inits": ["tiny"]}
+    repo = new_repo(tmp_path / "repo", values)
+    repo.run("dvc", "repro")
+    assert json.loads((repo.path / "metrics/compare.json").read_text())["ship"] == "tiny-0"
+    hop = PARAMS["intermediate"]["dots"]
+    values = values | {"intermediate": {"dots": hop, "lines2": hop | {"init": "dots", "data": "lines"}}, "inits": ["lines2"]}
+    write_params(repo.path, values)
+    executed = repo.ran("repro")
+    assert {"intermediate@dots", "intermediate@lines2", "target@lines2-0"} <= executed
+    assert not {"scratch@0", "prepare@dots", "source@tiny"} & executed
+    card = json.loads((repo.path / "models/target/lines2-0/card.json").read_text())
+    assert card["chain"] == ["tiny", "dots", "lines2", "lines2-0"]
