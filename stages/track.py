@@ -1,0 +1,161 @@
+"""Put the pipeline's present state into MLflow, once: python -m stages.track
+
+Runs at the end of every `dvc repro`. When the state is there already it ends before anything slow is imported.
+"""
+
+import csv
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from stages.lib import errors, params, tracking
+from stages.lib.errors import UserError
+
+
+class Training(NamedTuple):
+    """One training of the pipeline."""
+
+    kind: str  # intermediate, target or scratch: the DVC stage
+    name: str  # what stands after the stage's @
+    data: str  # its dataset
+
+
+def main() -> None:
+    raw = params.read()  # its text is valid: the check stage said so
+    trainings = list(expand(raw))
+    current = state(trainings)
+    if not tracking.published(current):
+        children = [child(training) for training in trainings]
+        ship = _read(Path("metrics/compare.json"))["ship"]
+        tracking.publish(current, parent(raw, trainings), children, Path("models/target") / ship)
+
+
+def expand(raw: dict) -> Iterator[Training]:
+    """The trainings that params.yaml asks for, in their order; files of others may still lie about."""
+    for name, hop in raw["intermediate"].items():
+        yield Training("intermediate", name, hop["data"])
+    for init in raw["inits"]:
+        for seed in raw["seeds"]:
+            yield Training("target", f"{init}-{seed}", raw["target"]["data"])
+    for seed in raw["seeds"]:
+        yield Training("scratch", str(seed), raw["target"]["data"])
+
+
+def state(trainings: list[Training]) -> str:
+    """Hash of what dvc.lock says of the trainings, their evaluations and the comparison.
+
+    What came before (downloads, preparation, sources) is in it as hashes of what they made. The check stage is not,
+    because any comment in params.yaml changes it; nor are entries of blocks that are no longer in params.yaml.
+
+    Raises:
+        UserError: a stage has not run.
+    """
+    try:
+        with open("dvc.lock", "rb") as file:
+            lock = yaml.load(file, getattr(yaml, "CSafeLoader", yaml.SafeLoader))["stages"]  # noqa: S506 (both are safe)
+    except FileNotFoundError:
+        raise UserError(f"dvc.lock is not here ({Path.cwd()}): nothing has run yet. Run: dvc repro") from None
+    evaluate = {"intermediate": "evaluate-intermediate", "target": "evaluate", "scratch": "evaluate-scratch"}
+    names = [f"{t.kind}@{t.name}" for t in trainings] + [f"{evaluate[t.kind]}@{t.name}" for t in trainings] + ["compare"]
+    missing = [name for name in names if name not in lock]
+    if missing:
+        raise UserError(f"These stages have not run yet: {', '.join(missing)}. Run: dvc repro")
+    entries = {name: lock[name] for name in names}
+    # It reads whole folders, in which results of removed blocks may still lie.
+    entries["compare"] = {part: value for part, value in entries["compare"].items() if part != "deps"}
+    return hashlib.sha256(json.dumps(entries, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def parent(raw: dict, trainings: list[Training]) -> tracking.Run:
+    """The run of the whole pipeline."""
+    compare, verdict = _read(Path("metrics/compare.json")), Path("metrics/verdict.md")
+    tags = {"mlflow.note.content": verdict.read_text()}  # MLflow shows it at the top of the run's page
+    if commit := _commit():
+        tags["mlflow.source.git.commit"] = commit
+    if experiment := os.environ.get("DVC_EXP_NAME"):
+        tags["dvc.experiment"] = experiment
+    files = [(Path(name), "") for name in ("params.yaml", "dvc.lock", "metrics/compare.json")] + [(verdict, "")]
+    seeds = ", ".join(str(seed) for seed in raw["seeds"])
+    return tracking.Run(
+        stage=tracking.PIPELINE,
+        kind=tracking.PIPELINE,
+        name=f"{raw['inits'][0]} -> {raw['target']['data']}, {raw['strategy']}, seeds {seeds}",
+        tags=tags,
+        params={name: value if isinstance(value, str) else json.dumps(value) for name, value in flat(raw, ".")},
+        metrics={name: value for name, value in flat(compare, ".") if _is_number(value)},
+        history=[],
+        files=files + [(path, "plots") for path in sorted(Path("metrics/plots").glob("*.png"))],
+        data=[_data(name) for name in dict.fromkeys(training.data for training in trainings)],
+    )
+
+
+def child(training: Training) -> tracking.Run:
+    """The run of one training and of its evaluation."""
+    metrics = Path("metrics") / training.kind / training.name
+    evaluation = Path("metrics/evaluate") / f"{training.kind}-{training.name}"
+    run, report = _read(metrics / "run.json"), _read(evaluation / "report.json")
+    with open(metrics / "history.csv", newline="") as file:
+        history = [{name: _number(text) for name, text in row.items()} for row in csv.DictReader(file)]
+    files = [(metrics / name, "") for name in ("history.csv", "certificate.csv")]
+    return tracking.Run(
+        stage=run["name"],
+        kind=training.kind,
+        name=f"{run['name']}: {run['settings']['strategy']} on {training.data}",
+        tags={"transfer.key": run["key"]},
+        params=run["settings"],
+        metrics={f"test_{name}": value for name, value in flat(report, "_") if _is_number(value)},
+        history=history,
+        files=files + [(path, "evaluate") for path in sorted(evaluation.iterdir())],  # DVC empties it before each run
+        data=[_data(training.data)],
+    )
+
+
+def flat(value: Any, separator: str, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The leaves of nested dicts by their path; {"accuracy": {"value": 0.9, "lower": 0.8}} gives accuracy, accuracy_lower."""
+    if not isinstance(value, dict) or not value:
+        yield prefix, value
+        return
+    for name, inner in value.items():
+        path = f"{prefix}{separator}{name}" if prefix else str(name)
+        yield from flat(inner, separator, prefix if name == "value" and prefix else path)
+
+
+def _data(name: str) -> tracking.Data:
+    path = Path("data/prepared") / name / "card.json"
+    card = _read(path)  # holds the sha256 of every file of the dataset, so its own stands for all of them
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()[:32]
+    return tracking.Data(name, digest, json.dumps({"uri": path.parent.as_posix()}), json.dumps(card["counts"]))
+
+
+def _commit() -> str | None:
+    if not shutil.which("git"):
+        return None
+    git = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True)
+    return git.stdout.strip() if git.returncode == 0 else None
+
+
+def _read(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing. Make it anew with: dvc repro") from None
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _number(text: str) -> float:
+    """A cell of history.csv, exactly as it was written; an empty one is what pandas makes of not-a-number."""
+    return {"True": 1.0, "False": 0.0, "": float("nan")}[text] if text in ("True", "False", "") else float(text)
+
+
+if __name__ == "__main__":
+    errors.run(main)
