@@ -2,6 +2,7 @@
 
 import warnings
 from collections import Counter
+from fractions import Fraction
 
 import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold, train_test_split
@@ -11,7 +12,7 @@ from stages.lib.readers import Example
 from stages.lib.seeds import seed_for
 
 NAMES = ("train", "val", "test")
-MOST_FOLDS = 20  # of which whole ones become val and test, so that shares are met to 1/20
+MOST_FOLDS = 10  # groups are put together into so many folds at most: with more of them their classes' shares differ more
 
 
 def limit(examples: list[Example], most: int, seed: int) -> list[Example]:
@@ -54,21 +55,15 @@ def assign(examples: list[Example], *, val: float, test: float, seed: int, by_gr
             f"split.by_group: true needs a group for each image, but {(groups == '').sum()} of {len(groups)} have none. "
             "Let the reader make groups (group_from, block, or the column group), or set by_group: false."
         )
-    wanted = {name: share for name, share in [("test", test), ("val", val)] if name not in splits}
-    counts = {name: round(share * len(examples)) for name, share in wanted.items()}
-    pool = np.flatnonzero(splits == "train")
-    if by_group and wanted:
-        splits[pool] = _by_group(labels[pool], groups[pool], {name: n / len(pool) for name, n in counts.items()}, seed)
-    for name, count in counts.items() if not by_group else ():
-        pool = np.flatnonzero(splits == "train")
-        try:
-            _, drawn = train_test_split(pool, test_size=count, stratify=labels[pool], random_state=seed_for(seed, "split", name))
-        except ValueError:  # fewer images than classes, or a class with one image
-            raise UserError(_too_few(labels, splits, f"{name} would get {count} images, ")) from None
-        splits[drawn] = name
+    for name, share in [("test", test), ("val", val)]:
+        if name not in splits:
+            pool = np.flatnonzero(splits == "train")
+            draw = _whole_groups if by_group else _stratified
+            chosen = draw(labels[pool], groups[pool], round(share * len(examples)), seed_for(seed, "split", name))
+            splits[pool[chosen]] = name
 
     if any(not ((labels == label) & (splits == name)).any() for label in set(labels) for name in NAMES):
-        raise UserError(_too_few(labels, splits, ""))
+        raise UserError(_too_few(labels, groups, splits))
     if by_group:
         torn = sorted(group for group in set(groups) if len(set(splits[groups == group])) > 1)
         if torn:
@@ -76,40 +71,41 @@ def assign(examples: list[Example], *, val: float, test: float, seed: int, by_gr
     return splits.tolist()
 
 
-def _by_group(labels: np.ndarray, groups: np.ndarray, shares: dict[str, float], seed: int) -> np.ndarray:
-    """Cut into folds of whole groups with like shares of the classes, and give whole folds to each split."""
-    num_groups = len(set(groups))
-    most = min(MOST_FOLDS, num_groups)
-    if most <= len(shares):
-        raise UserError(f"split.by_group: {num_groups} groups cannot fill {len(shares) + 1} splits.")
+def _stratified(labels: np.ndarray, groups: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """Indices of `count` examples with the classes' shares of all; none where that cannot be (and `assign` says why)."""
+    if not len(set(labels)) <= count <= len(labels) - len(set(labels)) or min(Counter(labels.tolist()).values()) < 2:
+        return np.array([], dtype=int)
+    return train_test_split(np.arange(len(labels)), test_size=count, stratify=labels, random_state=seed)[1]
 
-    def folds_of(num: int) -> dict[str, int]:
-        return {name: max(1, round(share * num)) for name, share in shares.items()}
 
-    def error(num: int) -> float:
-        return sum(abs(folds_of(num)[name] / num - share) for name, share in shares.items())
-
-    num = min(range(len(shares) + 1, most + 1), key=error)
-    cut = StratifiedGroupKFold(num, shuffle=True, random_state=seed_for(seed, "split", "groups"))
+def _whole_groups(labels: np.ndarray, groups: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """Indices of about `count` examples in whole groups, with about the classes' shares of all."""
+    most = min(MOST_FOLDS, len(set(groups)))
+    if most < 2:
+        return np.array([], dtype=int)
+    part = Fraction(count / len(labels)).limit_denominator(most)
+    part = min(max(part, Fraction(1, most)), Fraction(most - 1, most))
+    cut = StratifiedGroupKFold(part.denominator, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # a class with fewer images than folds is fine: folds are put together
+        warnings.simplefilter("ignore", UserWarning)  # about classes with fewer images than folds: `assign` looks for itself
         folds = [members for _, members in cut.split(labels, labels, groups)]
-    splits = np.full(len(labels), "train", dtype="<U5")
-    for name, count in folds_of(num).items():
-        for _ in range(count):
-            splits[folds.pop()] = name
-    return splits
+    names = sorted(set(labels))
+    fair = np.array([(labels == label).sum() for label in names]) / len(folds)
+    unfair = [np.abs([(labels[members] == label).sum() for label in names] - fair).sum() for members in folds]
+    return np.concatenate([folds[index] for index in np.argsort(unfair, kind="stable")[: part.numerator]])
 
 
-def _too_few(labels: np.ndarray, splits: np.ndarray, why: str) -> str:
+def _too_few(labels: np.ndarray, groups: np.ndarray, splits: np.ndarray) -> str:
     lines = []
     for label in sorted(set(labels)):
-        counts = {name: int(((labels == label) & (splits == name)).sum()) for name in NAMES}
+        own = labels == label
+        counts = {name: int((own & (splits == name)).sum()) for name in NAMES}
         if min(counts.values()) == 0:
             told = ", ".join(f"{count} in {name}" for name, count in counts.items())
-            lines.append(f"  {label}: {sum(counts.values())} images ({told})")
-    rest = f"\n  ... and {len(lines) - 20} more" if len(lines) > 20 else ""
+            num_groups = len(set(groups[own]) - {""})
+            lines.append(f"  {label}: {own.sum()} images{f' in {num_groups} groups' if num_groups else ''} ({told})")
+    rest = f"\n  ... and {len(lines) - 10} more" if len(lines) > 10 else ""
     return (
-        f"{why}so that not every class has an image in every split. Add images of these classes, leave them out, or raise "
-        "split.val and split.test:\n" + "\n".join(lines[:20]) + rest
+        "not every class has an image in every split. Add images (or groups) of these classes, leave the classes out, or raise "
+        "split.val or split.test:\n" + "\n".join(lines[:10]) + rest
     )
