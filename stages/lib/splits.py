@@ -72,10 +72,13 @@ def assign(examples: list[Example], *, val: float, test: float, seed: int, by_gr
 
 
 def _stratified(labels: np.ndarray, groups: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """Indices of `count` examples with the classes' shares of all; none where that cannot be (and `assign` says why)."""
-    if not len(set(labels)) <= count <= len(labels) - len(set(labels)) or min(Counter(labels.tolist()).values()) < 2:
+    """Indices of `count` examples with the classes' shares of all; none where that cannot be (and `assign` says so)."""
+    sizes = Counter(labels.tolist())
+    able = np.flatnonzero([sizes[label] > 1 for label in labels])  # a class with one example has none to give
+    num_classes = len(set(labels[able]))
+    if not 0 < num_classes <= count <= len(able) - num_classes:
         return np.array([], dtype=int)
-    return train_test_split(np.arange(len(labels)), test_size=count, stratify=labels, random_state=seed)[1]
+    return train_test_split(able, test_size=count, stratify=labels[able], random_state=seed)[1]
 
 
 def _whole_groups(labels: np.ndarray, groups: np.ndarray, count: int, seed: int) -> np.ndarray:
@@ -89,10 +92,13 @@ def _whole_groups(labels: np.ndarray, groups: np.ndarray, count: int, seed: int)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # about classes with fewer images than folds: `assign` looks for itself
         folds = [members for _, members in cut.split(labels, labels, groups)]
-    names = sorted(set(labels))
-    fair = np.array([(labels == label).sum() for label in names]) / len(folds)
-    unfair = [np.abs([(labels[members] == label).sum() for label in names] - fair).sum() for members in folds]
-    return np.concatenate([folds[index] for index in np.argsort(unfair, kind="stable")[: part.numerator]])
+    in_fold = np.array([[(labels[members] == label).sum() for label in sorted(set(labels))] for members in folds])
+    chosen = []
+    for num in range(1, part.numerator + 1):  # each time the fold with which the classes come nearest to their shares
+        unfair = np.abs(in_fold[chosen].sum(axis=0) + in_fold - in_fold.mean(axis=0) * num).sum(axis=1)
+        unfair[chosen] = np.inf
+        chosen.append(int(unfair.argmin()))
+    return np.concatenate([folds[index] for index in chosen])
 
 
 def _too_few(labels: np.ndarray, groups: np.ndarray, splits: np.ndarray) -> str:

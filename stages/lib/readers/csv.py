@@ -42,11 +42,12 @@ def read(raw: Path) -> list[Example]:
             table[name] = ""
     table = table[NEEDED + OPTIONAL].apply(lambda column: column.str.strip())
 
+    there = table.path.map(lambda path: (file.parent / path).is_file()).astype(bool)
     mistakes = [
         ("no label", table.path[table.label == ""]),
         ("no path", pd.Series([f"row {row + 2}" for row in table.index[table.path == ""]], dtype=str)),
         ("a path that stands there twice", table.path[(table.path != "") & table.path.duplicated()]),
-        ("no such file", table.path[(table.path != "") & ~table.path.map(lambda path: (file.parent / path).is_file())]),
+        ("no such file", table.path[(table.path != "") & ~there]),
         ("a split that is none of train, val, test or empty", (table.path + " " + table.split)[~table.split.isin(SPLITS)]),
     ]
     found = [f"  {what}, {len(rows)}: {_first(rows)}" for what, rows in mistakes if len(rows)]

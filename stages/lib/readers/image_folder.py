@@ -36,7 +36,7 @@ def read(raw: Path, *, group_from: str) -> list[Example]:
 
     Args:
         raw: the folder or archive (or a folder that holds one archive alone); one folder around everything is looked through.
-        group_from: for example "patient(\\\\d+)"; searched in the path from the class's (or split's) folder on.
+        group_from: for example "patient([0-9]+)"; searched in the path from the class's (or split's) folder on.
 
     Raises:
         UserError: nothing is there, images lie outside of class folders, there is one class, a path has no group.
@@ -69,7 +69,7 @@ def read(raw: Path, *, group_from: str) -> list[Example]:
 
     groupless = [path for path in images if pattern and not pattern.search(str(path))]
     if groupless:
-        raise UserError(f"group_from: {group_from!r} is found in none of these paths, {len(groupless)}: {_some(groupless)}.")
+        raise UserError(f"group_from: {group_from} is found in none of these paths, {len(groupless)}: {_some(groupless)}.")
     examples = [
         Example(
             key=str(path),
@@ -95,7 +95,8 @@ def _files(raw: Path) -> dict[PurePosixPath, Callable[[], bytes]]:
         raw = visible[0]  # what the download `url` leaves
     if zipfile.is_zipfile(raw):
         archive = zipfile.ZipFile(raw)
-        return {PurePosixPath(info.filename): partial(archive.read, info) for info in archive.infolist() if not info.is_dir()}
+        members = [info for info in archive.infolist() if not info.is_dir()]
+        return {PurePosixPath(info.filename.lstrip("/")): partial(archive.read, info) for info in members}
     if tarfile.is_tarfile(raw):
         return _tar_files(raw)
     raise UserError(f"raw: {raw} is neither a folder nor an archive that can be read. {LAYOUT}")
@@ -113,7 +114,7 @@ def _tar_files(raw: Path) -> dict[PurePosixPath, Callable[[], bytes]]:
         with lock:
             return archive.extractfile(member).read()
 
-    return {PurePosixPath(member.name): partial(read, member) for member in members}
+    return {PurePosixPath(member.name.lstrip("/")): partial(read, member) for member in members}
 
 
 def _plain_tar(raw: Path) -> IO[bytes]:
@@ -149,9 +150,9 @@ def _compiled(group_from: str) -> re.Pattern | None:
     try:
         pattern = re.compile(group_from)
     except re.error as error:
-        raise UserError(f"group_from: {group_from!r} is no regular expression: {error}.") from None
+        raise UserError(f"group_from: {group_from} is no regular expression: {error}.") from None
     if not pattern.groups:
-        raise UserError(f"group_from: {group_from!r} has no (group). For example: 'patient(\\d+)'.")
+        raise UserError(f"group_from: {group_from} has no (group). For example: patient(\\d+)")
     return pattern
 
 

@@ -1,0 +1,220 @@
+"""The stage prepare on real files: what it packs, what it leaves out, what it refuses, and the same bytes each time."""
+
+import copy
+import io
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from stages import prepare
+from stages.lib import artifacts, images
+from stages.lib.errors import UserError
+from tests.conftest import FOLDER, HOW, PARAMS, write_params
+
+SPLITS = ["train", "val", "test"]
+
+
+def picture(seed, width=40, height=30):
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 255, (height, width, 3), dtype=np.uint8))
+
+
+def encoded(image, kind="PNG"):
+    file = io.BytesIO()
+    image.save(file, kind)
+    return file.getvalue()
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A folder with the card of a source and 20 cats, 30 dogs; `run` prepares it and returns card and splits."""
+    monkeypatch.chdir(tmp_path)
+    artifacts.write_json(Path("models/tiny/card.json"), {"preprocessing": HOW})
+    for label, num in [("cat", 20), ("dog", 30)]:
+        Path("raw", label).mkdir(parents=True)
+        for index in range(num):
+            Path("raw", label, f"{index:02}.png").write_bytes(encoded(picture(zlib.crc32(f"{label}{index}".encode()))))
+    return run
+
+
+def run(**changes):
+    params = copy.deepcopy(PARAMS)
+    params["datasets"]["pets"] = FOLDER | {"raw": "raw"} | changes
+    write_params(Path(), params)
+    prepare.main("pets")
+    folder = Path("data/prepared/pets")
+    return artifacts.read_json(folder / "card.json"), {split: artifacts.read_split(folder, split) for split in SPLITS}
+
+
+def mistake(**changes):
+    with pytest.raises(UserError) as error:
+        run(**changes)
+    assert not Path("data/prepared/pets/card.json").exists(), "a dataset that failed must not look finished"
+    return str(error.value)
+
+
+def files():
+    return {path.name: path.read_bytes() for path in Path("data/prepared/pets").iterdir()}
+
+
+def test_what_is_packed(project, capsys):
+    card, data = project()
+    assert capsys.readouterr().out == "pets: train 25, val 10, test 15 images of 2 classes; licence: our own\n"
+    assert card["classes"] == ["cat", "dog"] and card["kind"] == "data" and card["modality"] == "image"
+    assert card["counts"] == {"train": {"cat": 10, "dog": 15}, "val": {"cat": 4, "dog": 6}, "test": {"cat": 6, "dog": 9}}
+    assert card["geometry"] == {"px": 32, "fit": "squash", "crop_pct": 1.0, "interpolation": "bilinear"}
+    assert (card["preprocessing_of"], card["reader"], card["licence"]) == ("tiny", "image_folder", "our own")
+    assert card["settings"] == FOLDER | {"raw": "raw"}
+    assert card["broken"] == card["duplicates_dropped"] == []
+    for split in SPLITS:
+        assert data[split].keys == sorted(data[split].keys) and data[split].groups is None
+        assert data[split].inputs.dtype == np.uint8 and data[split].inputs.shape == (len(data[split].keys), 32, 32, 3)
+        for row, key in enumerate(data[split].keys):
+            assert card["classes"][data[split].labels[row]] == key.split("/")[0]
+            image = images.decode(Path("raw", key).read_bytes())
+            np.testing.assert_array_equal(data[split].inputs[row], images.resize(image, **card["geometry"]))
+    everything = [key for split in SPLITS for key in data[split].keys]
+    assert sorted(everything) == sorted(str(path.relative_to("raw")) for path in Path("raw").rglob("*.png")), "each image once"
+    for name, sha256 in card["sha256"].items():
+        assert artifacts.sha256(Path("data/prepared/pets", name)) == sha256
+    assert sorted(files()) == ["card.json", *sorted(card["sha256"])], "nothing else is left in the folder"
+
+
+def test_the_file_is_what_numpy_writes(project):
+    _, data = project()
+    file = io.BytesIO()
+    np.save(file, data["train"].inputs)
+    assert Path("data/prepared/pets/train.npy").read_bytes() == file.getvalue()
+
+
+def test_same_seed_same_bytes_another_seed_another_split(project):
+    _, first = project()
+    before = files()
+    project()
+    assert files() == before
+    _, other = project(split=FOLDER["split"] | {"seed": 1})
+    assert other["test"].keys != first["test"].keys
+
+
+def test_more_images_than_a_batch(project, monkeypatch):
+    before = project() and files()
+    monkeypatch.setattr(prepare, "BATCH", 7)
+    project()
+    assert files() == before
+
+
+def test_limit(project):
+    card, _ = project(limit=20)
+    assert {label: sum(card["counts"][split][label] for split in SPLITS) for label in card["classes"]} == {"cat": 10, "dog": 10}
+
+
+def bomb():
+    """A PNG whose header promises 60,000 x 60,000 pixels."""
+
+    def chunk(kind, body):
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 100)) + chunk(b"IEND", b"")
+
+
+def test_broken_images_are_left_out_and_listed(project, capsys):
+    whole = encoded(picture(0), "JPEG")
+    broken = {"cat/cut.jpg": whole[: len(whole) // 2], "cat/empty.png": b"", "dog/bomb.png": bomb(), "dog/text.jpg": b"not found"}
+    for key, content in broken.items():
+        Path("raw", key).write_bytes(content)
+    card, data = project(max_broken=0.1)
+    reasons = {entry["key"]: entry["reason"] for entry in card["broken"]}
+    assert reasons.keys() == broken.keys()
+    assert "truncated" in reasons["cat/cut.jpg"] and "Bomb" in reasons["dog/bomb.png"]
+    assert not broken.keys() & {key for split in data.values() for key in split.keys}
+    assert sum(len(split.keys) for split in data.values()) == 50
+    assert "left out, because they cannot be read, 4 of 54:\n  cat/cut.jpg: " in capsys.readouterr().out
+    before = files()
+    project(max_broken=0.1)
+    assert files() == before, "no address in memory stands in the card"
+
+    text = mistake(max_broken=0.05)
+    assert "4 of 54 images cannot be read; max_broken: 0.05 allows 2." in text
+    assert all(key in text for key in broken) and text.startswith("datasets.pets: ")
+
+
+def test_the_same_image_in_two_splits_is_refused_or_dropped(project):
+    for index in range(8):  # other files, same pixels
+        Path(f"raw/cat/{index:02}_copy.bmp").write_bytes(encoded(picture(zlib.crc32(f"cat{index}".encode())), "BMP"))
+    text = mistake()
+    assert "in more than one split" in text and "`duplicates: drop` keeps the first of each" in text
+    line = next(line for line in text.splitlines() if line.startswith("  cat/"))
+    first, second = line.strip().split(" = ")
+    assert first.split(".png")[0] == second.split("_copy.bmp")[0] and first.split("(")[1] != second.split("(")[1]
+
+    card, data = project(duplicates="drop")
+    assert card["duplicates_dropped"] == [
+        {"key": f"cat/{i:02}_copy.bmp", "label": "cat", "same_as": f"cat/{i:02}.png", "its_label": "cat"} for i in range(8)
+    ]
+    pixels = [image.tobytes() for split in data.values() for image in split.inputs]
+    assert len(pixels) == len(set(pixels)) == 50
+
+
+def test_the_same_image_twice_in_one_split_is_no_leak(project):
+    given(lambda index: SPLITS[index % 3])
+    for copy_of in ("cat/00.png", "dog/01.png"):
+        path = next(Path("raw").glob(f"*/{copy_of}"))
+        path.with_name("copy.png").write_bytes(path.read_bytes())
+    card, _ = project()
+    assert sum(sum(counts.values()) for counts in card["counts"].values()) == 52
+
+
+def test_one_image_with_two_labels_is_named(project, capsys):
+    Path("raw/dog/99.png").write_bytes(Path("raw/cat/00.png").read_bytes())
+    card, _ = project(duplicates="drop")
+    out = capsys.readouterr().out
+    assert "warning: 1 images stand there with more than one label:\n  cat/00.png (cat) = dog/99.png (dog)\n" in out
+    assert card["duplicates_dropped"] == [{"key": "dog/99.png", "label": "dog", "same_as": "cat/00.png", "its_label": "cat"}]
+
+
+def given(split_of):
+    """Move the images into folders of splits."""
+    for path in sorted(Path("raw").glob("*/*.png")):
+        to = Path("raw", split_of(int(path.stem)), path.parent.name, path.name)
+        to.parent.mkdir(parents=True, exist_ok=True)
+        path.rename(to)
+    for label in ("cat", "dog"):
+        Path("raw", label).rmdir()
+
+
+def test_given_splits_are_kept(project):
+    given(lambda index: SPLITS[index % 3])
+    card, data = project()
+    assert card["given_splits"] == ["test", "train", "val"]
+    for split in SPLITS:
+        assert {key.split("/")[0] for key in data[split].keys} == {split}
+
+
+def test_val_is_drawn_from_train_where_only_test_is_given(project):
+    given(lambda index: "test" if index % 5 == 0 else "train")
+    card, data = project()
+    assert {key.split("/")[0] for key in data["test"].keys} == {"test"}
+    assert {key.split("/")[0] for key in data["val"].keys} == {"train"}
+    assert card["counts"] == {"train": {"cat": 12, "dog": 18}, "val": {"cat": 4, "dog": 6}, "test": {"cat": 4, "dog": 6}}
+
+
+def test_a_duplicate_of_a_test_image_leaves_training(project):
+    given(lambda index: SPLITS[index % 3])
+    Path("raw/train/cat/copy.png").write_bytes(Path("raw/test/cat/02.png").read_bytes())
+    assert "1 images are in more than one split" in mistake()
+    card, data = project(duplicates="drop")
+    assert [entry["key"] for entry in card["duplicates_dropped"]] == ["train/cat/copy.png"]
+    assert "test/cat/02.png" in data["test"].keys
+
+
+def test_groups_stay_together(project):
+    split = FOLDER["split"] | {"by_group": True}
+    card, data = project(group_from=r"(\d)\.png", split=split)  # the last digit: ten groups of two or three of each class
+    groups = {name: set(data[name].groups) for name in SPLITS}
+    assert sum(map(len, groups.values())) == len(set().union(*groups.values())) == 10
+    assert card["counts"] == {"train": {"cat": 10, "dog": 15}, "val": {"cat": 4, "dog": 6}, "test": {"cat": 6, "dog": 9}}
+    assert "split.by_group: true needs a group" in mistake(split=split)
