@@ -32,9 +32,7 @@ def main() -> None:
     trainings = list(expand(raw))
     current = state(trainings)
     if not tracking.published(current):
-        children = [child(training) for training in trainings]
-        ship = _read(Path("metrics/compare.json"))["ship"]
-        tracking.publish(current, parent(raw, trainings), children, Path("models/target") / ship)
+        tracking.publish(current, parent(raw, trainings), [child(training) for training in trainings], shipped)
 
 
 def expand(raw: dict) -> Iterator[Training]:
@@ -115,6 +113,13 @@ def child(training: Training) -> tracking.Run:
         files=files + [(path, "evaluate") for path in sorted(evaluation.iterdir())],  # DVC empties it before each run
         data=[_data(training.data)],
     )
+
+
+def shipped() -> dict[str, Any]:
+    """The model that the comparison chose, for MLflow."""
+    from stages.lib import serving  # imports torch and mlflow
+
+    return serving.package(Path("models/target") / _read(Path("metrics/compare.json"))["ship"])
 
 
 def flat(value: Any, separator: str, prefix: str = "") -> Iterator[tuple[str, Any]]:

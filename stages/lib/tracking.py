@@ -17,6 +17,7 @@ import re
 import sqlite3
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -118,7 +119,7 @@ def published(state: str) -> bool:
         return False
 
 
-def publish(state: str, parent: Run, children: list[Run], model: Path) -> None:
+def publish(state: str, parent: Run, children: list[Run], model: Callable[[], dict[str, Any]]) -> None:
     """Make sure that MLflow holds one state of the pipeline, wholly and once.
 
     What is there already (from `live`, or from a `publish` that was killed) is kept and completed.
@@ -127,7 +128,8 @@ def publish(state: str, parent: Run, children: list[Run], model: Path) -> None:
         state: what the runs are found by.
         parent: the pipeline's run.
         children: one for each training; their `tags` hold the training's transfer.key.
-        model: folder of the model that is shipped, logged as a pyfunc.
+        model: gives the keyword arguments of mlflow.pyfunc.log_model for the model that is shipped; called only when
+            it has to be logged, since making them takes seconds.
     """
     try:
         with FileLock(_lock("publish")):  # of two that come at once the second finds the first one's run
@@ -193,19 +195,18 @@ def _fill_params(client, run, params: dict[str, Any]) -> None:
     client.log_batch(run.info.run_id, params=missing)
 
 
-def _log_model(client, experiment: str, run_id: str, folder: Path) -> None:
+def _log_model(client, experiment: str, run_id: str, model: Callable[[], dict[str, Any]]) -> None:
     import mlflow
-
-    from stages.lib import serving
 
     mlflow.set_tracking_uri(_uri())  # log_model has no argument for it
     models = client.search_logged_models([experiment], filter_string=f"source_run_id = '{run_id}'")
-    for model in models:
-        if model.status != "READY":  # an upload that was killed
-            client.delete_logged_model(model.model_id)
-    if not any(model.status == "READY" for model in models):
-        with mlflow.start_run(run_id=run_id, log_system_metrics=False):
-            mlflow.pyfunc.log_model(name="model", **serving.package(folder))
+    for entry in models:
+        if entry.status != "READY":  # an upload that was killed
+            client.delete_logged_model(entry.model_id)
+    if not any(entry.status == "READY" for entry in models):
+        with mlflow.start_run(run_id=run_id, log_system_metrics=False), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*An input example was not provided")  # it would load and run the model: seconds
+            mlflow.pyfunc.log_model(name="model", **model())
         client.update_run(run_id, status="RUNNING")  # until all is there
 
 

@@ -1,0 +1,290 @@
+"""The track stage as DVC calls it: real processes on the files of a finished pipeline, and a real store."""
+
+import copy
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import mlflow
+import pytest
+import torch
+import yaml
+
+from stages import track
+from stages.lib import artifacts, backbones
+from tests.conftest import HOW, PARAMS, ROOT, TINY, write_params
+
+STAGES = {"intermediate": ["dots"], "target": ["dots-0", "tiny-0"], "scratch": ["0"]}
+EVALUATE = {"intermediate": "evaluate-intermediate", "target": "evaluate", "scratch": "evaluate-scratch"}
+
+
+def finish(folder: Path, values: dict = PARAMS) -> Path:
+    """What a finished pipeline leaves behind: the files that the track stage reads."""
+    folder.mkdir(parents=True)
+    write_params(folder, values)
+    lock = {"check": {"cmd": "check", "deps": [{"path": "params.yaml", "md5": "0"}]}}
+    for kind, names in STAGES.items():
+        for name in names:
+            entry = {"cmd": f"train {kind} {name}", "outs": [{"path": name, "md5": f"{kind}{name}"}]}
+            lock |= {f"{kind}@{name}": entry, f"{EVALUATE[kind]}@{name}": entry | {"cmd": "evaluate"}}
+            trained, evaluated = folder / "metrics" / kind / name, folder / "metrics/evaluate" / f"{kind}-{name}"
+            rows = "".join(f"0,{epoch},0.1,{1 / epoch!r},0.5,True\n" for epoch in (1, 2, 3))
+            trained.mkdir(parents=True)
+            (trained / "history.csv").write_text("phase,epoch,lr_head,train_loss,val_loss,best\n" + rows)
+            (trained / "certificate.csv").write_text("tensor,declared,moved\nhead.weight,trainable,True\n")
+            settings = {"strategy": "partial", "lr": 0.01}
+            run = {"key": f"key-{kind}-{name}", "name": f"{kind} {name}", "stage": kind, "settings": settings}
+            artifacts.write_json(trained / "run.json", run)
+            artifacts.write_json(
+                evaluated / "report.json", {"accuracy": {"value": 0.9, "lower": 0.8, "upper": 0.95}, "metric": "x"}
+            )
+            (evaluated / "confusion.csv").write_text("actual,predicted\n")
+    lock["compare"] = {"cmd": "compare", "deps": [{"path": "metrics/evaluate", "md5": "1.dir"}], "outs": [{"md5": "2"}]}
+    (folder / "dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": lock}))
+    transfer = {"difference": 0.02, "lower": -0.01, "upper": 0.05, "verdict": "no difference shown"}
+    compare = {"arms": {"dots": {"accuracy": 0.9}}, "transfer": transfer, "ship": "dots-0"}
+    artifacts.write_json(folder / "metrics/compare.json", compare)
+    (folder / "metrics/verdict.md").write_text("No difference shown.\n")
+    (folder / "metrics/plots").mkdir()
+    (folder / "metrics/plots/curves.png").write_bytes(b"png")
+    for name in ("dots", "lines"):
+        artifacts.write_json(folder / "data/prepared" / name / "card.json", {"name": name, "counts": {"test": {"cross": 3}}})
+    torch.manual_seed(0)
+    tensors = backbones.build(TINY["architecture"], 2).state_dict()
+    card = {"architecture": TINY["architecture"], "classes": ["cross", "frame"], "preprocessing": HOW | {"fit": "squash"}}
+    artifacts.write_model(folder / "models/target/dots-0", tensors, card)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory):
+    folder = finish(tmp_path_factory.mktemp("template") / "pipeline")
+    mlflow.MlflowClient(f"sqlite:///{folder}/mlflow.db").search_experiments()  # an empty store: making one takes seconds
+    return folder
+
+
+@pytest.fixture
+def project(template, tmp_path):
+    subprocess.run(["cp", "-r", template, tmp_path / "a b"], check=True)  # a path with a space, as people have
+    return tmp_path / "a b"
+
+
+@pytest.fixture(scope="module")
+def tracked(tmp_path_factory):
+    """Tracked once; for tests that only look at it."""
+    project = finish(tmp_path_factory.mktemp("tracked") / "pipeline")
+    assert run(project).stderr == ""
+    return project
+
+
+@pytest.fixture
+def again(tracked, tmp_path):
+    """A copy of what was tracked; its artifacts stay with the original."""
+    subprocess.run(["cp", "-r", tracked, tmp_path / "again"], check=True)
+    return tmp_path / "again"
+
+
+def start(project, *flags, **environment):
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "DVC_"))}
+    return subprocess.Popen(
+        [sys.executable, *flags, "-m", "stages.track"], cwd=project, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        env=clean | {"PYTHONPATH": str(ROOT)} | environment,
+    )  # fmt: skip
+
+
+def run(project, *flags, code=0, **environment):
+    process = start(project, *flags, **environment)
+    stdout, stderr = process.communicate(timeout=120)
+    assert process.returncode == code, stderr
+    return subprocess.CompletedProcess("", code, stdout, stderr)
+
+
+def query(project, sql):
+    with sqlite3.connect(project / "mlflow.db") as store:
+        return store.execute(sql).fetchall()
+
+
+def runs(project):
+    """(kind, stage, status) of every run, children under their parents."""
+    sql = """SELECT (SELECT value FROM tags WHERE run_uuid = r.run_uuid AND key = 'transfer.stage'), status,
+             (SELECT value FROM tags WHERE run_uuid = r.run_uuid AND key = 'mlflow.parentRunId') IS NOT NULL
+             FROM runs r WHERE lifecycle_stage = 'active' ORDER BY 1"""
+    return query(project, sql)
+
+
+WHOLE = [(stage, "FINISHED", 1) for stage in ("intermediate dots",)] + [("pipeline", "FINISHED", 0)]
+WHOLE += [(stage, "FINISHED", 1) for stage in ("scratch 0", "target dots-0", "target tiny-0")]
+
+
+def edit_lock(project, change):
+    lock = yaml.safe_load((project / "dvc.lock").read_text())
+    change(lock["stages"])
+    (project / "dvc.lock").write_text(yaml.safe_dump(lock))
+
+
+def test_a_state_becomes_one_run_with_everything_in_it(tracked):
+    assert runs(tracked) == WHOLE
+    client = mlflow.MlflowClient(f"sqlite:///{tracked}/mlflow.db")
+    experiment = client.get_experiment_by_name("transfer-learning").experiment_id
+    by_name = {run.info.run_name: run for run in client.search_runs([experiment])}
+    assert set(by_name) == {
+        "dots -> lines, partial, seeds 0", "intermediate dots: partial on dots", "target dots-0: partial on lines",
+        "target tiny-0: partial on lines", "scratch 0: partial on lines",
+    }  # fmt: skip
+    parent, child = by_name["dots -> lines, partial, seeds 0"], by_name["target dots-0: partial on lines"]
+    assert parent.data.params["datasets.lines.px"] == "32"
+    assert parent.data.params["inits"] == '["dots", "tiny"]'
+    assert parent.data.metrics == {
+        "arms.dots.accuracy": 0.9,
+        "transfer.difference": 0.02,
+        "transfer.lower": -0.01,
+        "transfer.upper": 0.05,
+    }
+    assert parent.data.tags["mlflow.note.content"] == "No difference shown.\n"
+    assert {entry.dataset.name for entry in parent.inputs.dataset_inputs} == {"dots", "lines"}
+    assert files(client, parent) == {"compare.json", "dvc.lock", "params.yaml", "plots/curves.png", "verdict.md"}
+    assert child.data.params == {"strategy": "partial", "lr": "0.01"}
+    assert {"test_accuracy": 0.9, "test_accuracy_lower": 0.8, "test_accuracy_upper": 1.0}.items() <= child.data.metrics.items()
+    assert [(p.step, p.value) for p in client.get_metric_history(child.info.run_id, "train_loss")] == [
+        (1, 1),
+        (2, 0.5),
+        (3, 1 / 3),
+    ]
+    assert files(client, child) == {"certificate.csv", "evaluate/confusion.csv", "evaluate/report.json", "history.csv"}
+    (model,) = client.search_logged_models([experiment])
+    assert (model.status, model.source_run_id) == ("READY", parent.info.run_id)
+    assert list(tracked.glob("mlartifacts/**/weights.safetensors"))
+
+
+def files(client, run, folder=None):
+    found = set()
+    for entry in client.list_artifacts(run.info.run_id, folder):
+        found |= files(client, run, entry.path) if entry.is_dir else {entry.path}
+    return found
+
+
+def test_nothing_to_do_imports_nothing_slow(tracked):
+    before = query(tracked, "SELECT * FROM runs")
+    again = run(tracked, "-X", "importtime")
+    imported = {line.rpartition("|")[2].strip() for line in again.stderr.splitlines()}
+    assert "stages.lib.tracking" in imported
+    assert not imported & {"mlflow", "torch", "pandas", "numpy", "sqlalchemy", "requests"}
+    assert query(tracked, "SELECT * FROM runs") == before
+
+
+def test_what_is_the_same_state(template):
+    os.chdir(template)
+    trainings = list(track.expand(PARAMS))
+    lock = yaml.safe_load(Path("dvc.lock").read_text())
+    before = track.state(trainings)
+
+    def after(change):
+        changed = copy.deepcopy(lock)
+        change(changed["stages"])
+        Path("dvc.lock").write_text(yaml.safe_dump(changed))
+        try:
+            return track.state(trainings)
+        finally:
+            Path("dvc.lock").write_text(yaml.safe_dump(lock))
+
+    assert after(lambda stages: stages["check"].update(deps=[{"md5": "a comment in params.yaml"}])) == before
+    assert after(lambda stages: stages.update({"target@gone-0": {"cmd": "of a removed block"}})) == before
+    assert after(lambda stages: stages["compare"].update(deps=[{"md5": "a folder with removed results"}])) == before
+    assert after(lambda stages: stages["compare"].update(outs=[{"md5": "another verdict"}])) != before
+    for name in ("target@tiny-0", "evaluate@tiny-0", "evaluate-intermediate@dots", "scratch@0"):
+        assert after(lambda stages, name=name: stages[name].update(outs=[{"md5": "other"}])) != before
+    os.chdir(ROOT)
+
+
+def test_another_state_is_another_run_and_a_state_that_came_back_is_not(again):
+    old = (again / "dvc.lock").read_text()
+    edit_lock(again, lambda stages: stages["scratch@0"].update(outs=[{"md5": "other"}]))
+    run(again)
+    assert runs(again) == sorted(WHOLE * 2)
+    (again / "dvc.lock").write_text(old)
+    run(again)
+    assert runs(again) == sorted(WHOLE * 2)
+
+
+def test_a_deleted_store_is_filled_again(again):
+    (again / "mlflow.db").unlink()
+    run(again)
+    assert runs(again) == WHOLE
+
+
+def test_a_run_deleted_by_hand_is_logged_again(again):
+    children = "SELECT run_uuid FROM tags WHERE key = 'mlflow.parentRunId'"
+    query(again, f"UPDATE runs SET lifecycle_stage = 'deleted' WHERE run_uuid NOT IN ({children})")
+    run(again)
+    assert runs(again) == WHOLE
+    assert len(query(again, "SELECT DISTINCT value FROM tags WHERE key = 'mlflow.parentRunId'")) == 1
+
+
+def test_two_throw_away_clones_at_once_make_one_run_in_the_main_repository(project, tmp_path):
+    main = tmp_path / "main"
+    main.mkdir()
+    (project / "mlflow.db").unlink()  # both come to a store that is not there yet
+    both = [start(project, DVC_ROOT=str(main), DVC_EXP_NAME="rusty-nail") for _ in range(2)]
+    for process in both:
+        assert process.communicate(timeout=120)[1] == ""
+        assert process.returncode == 0
+    assert runs(main) == WHOLE
+    assert query(main, "SELECT value FROM tags WHERE key = 'dvc.experiment'") == [("rusty-nail",)]
+    assert not (project / "mlflow.db").exists()
+    assert not (project / "mlartifacts").exists()
+
+
+@pytest.mark.parametrize("moment", ["SELECT 1 FROM runs WHERE status = 'FINISHED'", "SELECT 1 FROM logged_models"])
+def test_killed_midway_it_is_gone_on_with(project, moment):
+    process = start(project)
+    deadline = time.time() + 60
+    while process.poll() is None and time.time() < deadline:
+        try:
+            if query(project, moment):
+                break
+        except sqlite3.OperationalError:  # no tables yet
+            pass
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    assert ("pipeline", "FINISHED", 0) not in runs(project)
+    assert run(project).stderr == ""
+    assert runs(project) == WHOLE
+    assert query(project, "SELECT status FROM logged_models WHERE lifecycle_stage = 'active'") == [(2,)], "one, and it is ready"
+    duplicates = query(project, "SELECT 1 FROM metrics GROUP BY run_uuid, key, step HAVING COUNT(*) > 1")
+    assert duplicates == []
+
+
+def test_a_store_that_is_away_is_told_in_one_line(project):
+    began = time.time()
+    told = run(project, MLFLOW_TRACKING_URI="http://user:secret@127.0.0.1:9").stderr.splitlines()
+    assert time.time() - began < 20
+    assert len(told) == 1
+    assert "http://127.0.0.1:9 cannot be reached" in told[0]
+    assert "Connection refused" in told[0]
+    assert "dvc repro" in told[0]
+
+
+def test_what_is_missing_is_said(project):
+    edit_lock(project, lambda stages: stages.pop("evaluate@tiny-0"))
+    assert "have not run yet: evaluate@tiny-0. Run: dvc repro" in run(project, code=1).stderr
+    (project / "dvc.lock").unlink()
+    assert "nothing has run yet" in run(project, code=1).stderr
+
+
+def test_a_missing_result_is_said(project):
+    (project / "metrics/target/dots-0/run.json").unlink()
+    error = run(project, code=1).stderr
+    assert error == "error: metrics/target/dots-0/run.json is missing. Make it anew with: dvc repro\n"
+
+
+def test_flat():
+    nested = {"a": {"value": 1, "lower": 0}, "b": [1, 2], "c": {}, "value": 3}
+    assert dict(track.flat(nested, "_")) == {"a": 1, "a_lower": 0, "b": [1, 2], "c": {}, "value": 3}
+    assert json.dumps(dict(track.flat({"a": {"b": None}}, "."))) == '{"a.b": null}'
