@@ -168,6 +168,13 @@ def test_the_same_image_twice_in_one_split_is_no_leak(project):
     assert sum(sum(counts.values()) for counts in card["counts"].values()) == 52
 
 
+def test_equal_bytes_in_another_shape_are_another_image(project):
+    pixels = np.asarray(images.decode(Path("raw/cat/00.png").read_bytes()))
+    Path("raw/cat/tall.png").write_bytes(encoded(Image.fromarray(pixels.reshape(40, 30, 3))))
+    card, _ = project(duplicates="drop")
+    assert card["duplicates_dropped"] == []
+
+
 def test_one_image_with_two_labels_is_named(project, capsys):
     Path("raw/dog/99.png").write_bytes(Path("raw/cat/00.png").read_bytes())
     card, _ = project(duplicates="drop")
@@ -202,13 +209,14 @@ def test_val_is_drawn_from_train_where_only_test_is_given(project):
     assert card["counts"] == {"train": {"cat": 12, "dog": 18}, "val": {"cat": 4, "dog": 6}, "test": {"cat": 4, "dog": 6}}
 
 
-def test_a_duplicate_of_a_test_image_leaves_training(project):
+@pytest.mark.parametrize("split, key", [("test", "test/cat/02.png"), ("val", "val/cat/01.png")])
+def test_a_duplicate_of_a_held_out_image_leaves_training(project, split, key):
     given(lambda index: SPLITS[index % 3])
-    Path("raw/train/cat/copy.png").write_bytes(Path("raw/test/cat/02.png").read_bytes())
+    Path("raw/train/cat/copy.png").write_bytes(Path("raw", key).read_bytes())
     assert "1 images are in more than one split" in mistake()
     card, data = project(duplicates="drop")
     assert [entry["key"] for entry in card["duplicates_dropped"]] == ["train/cat/copy.png"]
-    assert "test/cat/02.png" in data["test"].keys
+    assert key in data[split].keys
 
 
 def test_groups_stay_together(project):

@@ -2,6 +2,8 @@
 
 import shutil
 import tarfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -46,6 +48,25 @@ def test_given_splits(tmp_path):
     ]  # fmt: skip
 
 
+def test_a_lone_split_is_no_class(tmp_path):
+    examples = read(made(tmp_path / "raw", SPLIT[:2]))
+    assert [(e.key, e.label, e.split) for e in examples] == [
+        ("train/cats/1.jpg", "cats", "train"), ("train/dogs/1.jpg", "dogs", "train"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+def test_threads_may_read_one_archive(tmp_path, kind):
+    content = {f"{label}/{i}.png": bytes([i]) * 300_000 for label in ("cats", "dogs") for i in range(50)}
+    for path, data in content.items():
+        made(tmp_path / "raw", [path])
+        (tmp_path / "raw" / path).write_bytes(data)
+    examples = read(Path(shutil.make_archive(tmp_path / "archive", kind, tmp_path / "raw")))
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda example: example.open(), examples * 3))
+    assert found == [content[example.key] for example in examples * 3]
+
+
 @pytest.mark.parametrize("kind", ["zip", "tar", "gztar", "bztar", "xztar"])
 @pytest.mark.parametrize("wrapped", [False, True])
 def test_archives_read_as_the_folder_does(tmp_path, kind, wrapped):
@@ -54,7 +75,7 @@ def test_archives_read_as_the_folder_does(tmp_path, kind, wrapped):
     (tmp_path / "downloaded").mkdir()
     archive = shutil.make_archive(tmp_path / "downloaded/archive", kind, **options)
     expected = [(*e[:4], e.open()) for e in read(folder)]
-    for raw in (tmp_path / "downloaded", image_folder.Path(archive)):  # as the download `url` leaves it, and by itself
+    for raw in (tmp_path / "downloaded", Path(archive)):  # as the download `url` leaves it, and by itself
         examples = read(raw)
         backwards = {e.key: e.open() for e in reversed(examples)}
         assert [(*e[:4], backwards[e.key]) for e in examples] == expected
@@ -110,6 +131,6 @@ def test_no_folder_and_damaged_archives(tmp_path):
     assert "there is no" in mistake(tmp_path / "raw")
     (tmp_path / "raw.zip").write_bytes(b"PK, not really")
     assert "neither a folder nor an archive" in mistake(tmp_path / "raw.zip")
-    whole = image_folder.Path(shutil.make_archive(tmp_path / "a", "gztar", made(tmp_path / "raw", PLAIN)))
+    whole = Path(shutil.make_archive(tmp_path / "a", "gztar", made(tmp_path / "raw", PLAIN)))
     whole.write_bytes(whole.read_bytes()[:-40])
     assert "is damaged" in mistake(whole)
