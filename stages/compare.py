@@ -1,0 +1,241 @@
+"""The target against its controls, paired: did transfer help, did the hops help, which model to ship: python -m stages.compare"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from stages.lib import artifacts, errors, params, pictures, statistics
+from stages.lib.errors import UserError
+from stages.lib.seeds import seed_for
+
+METRICS = Path("metrics")
+SCRATCH = "scratch"  # the arm from random weights; no source or hop may have this name
+
+
+class Test(NamedTuple):
+    """What the test split looks like, the same for all arms."""
+
+    data: str
+    classes: list[str]
+    keys: list[str]
+    labels: np.ndarray  # (N,) indices into classes
+    groups: np.ndarray | None  # (N,)
+    split_by_group: bool
+
+
+class Pair(NamedTuple):
+    """One comparison of the proposal with a control."""
+
+    key: str  # in compare.json
+    question: str  # for readers
+    control: str
+
+
+def main() -> None:
+    p = params.load("compare", "inits", "seeds")
+    cards = {
+        f"{init}-{seed}": artifacts.read_json(Path(f"models/target/{init}-{seed}/card.json"))
+        for init in p.inits
+        for seed in p.seeds
+    }
+    proposal, ship = p.inits[0], best(cards)
+    chain = cards[f"{proposal}-{p.seeds[0]}"]["chain"][:-1]  # from the source to the proposal's last hop
+    pairs = plan(proposal, chain, p.inits[1:])
+    test, arms = read_arms(p.inits, p.seeds, cards[ship])
+
+    metric, settings = p.compare.metric, p.compare.model_dump(exclude={"metric"})
+    settings["seed"] = seed_for(0, "compare", "bootstrap")  # not the experiment's: what is measured must not depend on it
+    results = {name: statistics.mean_over_seeds(metric, arm, test.labels, test.groups, **settings) for name, arm in arms.items()}
+    differences = {
+        pair.key: statistics.paired_difference(metric, arms[proposal], arms[pair.control], test.labels, test.groups, **settings)
+        for pair in pairs
+    }
+    table = {metric: {name: result["value"] for name, result in results.items()}, **differences, "ship": ship}
+    artifacts.write_json(METRICS / "compare.json", rounded(table))
+    words = verdict(p, test, chain, pairs, results, differences, cards, ship)
+    (METRICS / "verdict.md").write_text(words)
+    draw(p, test, cards, pairs, arms, results, differences, ship)
+    print(words.split("\n## ")[0].partition("\n\n")[2].strip())
+
+
+def best(cards: dict[str, dict]) -> str:
+    """The target with the lowest validation loss; the first of equals. The test has no say, or its figures would flatter."""
+    return min(cards, key=lambda name: cards[name]["best"]["val_loss"])
+
+
+def plan(proposal: str, chain: list[str], controls: list[str]) -> list[Pair]:
+    """What is asked: the proposal against random weights, and against each other starting point.
+
+    Args:
+        chain: names from the source to the proposal, which is the last; a control in it is the proposal without its last hops.
+    """
+    pairs = [Pair("transfer", f"Transfer as a whole ({' -> '.join(chain)}, against random weights)", SCRATCH)]
+    for control in controls:
+        if control in chain:
+            hops = chain[chain.index(control) + 1 :]
+            key = "intermediate" if control == chain[0] else f"intermediate_after_{control}"
+            plural = "s" if len(hops) > 1 else ""
+            pairs.append(Pair(key, f"The intermediate hop{plural} ({', '.join(hops)}, against {control} directly)", control))
+        else:
+            pairs.append(Pair(f"{proposal}_against_{control}", f"{proposal} against {control}", control))
+    return pairs
+
+
+def read_arms(inits: list[str], seeds: list[int], card: dict) -> tuple[Test, dict[str, np.ndarray]]:
+    """Read the predictions of every arm.
+
+    Args:
+        card: of any target, for the classes.
+
+    Returns:
+        The test, and for each arm its probabilities (S, N, C).
+
+    Raises:
+        UserError: arms were measured on different examples, or in another order.
+    """
+    folders = {init: [f"target-{init}-{seed}" for seed in seeds] for init in inits}
+    folders[SCRATCH] = [f"{SCRATCH}-{seed}" for seed in seeds]
+    columns = [f"p_{name}" for name in card["classes"]]
+    test, first, arms = None, None, {}
+    for arm, names in folders.items():
+        parts = []
+        for name in names:
+            folder = METRICS / "evaluate" / name
+            table = read_predictions(folder / "predictions.csv", columns)
+            if test is None:
+                groups = None if (table["group"] == "").all() else table["group"].to_numpy()
+                labels = pd.Categorical(table["label"], categories=card["classes"]).codes.astype(np.int64)
+                by_group = artifacts.read_json(folder / "report.json")["split_by_group"]
+                test, first = Test(card["data"], card["classes"], table["key"].tolist(), labels, groups, by_group), (name, table)
+            elif not table[["key", "label", "group"]].equals(first[1][["key", "label", "group"]]):
+                raise UserError(
+                    f"The predictions of {first[0]} and {name} are not for the same test images in the same order, so they "
+                    f"cannot be compared ({METRICS / 'evaluate'}). Make them anew with: dvc repro"
+                )
+            parts.append(table[columns].to_numpy(np.float32))
+        arms[arm] = np.stack(parts).astype(np.float64)
+    return test, arms
+
+
+def read_predictions(path: Path, columns: list[str]) -> pd.DataFrame:
+    """The table that evaluate wrote, with names as text and probabilities as numbers."""
+    try:
+        table = pd.read_csv(path, dtype={name: str for name in ("key", "group", "label", "predicted")}, keep_default_na=False)
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing. Make it anew with: dvc repro") from None
+    missing = [name for name in columns if name not in table]
+    if missing:
+        raise UserError(f"{path} lacks the columns {', '.join(missing)}: it is of other classes. Make it anew with: dvc repro")
+    return table
+
+
+def verdict(p, test: Test, chain: list[str], pairs: list[Pair], results: dict, differences: dict, cards: dict, ship: str) -> str:
+    """The report for readers, as Markdown."""
+    metric, sure, num_seeds = p.compare.metric.replace("_", " "), f"{p.compare.confidence:.0%} interval", len(p.seeds)
+    lines = [f"# Verdict: {' -> '.join([*chain, test.data])}", ""]
+    for pair in pairs:
+        d = differences[pair.key]
+        between = f"{sure} {points(d['lower'])} to {points(d['upper'])}"
+        lines.append(f"- **{pair.question}: {d['verdict']}**, {points(d['difference'])} points of {metric} ({between}).")
+    lines += [f"- **Ship models/target/{ship}**, the target with the lowest validation loss.", ""]
+
+    lines += ["## Measured", "", f"| target trained from | {metric} | {sure} |", "| --- | --- | --- |"]
+    for row, (name, r) in enumerate(results.items()):
+        start = ("random weights" if name == SCRATCH else name) + (" (control)" if row else " (proposal)")
+        lines.append(f"| {start} | {percent(r['value'])} | {percent(r['lower'])} to {percent(r['upper'])} |")
+    averaged = f", each figure the mean over {num_seeds} seeds" if num_seeds > 1 else ""
+    lines += [
+        "",
+        f"On {len(test.keys)} test images of {test.data}{averaged}. The intervals of single models may overlap although one is",
+    ]
+    lines += ["better: the paired differences decide, because all models are measured on the same images.", ""]
+
+    lines += ["## What the intervals cover, and what they do not", ""]
+    lines += [f"- {line}" for line in covered(p, test)]
+    lines += ["", "## Which model to ship", "", "| model | validation loss |", "| --- | --- |"]
+    lines += [f"| models/target/{name} | {card['best']['val_loss']:.4f} |" for name, card in cards.items()]
+    lines += [
+        "",
+        f"The lowest is shipped: models/target/{ship}. The test images have no say in it: a model chosen by them would look",
+    ]
+    lines += ["better on them than it is."]
+    return "\n".join(lines) + "\n"
+
+
+def covered(p, test: Test) -> list[str]:
+    """What the intervals stand for and what they do not, a sentence or two each."""
+    num_seeds = len(p.seeds)
+    lines = [f"Covered, the choice of the test images: {p.compare.num_resamples} resamples, the same for all models."]
+    if test.groups is not None:
+        lines += [
+            f"The images belong to {len(set(test.groups))} groups, which were drawn whole, because images of a group are alike."
+        ]
+    else:
+        lines += [
+            "Each image was drawn by itself, because the data names no groups. Where several images show one object, the true "
+            "intervals are wider."
+        ]
+    if num_seeds == 1:
+        lines += [
+            f"Not covered, the training: there is one seed ({p.seeds[0]}), so this is about these very models. Trained again with "
+            "another seed they may rank otherwise; `seeds` in params.yaml takes more."
+        ]
+    else:
+        few = " So few show only roughly what a seed changes." if num_seeds < 5 else ""
+        lines += [f"Covered, the training: the {num_seeds} seeds were resampled too, as pairs.{few}"]
+    if not test.split_by_group:
+        lines += [
+            "Not covered, a new place: the split was not made by groups, so images that resemble each other may lie in training "
+            "and test, which flatters all models."
+        ]
+    return [
+        *lines,
+        "Not covered, the settings: the control from random weights has its own (section scratch); the other targets share theirs.",
+        "A verdict of no difference shown does not mean that there is none: whatever lies in the interval is possible.",
+    ]
+
+
+def draw(p, test, cards, pairs, arms, results, differences, ship) -> None:
+    """The pictures in metrics/plots."""
+    folder = METRICS / "plots"
+    folder.mkdir(parents=True, exist_ok=True)
+    hops = list(dict.fromkeys(hop for card in cards.values() for hop in card["chain"][1:-1]))
+    histories = {f"hop {hop}": [METRICS / "intermediate" / hop] for hop in hops}
+    histories |= {init: [METRICS / "target" / f"{init}-{seed}" for seed in p.seeds] for init in p.inits}
+    histories |= {SCRATCH: [METRICS / SCRATCH / str(seed) for seed in p.seeds]}
+    tables = {name: [pd.read_csv(path / "history.csv") for path in paths] for name, paths in histories.items()}
+    pictures.curves(folder / "curves.png", tables, len(hops))
+
+    shipped = next(arms[init][index] for init in p.inits for index, seed in enumerate(p.seeds) if f"{init}-{seed}" == ship)
+    counts = statistics.confusion(shipped.argmax(1), test.labels, len(test.classes))
+    pictures.confusion(folder / "confusion.png", counts, test.classes, f"{ship} on {len(test.keys)} test images")
+    pictures.reliability(
+        folder / "reliability.png",
+        pd.read_csv(METRICS / "evaluate" / f"target-{ship}" / "reliability.csv"),
+        f"{ship}: is it as sure as it is right?",
+    )
+    named = [(f"{p.inits[0]} against {pair.control}", differences[pair.key]) for pair in pairs]
+    pictures.comparison(folder / "comparison.png", p.compare.metric.replace("_", " "), results, named, p.compare.confidence)
+
+
+def rounded(value):
+    """Six digits: finer than any test resolves. Not-a-number becomes null, which JSON can hold."""
+    if isinstance(value, dict):
+        return {name: rounded(inner) for name, inner in value.items()}
+    if isinstance(value, float):
+        return None if np.isnan(value) else round(value, 6)
+    return value
+
+
+def percent(value: float) -> str:
+    return f"{100 * value:.1f} %"
+
+
+def points(value: float) -> str:
+    return f"{100 * value:+.1f}"
+
+
+if __name__ == "__main__":
+    errors.run(main)

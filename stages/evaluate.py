@@ -1,0 +1,142 @@
+"""Open the test split and measure a trained model: python -m stages.evaluate STAGE NAME DATA
+
+STAGE is target, scratch or intermediate, NAME what its stage calls the model, DATA a prepared dataset. Only this stage
+reads the test split.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from stages.lib import artifacts, backbones, errors, images, params, statistics
+from stages.lib.device import launch
+from stages.lib.errors import UserError
+from stages.lib.fit import predict
+from stages.lib.seeds import seed_for
+
+FOLDERS = {"target": Path("models/target"), "scratch": Path("models/scratch"), "intermediate": Path("models")}
+
+
+def main(stage: str, name: str, data: str) -> None:
+    p = params.load("device", "evaluate")
+    if stage not in FOLDERS:
+        raise UserError(f"{stage!r} trains no model. Allowed: {', '.join(FOLDERS)}.")
+    probabilities, split, card, data_card = predictions(FOLDERS[stage] / name, Path("data/prepared") / data, p)
+    report = measure(probabilities, split, card["classes"], p.evaluate)
+    report["split_by_group"] = data_card["settings"]["split"]["by_group"]
+    write(Path("metrics/evaluate") / f"{stage}-{name}", probabilities, split, report, p.evaluate.ece_bins)
+    accuracy, sure = report["metrics"]["accuracy"], p.evaluate.confidence
+    print(f"{stage} {name} on {data}: accuracy {accuracy['value']:.1%} ({sure:.0%} interval {accuracy['lower']:.1%} to "
+          f"{accuracy['upper']:.1%}, {len(split.keys)} test images)")  # fmt: skip
+
+
+def predictions(model_folder: Path, data_folder: Path, p) -> tuple[np.ndarray, artifacts.Split, dict, dict]:
+    """Probabilities (N, C) float32 of the test examples, the examples, and the cards of model and data.
+
+    One process and float32 on any device, whatever the training used: so the figures are those of the saved weights.
+
+    Raises:
+        UserError: the model was made for other classes or other geometry than the data has.
+    """
+    tensors, card = artifacts.read_model(model_folder)
+    data_card = artifacts.read_json(data_folder / "card.json")
+    require_fit(model_folder, card, data_folder, data_card)
+    fabric = launch(accelerator=p.device.accelerator, devices=1, num_nodes=1, precision="32-true")
+    model = backbones.build(card["architecture"], len(card["classes"]))
+    model.load_state_dict(tensors)
+    model.to(fabric.device, memory_format=torch.channels_last)
+    split = artifacts.read_split(data_folder, "test")
+    logits = predict(model, images.examples(split, card["preprocessing"], fabric.device), p.evaluate.batch_size)
+    return logits.softmax(1).cpu().numpy(), split, card, data_card
+
+
+def require_fit(model_folder: Path, card: dict, data_folder: Path, data_card: dict) -> None:
+    """A UserError where a model does not fit the data; figures would come out all the same, and mean nothing."""
+    if card["classes"] != data_card["classes"]:
+        raise UserError(
+            f"{model_folder} knows the classes {', '.join(card['classes'])}, and {data_folder} has "
+            f"{', '.join(data_card['classes'])}; they must be the same, in the same order."
+        )
+    for name, given in data_card["geometry"].items():
+        wanted = card["preprocessing"][name]
+        if given != wanted:
+            raise UserError(
+                f"{data_folder} was prepared with {name} {given}, and {model_folder} was trained with {wanted}. "
+                "Make both anew with: dvc repro"
+            )
+
+
+def measure(probabilities: np.ndarray, split: artifacts.Split, classes: list[str], settings) -> dict:
+    """All metrics with their intervals, as report.json holds them.
+
+    Args:
+        probabilities: (N, C).
+        settings: the section `evaluate`.
+    """
+    exact = probabilities.astype(np.float64)
+
+    def metrics(weights: np.ndarray) -> dict[str, np.ndarray]:
+        each = {name: metric(exact, split.labels, weights) for name, metric in statistics.METRICS.items()}
+        each["ece"] = statistics.ece(exact, split.labels, weights, settings.ece_bins)
+        by_class = statistics.per_class(exact, split.labels, weights)
+        return each | by_class | {"auroc_per_class": statistics.auroc_per_class(exact, split.labels, weights)}
+
+    values, samples = statistics.bootstrap(
+        metrics, split.groups, num_examples=len(split.labels), num_resamples=settings.num_resamples,
+        seed=seed_for(0, "evaluate", "bootstrap"),  # not the experiment's: every model is measured on the same resamples
+    )  # fmt: skip
+    ends = {name: statistics.interval(samples[name], settings.confidence) for name in values}
+    ends["ece"] = statistics.bias_corrected_interval(values["ece"], samples["ece"], settings.confidence)
+
+    def entry(name: str, *index: int) -> dict[str, float | None]:
+        numbers = (values[name], *ends[name])
+        return {key: number(each[index]) for key, each in zip(("value", "lower", "upper"), map(np.asarray, numbers), strict=True)}
+
+    return {
+        "metrics": {name: entry(name) for name in [*statistics.METRICS, "ece"]},
+        "per_class": {
+            label: {name: entry(name, index) for name in ("precision", "recall", "f1")}
+            | {"auroc": entry("auroc_per_class", index), "support": int(values["support"][index])}
+            for index, label in enumerate(classes)
+        },
+        "confusion": statistics.confusion(exact.argmax(1), split.labels, len(classes)).tolist(),
+        "classes": classes,
+        "num_examples": len(split.labels),
+        "num_groups": None if split.groups is None else len(set(split.groups)),
+        "grouped": split.groups is not None,
+        "confidence": settings.confidence,
+    }
+
+
+def number(value: np.ndarray) -> float | None:
+    """A figure for JSON; null where the metric does not exist (the precision of a class that is never predicted)."""
+    return None if np.isnan(value) else round(float(value), 6)
+
+
+def write(folder: Path, probabilities: np.ndarray, split: artifacts.Split, report: dict, num_bins: int) -> None:
+    """Write report.json, predictions.csv, confusion.csv and reliability.csv."""
+    artifacts.write_json(folder / "report.json", report)
+    classes = np.array(report["classes"], dtype=object)
+    table = {
+        "key": split.keys,
+        "group": "" if split.groups is None else split.groups,
+        "label": classes[split.labels],
+        "predicted": classes[probabilities.argmax(1)],
+    }
+    table |= {f"p_{name}": probabilities[:, index] for index, name in enumerate(classes)}  # float32: as many digits as it has
+    pd.DataFrame(table).to_csv(folder / "predictions.csv", index=False)
+
+    counts = np.array(report["confusion"])
+    actual, predicted = np.nonzero(counts)
+    cells = {"actual": classes[actual], "predicted": classes[predicted], "count": counts[actual, predicted]}
+    pd.DataFrame(cells).to_csv(folder / "confusion.csv", index=False)
+
+    bins = pd.DataFrame(statistics.reliability(probabilities.astype(np.float64), split.labels, num_bins))
+    bins.insert(0, "bin", np.arange(1, num_bins + 1))
+    bins.round(6).to_csv(folder / "reliability.csv", index=False)
+
+
+if __name__ == "__main__":
+    errors.run(main)

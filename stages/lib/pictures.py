@@ -1,0 +1,146 @@
+"""The pictures in metrics/plots: PNG files, which need no internet to be shown and are the same bytes each time.
+
+Colours by Okabe and Ito (told apart by colour-blind readers too); read best at 700 pixels width.
+"""
+
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")  # no window, on any machine
+
+import numpy as np
+import pandas as pd
+from matplotlib import pyplot as plt
+
+COLOURS = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442"]
+GREY, DARK = "#777777", "#222222"
+VERDICTS = {"helps": "#0072B2", "hurts": "#D55E00", "no difference shown": GREY}
+STYLE = {"font.size": 9, "axes.titlesize": 10, "axes.titlelocation": "left", "axes.titleweight": "bold", "axes.spines.top": False,
+         "axes.spines.right": False, "axes.edgecolor": GREY, "axes.grid": True, "grid.color": "#E6E6E6", "axes.axisbelow": True,
+         "legend.frameon": False, "legend.fontsize": 8, "xtick.color": DARK, "ytick.color": DARK}  # fmt: skip
+MAX_NUMBERS, MAX_NAMES = 12, 40  # classes up to which a confusion matrix has numbers in its cells, and names at its sides
+
+
+def curves(path: Path, histories: dict[str, list[pd.DataFrame]], num_hops: int) -> None:
+    """Losses and validation accuracy in every epoch.
+
+    Args:
+        histories: for each arm the history.csv of its seeds; the first `num_hops` are hops on data of their own and get
+            a row of their own, because their figures do not compare with the target's.
+    """
+    arms = list(histories.items())
+    rows = [(title, some) for title, some in [("Hops", arms[:num_hops]), ("Target", arms[num_hops:])] if some]
+    with plt.rc_context(STYLE):
+        figure, grid = plt.subplots(len(rows), 2, figsize=(7, 2.9 * len(rows)), squeeze=False, layout="constrained")
+        for (loss, accuracy), (title, some) in zip(grid, rows, strict=True):
+            for index, (name, tables) in enumerate(some):
+                colour = COLOURS[index % len(COLOURS)]
+                for number, table in enumerate(tables):
+                    last = table[table["phase"] == table["phase"].max()]
+                    best = last.loc[last["val_loss"].idxmin()]
+                    style = {"color": colour, "linewidth": 1.5, "alpha": 1 if number == 0 else 0.5}
+                    loss.plot(table["epoch"], table["train_loss"], linestyle=":", **style)
+                    loss.plot(table["epoch"], table["val_loss"], **style)
+                    loss.plot(best["epoch"], best["val_loss"], "o", color=colour, markersize=5)
+                    accuracy.plot(table["epoch"], 100 * table["val_accuracy"], label=name if number == 0 else None, **style)
+                    accuracy.plot(best["epoch"], 100 * best["val_accuracy"], "o", color=colour, markersize=5)
+            loss.set(title=f"{title}: loss", xlabel="epoch")
+            accuracy.set(title=f"{title}: validation accuracy, %", xlabel="epoch")
+            accuracy.legend(loc="lower right")
+            for axes in (loss, accuracy):
+                axes.xaxis.get_major_locator().set_params(integer=True)
+            loss.plot([], [], color=GREY, linestyle=":", label="training (augmented, smoothed labels)")
+            loss.plot([], [], color=GREY, label="validation")
+            loss.plot([], [], "o", color=GREY, markersize=5, label="epoch that was kept")
+            loss.legend(loc="upper right")
+        _save(figure, path)
+
+
+def confusion(path: Path, counts: np.ndarray, classes: list[str], title: str) -> None:
+    """Counts (C, C) of true class (row) and predicted class (column), coloured by their share of the row."""
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    num = len(classes)
+    side = 4.2 if num <= 4 else 6
+    with plt.rc_context(STYLE | {"axes.grid": False}):
+        figure, axes = plt.subplots(figsize=(side + 0.8, side), layout="constrained")
+        image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+        if num <= MAX_NUMBERS:
+            for row, column in np.ndindex(counts.shape):
+                text = f"{counts[row, column]}" + (f"\n{shares[row, column]:.0%}" if num <= 6 else "")
+                axes.text(column, row, text, ha="center", va="center", color="white" if shares[row, column] > 0.5 else DARK)
+        if num <= MAX_NAMES:
+            tilt = {"rotation": 60, "ha": "right", "rotation_mode": "anchor"} if num > 4 else {}
+            axes.set_xticks(range(num), classes, fontsize=9 if num <= 12 else 6, **tilt)
+            axes.set_yticks(range(num), classes, fontsize=9 if num <= 12 else 6)
+        axes.set(xlabel="predicted class", ylabel="true class", title=title)
+        axes.spines[:].set_visible(False)
+        axes.tick_params(length=0)
+        figure.colorbar(image, ax=axes, shrink=0.75, label="share of the true class").outline.set_visible(False)
+        _save(figure, path)
+
+
+def reliability(path: Path, bins: pd.DataFrame, title: str) -> None:
+    """Accuracy against confidence, and how many images each bin has.
+
+    Args:
+        bins: bin, confidence, accuracy, count, as evaluate writes them; empty bins have no confidence.
+    """
+    width = 1 / len(bins)
+    middles = (bins["bin"] - 0.5) * width
+    filled = bins[bins["count"] > 0]
+    with plt.rc_context(STYLE):
+        figure, (top, bottom) = plt.subplots(
+            2, 1, figsize=(5.2, 5.2), sharex=True, height_ratios=[3, 1], layout="constrained"
+        )  # fmt: skip
+        top.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1)
+        top.text(0.3, 0.33, "as sure as right", color=GREY, rotation=45, rotation_mode="anchor", transform_rotates_text=True)
+        top.vlines(filled["confidence"], filled["confidence"], filled["accuracy"], color="#D55E00", linewidth=2, label="gap")
+        sizes = 12 + 160 * filled["count"] / filled["count"].max()
+        top.scatter(filled["confidence"], filled["accuracy"], s=sizes, color="#0072B2", label="images in a bin", zorder=3)
+        top.set(xlim=(0, 1), ylim=(0, 1.03), ylabel="accuracy", title=title)
+        top.legend(loc="upper left", markerscale=0.7)
+        bottom.bar(middles, bins["count"], width=0.92 * width, color="#0072B2")
+        bottom.set(xlabel="confidence of the predicted class", ylabel="images")
+        _save(figure, path)
+
+
+def comparison(path: Path, metric: str, arms: dict[str, dict], differences: list[tuple[str, dict]], confidence: float) -> None:
+    """What each arm reaches, and the paired differences around zero, with their intervals.
+
+    Args:
+        arms: value, lower and upper (0 to 1) by name, the proposal first.
+        differences: a name, and difference, lower, upper and verdict, each.
+    """
+    with plt.rc_context(STYLE | {"axes.grid.axis": "x", "axes.spines.left": False}):
+        height = 1.7 + 0.42 * (len(arms) + len(differences))
+        figure, (top, bottom) = plt.subplots(
+            2, 1, figsize=(7, height), height_ratios=[len(arms), len(differences) + 0.3], layout="constrained"
+        )
+        for row, arm in enumerate(arms.values()):
+            _interval(top, row, arm["value"], arm, DARK if row else "#0072B2", f"{100 * arm['value']:.1f}")
+        names = ["random weights" if name == "scratch" else name for name in arms]
+        top.set_yticks(range(len(arms)), names)
+        top.set(title=f"Test {metric} of the target by its starting point, % ({confidence:.0%} interval)")
+        for row, (_, each) in enumerate(differences):
+            text = f"{100 * each['difference']:+.1f}  {each['verdict']}"
+            _interval(bottom, row, each["difference"], each, VERDICTS[each["verdict"]], text)
+        bottom.set_yticks(range(len(differences)), [name.replace("scratch", "random weights") for name, _ in differences])
+        bottom.axvline(0, color=DARK, linewidth=1)
+        bottom.set(title="Paired difference, points; right of zero: the proposal is better")
+        for axes, num in ((top, len(arms)), (bottom, len(differences))):
+            axes.set_ylim(num - 0.5, -0.5)  # the first at the top
+            axes.tick_params(axis="y", length=0)
+            axes.margins(x=0.12)
+        _save(figure, path)
+
+
+def _interval(axes, row: int, value: float, ends: dict, colour: str, text: str) -> None:
+    axes.plot([100 * ends["lower"], 100 * ends["upper"]], [row, row], color=colour, linewidth=2.5, solid_capstyle="round")
+    axes.plot(100 * value, row, "o", color=colour, markersize=7)
+    axes.annotate(text, (100 * value, row), xytext=(0, 7), textcoords="offset points", ha="center", color=colour, fontsize=8.5)
+
+
+def _save(figure, path: Path) -> None:
+    figure.savefig(path, dpi=100, metadata={"Software": None})  # the version of matplotlib would change the bytes
+    plt.close(figure)
