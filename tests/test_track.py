@@ -40,9 +40,7 @@ def finish(folder: Path, values: dict = PARAMS) -> Path:
             settings = {"strategy": "partial", "lr": 0.01}
             run = {"key": f"key-{kind}-{name}", "name": f"{kind} {name}", "stage": kind, "settings": settings}
             artifacts.write_json(trained / "run.json", run)
-            artifacts.write_json(
-                evaluated / "report.json", {"accuracy": {"value": 0.9, "lower": 0.8, "upper": 0.95}, "metric": "x"}
-            )
+            artifacts.write_json(evaluated / "report.json", {"accuracy": {"value": 0.9, "lower": 0.8, "upper": 1.0}, "n": "x"})
             (evaluated / "confusion.csv").write_text("actual,predicted\n")
     lock["compare"] = {"cmd": "compare", "deps": [{"path": "metrics/evaluate", "md5": "1.dir"}], "outs": [{"md5": "2"}]}
     (folder / "dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": lock}))

@@ -68,7 +68,7 @@ def decode(value: Any, row: int) -> Image.Image:
     """
     try:
         if isinstance(value, str):
-            value = base64.b64decode(value, validate=True)
+            value = base64.b64decode("".join(value.split()), validate=True)  # some encoders break lines
         if isinstance(value, bytes | bytearray | memoryview):
             return images.decode(bytes(value))
         pixels = np.asarray(value)
