@@ -73,11 +73,12 @@ def project(template, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def tracked(tmp_path_factory):
+def tracked(template, tmp_path_factory):
     """Tracked once; for tests that only look at it."""
-    project = finish(tmp_path_factory.mktemp("tracked") / "pipeline")
-    assert run(project).stderr == ""
-    return project
+    folder = tmp_path_factory.mktemp("tracked") / "pipeline"
+    subprocess.run(["cp", "-r", template, folder], check=True)
+    assert run(folder).stderr == ""
+    return folder
 
 
 @pytest.fixture
@@ -209,8 +210,8 @@ def test_another_state_is_another_run_and_a_state_that_came_back_is_not(again):
     assert runs(again) == sorted(WHOLE * 2)
 
 
-def test_a_deleted_store_is_filled_again(again):
-    (again / "mlflow.db").unlink()
+def test_a_store_begun_anew_is_filled_again(again, template):
+    subprocess.run(["cp", template / "mlflow.db", again], check=True)
     run(again)
     assert runs(again) == WHOLE
 
@@ -237,26 +238,27 @@ def test_two_throw_away_clones_at_once_make_one_run_in_the_main_repository(proje
     assert not (project / "mlartifacts").exists()
 
 
-@pytest.mark.parametrize("moment", ["SELECT 1 FROM runs WHERE status = 'FINISHED'", "SELECT 1 FROM logged_models"])
-def test_killed_midway_it_is_gone_on_with(project, moment):
+def kill_when(project, moment):
+    """Start to track, and kill it as soon as the store has an answer to `moment`."""
     process = start(project)
     deadline = time.time() + 60
-    while process.poll() is None and time.time() < deadline:
-        try:
-            if query(project, moment):
-                break
-        except sqlite3.OperationalError:  # no tables yet
-            pass
+    while not query(project, moment):
+        assert process.poll() is None
+        assert time.time() < deadline
         time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert process.returncode == -signal.SIGKILL
     assert ("pipeline", "FINISHED", 0) not in runs(project)
+
+
+def test_killed_midway_it_is_gone_on_with(project):
+    kill_when(project, "SELECT 1 FROM runs WHERE status = 'FINISHED'")  # the first child
+    kill_when(project, "SELECT 1 FROM logged_models")
     assert run(project).stderr == ""
     assert runs(project) == WHOLE
     assert query(project, "SELECT status FROM logged_models WHERE lifecycle_stage = 'active'") == [(2,)], "one, and it is ready"
-    duplicates = query(project, "SELECT 1 FROM metrics GROUP BY run_uuid, key, step HAVING COUNT(*) > 1")
-    assert duplicates == []
+    assert query(project, "SELECT 1 FROM metrics GROUP BY run_uuid, key, step HAVING COUNT(*) > 1") == []
 
 
 def test_a_store_that_is_away_is_told_in_one_line(project):

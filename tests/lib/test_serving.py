@@ -1,5 +1,6 @@
 """The shipped model as an MLflow pyfunc answers as evaluation does, in this process and behind MLflow's own server."""
 
+import ast
 import base64
 import io
 import json
@@ -21,6 +22,7 @@ from PIL import Image
 
 from stages.lib import artifacts, backbones, images, serving
 from stages.lib.fit import predict
+from tests.closure import ROOT, closure
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*An input example was not provided")
 
@@ -129,6 +131,18 @@ def test_the_requirements_are_pinned_to_what_is_on_the_package_index(saved):
     lines = (saved / "pyfunc/requirements.txt").read_text().split()
     assert {line.split("==")[0] for line in lines} == set(serving.PACKAGES)
     assert not any("+" in line for line in lines)
+
+
+def test_the_requirements_are_all_that_serving_imports():
+    own = {"PIL": "pillow"}  # the package's name, where it is another than the module's
+    imported = set()
+    for path in closure(Path("stages/lib/serving.py")):
+        for node in ast.walk(ast.parse((ROOT / path).read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module] if isinstance(node, ast.ImportFrom) else []
+            imported |= {name.partition(".")[0] for name in names}
+    imported -= sys.stdlib_module_names | {"stages"}
+    assert {own.get(name, name) for name in imported} == set(serving.PACKAGES)
 
 
 def test_mlflow_serves_it_from_elsewhere(saved, tmp_path):
