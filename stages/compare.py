@@ -137,7 +137,7 @@ def verdict(p, test: Test, chain: list[str], pairs: list[Pair], results: dict, d
     lines = [f"# Verdict: {' -> '.join([*chain, test.data])}", ""]
     for pair in pairs:
         d = differences[pair.key]
-        between = f"{sure} {points(d['lower'])} to {points(d['upper'])}"
+        between = f"{sure} {points(d['lower'])} to {points(d['upper'])}{', for one seed only' if num_seeds == 1 else ''}"
         lines.append(f"- **{pair.question}: {d['verdict']}**, {points(d['difference'])} points of {metric} ({between}).")
     lines += [f"- **Ship models/target/{ship}**, the target with the lowest validation loss.", ""]
 
@@ -179,7 +179,7 @@ def covered(p, test: Test) -> list[str]:
         ]
     if num_seeds == 1:
         lines += [
-            f"Not covered, the training: there is one seed ({p.seeds[0]}), so this is about these very models. Trained again with "
+            f"Not covered, the training: there is one seed ({p.seeds[0]}), so this is about these models. Trained again with "
             "another seed they may rank otherwise; `seeds` in params.yaml takes more."
         ]
     else:
@@ -192,7 +192,7 @@ def covered(p, test: Test) -> list[str]:
         ]
     return [
         *lines,
-        "Not covered, the settings: the control from random weights has its own (section scratch); the other targets share theirs.",
+        "Not covered, the settings: the control from random weights has its own (section scratch), all other targets share one.",
         "A verdict of no difference shown does not mean that there is none: whatever lies in the interval is possible.",
     ]
 

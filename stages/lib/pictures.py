@@ -50,10 +50,10 @@ def curves(path: Path, histories: dict[str, list[pd.DataFrame]], num_hops: int) 
             accuracy.legend(loc="lower right")
             for axes in (loss, accuracy):
                 axes.xaxis.get_major_locator().set_params(integer=True)
-            loss.plot([], [], color=GREY, linestyle=":", label="training (augmented, smoothed labels)")
-            loss.plot([], [], color=GREY, label="validation")
-            loss.plot([], [], "o", color=GREY, markersize=5, label="epoch that was kept")
-            loss.legend(loc="upper right")
+        loss.plot([], [], color=GREY, linestyle=":", label="training (augmented, smoothed labels)")
+        loss.plot([], [], color=GREY, label="validation")
+        loss.plot([], [], "o", color=GREY, markersize=5, label="epoch that was kept")
+        figure.legend(*loss.get_legend_handles_labels(), loc="outside lower center", ncols=3)
         _save(figure, path)
 
 
@@ -97,7 +97,15 @@ def reliability(path: Path, bins: pd.DataFrame, title: str) -> None:
         top.text(0.3, 0.33, "as sure as right", color=GREY, rotation=45, rotation_mode="anchor", transform_rotates_text=True)
         top.vlines(filled["confidence"], filled["confidence"], filled["accuracy"], color="#D55E00", linewidth=2, label="gap")
         sizes = 12 + 160 * filled["count"] / filled["count"].max()
-        top.scatter(filled["confidence"], filled["accuracy"], s=sizes, color="#0072B2", label="images in a bin", zorder=3)
+        top.scatter(
+            filled["confidence"],
+            filled["accuracy"],
+            s=sizes,
+            color="#0072B2",
+            label="bin (area: images)",
+            clip_on=False,
+            zorder=3,
+        )
         top.set(xlim=(0, 1), ylim=(0, 1.03), ylabel="accuracy", title=title)
         top.legend(loc="upper left", markerscale=0.7)
         bottom.bar(middles, bins["count"], width=0.92 * width, color="#0072B2")
@@ -113,7 +121,7 @@ def comparison(path: Path, metric: str, arms: dict[str, dict], differences: list
         differences: a name, and difference, lower, upper and verdict, each.
     """
     with plt.rc_context(STYLE | {"axes.grid.axis": "x", "axes.spines.left": False}):
-        height = 1.7 + 0.42 * (len(arms) + len(differences))
+        height = 1.9 + 0.42 * (len(arms) + len(differences))
         figure, (top, bottom) = plt.subplots(
             2, 1, figsize=(7, height), height_ratios=[len(arms), len(differences) + 0.3], layout="constrained"
         )
@@ -121,13 +129,13 @@ def comparison(path: Path, metric: str, arms: dict[str, dict], differences: list
             _interval(top, row, arm["value"], arm, DARK if row else "#0072B2", f"{100 * arm['value']:.1f}")
         names = ["random weights" if name == "scratch" else name for name in arms]
         top.set_yticks(range(len(arms)), names)
-        top.set(title=f"Test {metric} of the target by its starting point, % ({confidence:.0%} interval)")
+        top.set(title=f"Test {metric}, %, with {confidence:.0%} interval", ylabel="target trained from")
         for row, (_, each) in enumerate(differences):
             text = f"{100 * each['difference']:+.1f}  {each['verdict']}"
             _interval(bottom, row, each["difference"], each, VERDICTS[each["verdict"]], text)
         bottom.set_yticks(range(len(differences)), [name.replace("scratch", "random weights") for name, _ in differences])
         bottom.axvline(0, color=DARK, linewidth=1)
-        bottom.set(title="Paired difference, points; right of zero: the proposal is better")
+        bottom.set(title="Difference on the same images, points", xlabel=f"{next(iter(arms))} is better to the right of 0")
         for axes, num in ((top, len(arms)), (bottom, len(differences))):
             axes.set_ylim(num - 0.5, -0.5)  # the first at the top
             axes.tick_params(axis="y", length=0)
@@ -138,9 +146,11 @@ def comparison(path: Path, metric: str, arms: dict[str, dict], differences: list
 def _interval(axes, row: int, value: float, ends: dict, colour: str, text: str) -> None:
     axes.plot([100 * ends["lower"], 100 * ends["upper"]], [row, row], color=colour, linewidth=2.5, solid_capstyle="round")
     axes.plot(100 * value, row, "o", color=colour, markersize=7)
-    axes.annotate(text, (100 * value, row), xytext=(0, 7), textcoords="offset points", ha="center", color=colour, fontsize=8.5)
+    behind = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}  # or the zero line would cross out the words
+    axes.annotate(text, (100 * value, row), (0, 7), textcoords="offset points", ha="center", color=colour, bbox=behind)
 
 
 def _save(figure, path: Path) -> None:
+    figure.get_layout_engine().set(w_pad=0.1, h_pad=0.1)
     figure.savefig(path, dpi=100, metadata={"Software": None})  # the version of matplotlib would change the bytes
     plt.close(figure)

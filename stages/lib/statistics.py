@@ -184,10 +184,9 @@ def interval(samples: np.ndarray, confidence: float) -> tuple[np.ndarray, np.nda
         Lower and upper end, (...) each.
     """
     tail = (1 - confidence) / 2
-    if np.isnan(samples).all(axis=0).any():  # a metric that no resample knows: no interval, and no warning
-        samples = np.where(np.isnan(samples).all(axis=0), np.inf, samples)
-    lower, upper = np.nanquantile(samples, [tail, 1 - tail], axis=0)
-    return np.where(np.isinf(lower), np.nan, lower), np.where(np.isinf(upper), np.nan, upper)
+    unknown = np.isnan(samples).all(axis=0)  # in every resample: no interval, and no warning either
+    lower, upper = np.nanquantile(np.where(unknown, 0, samples), [tail, 1 - tail], axis=0)
+    return np.where(unknown, np.nan, lower), np.where(unknown, np.nan, upper)
 
 
 def bias_corrected_interval(value: float, samples: np.ndarray, confidence: float) -> tuple[float, float]:

@@ -1,0 +1,215 @@
+"""The verdict, on predictions with planted differences, written as evaluate writes them."""
+
+import json
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from stages import compare, evaluate
+from stages.lib import artifacts
+from stages.lib.errors import UserError
+from tests.conftest import FULL, PARAMS, write_params
+
+CLASSES = ["cross", "frame"]
+SETTINGS = SimpleNamespace(num_resamples=100, confidence=0.95, ece_bins=5)
+PICTURES = ["comparison.png", "confusion.png", "curves.png", "reliability.png"]
+
+
+def write_arm(stage, name, rate, chain, seed=0, val_loss=0.5, num=300, groups=None, by_group=False):
+    """Write what target or scratch and evaluate write of a model that is right at `rate`; images are as hard for all."""
+    hard = np.random.default_rng(0).random(num)
+    random = np.random.default_rng([seed, int(1000 * rate)])
+    labels = np.random.default_rng(1).integers(2, size=num)
+    right = hard + random.normal(0, 0.02, num) < rate
+    of_one = np.where(right == labels, random.uniform(0.6, 0.99, num), random.uniform(0.01, 0.4, num))
+    probabilities = np.stack([1 - of_one, of_one], axis=1).astype(np.float32)
+    split = artifacts.Split(None, labels, [f"{i:03}" for i in range(num)], groups)
+    report = evaluate.measure(probabilities, split, CLASSES, SETTINGS) | {"split_by_group": by_group}
+    evaluate.write(Path(f"metrics/evaluate/{stage}-{name}"), probabilities, split, report, SETTINGS.ece_bins)
+    best = {"epoch": 2, "val_loss": val_loss, "val_accuracy": rate}
+    artifacts.write_json(
+        Path(f"models/{stage}/{name}/card.json"), {"chain": chain, "classes": CLASSES, "data": "lines", "best": best}
+    )
+    write_history(f"{stage}/{name}", val_loss)
+
+
+def write_history(folder, val_loss):
+    table = {"phase": 0, "epoch": [1, 2, 3], "lr_backbone": 0.1, "lr_head": 0.1, "train_loss": [0.9, 0.7, 0.6]}
+    table |= {"val_loss": [0.8, val_loss, val_loss + 0.1], "val_accuracy": [0.5, 0.8, 0.7], "best": [True, True, False]}
+    (Path("metrics") / folder).mkdir(parents=True, exist_ok=True)
+    pd.DataFrame(table).to_csv(Path("metrics") / folder / "history.csv", index=False)
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """dots (0.9) from tiny, tiny (0.8) and random weights (0.7): transfer and hop both help."""
+    monkeypatch.chdir(tmp_path)
+    write_params(tmp_path, PARAMS)
+    write_arm("target", "dots-0", 0.9, ["tiny", "dots", "dots-0"], val_loss=0.3)
+    write_arm("target", "tiny-0", 0.8, ["tiny", "tiny-0"], val_loss=0.4)
+    write_arm("scratch", "0", 0.7, ["0"], val_loss=0.2)
+    write_history("intermediate/dots", 0.3)
+
+
+def run():
+    compare.main()
+    return json.loads(Path("metrics/compare.json").read_text()), Path("metrics/verdict.md").read_text()
+
+
+def test_the_verdict_in_numbers_and_words(project, capsys):
+    table, words = run()
+    assert set(table) == {"accuracy", "transfer", "intermediate", "ship"}
+    shown = {name: json.loads(Path(f"metrics/evaluate/{folder}/report.json").read_text())["metrics"]["accuracy"]["value"]
+             for name, folder in [("dots", "target-dots-0"), ("tiny", "target-tiny-0"), ("scratch", "scratch-0")]}  # fmt: skip
+    assert table["accuracy"] == shown
+    for name, control in [("transfer", "scratch"), ("intermediate", "tiny")]:
+        d = table[name]
+        assert d["verdict"] == "helps"
+        assert d["difference"] == pytest.approx(shown["dots"] - shown[control], abs=1e-5)
+        assert 0 < d["lower"] < d["difference"] < d["upper"] < 0.35
+        assert f"{100 * d['difference']:+.1f} points of accuracy (95% interval {100 * d['lower']:+.1f} to" in words
+    assert "Transfer as a whole (tiny -> dots, against random weights): helps" in words
+    assert "The intermediate hop (dots, against tiny directly): helps" in words
+    assert "300 test images of lines" in words
+    assert "there is one seed (0)" in words and "for one seed only" in words
+    assert "the data names no groups" in words
+    assert "the split was not made by groups" in words
+    assert f"| dots (proposal) | {100 * shown['dots']:.1f} % |" in words
+    assert f"| random weights (control) | {100 * shown['scratch']:.1f} % |" in words
+    assert "helps" in capsys.readouterr().out
+
+
+def test_harm_and_no_difference_are_said(project):
+    write_arm("target", "dots-0", 0.8, ["tiny", "dots", "dots-0"], seed=5)
+    write_arm("scratch", "0", 0.95, ["0"])
+    table, words = run()
+    assert table["transfer"]["verdict"] == "hurts" and table["transfer"]["upper"] < 0
+    assert table["intermediate"]["verdict"] == "no difference shown"
+    assert "against random weights): hurts**" in words
+    assert "directly): no difference shown**" in words
+
+
+def test_validation_chooses_what_is_shipped_and_scratch_is_not_offered(project):
+    """On the test dots is best and tiny worst; scratch has the lowest validation loss of all."""
+    write_arm("target", "tiny-0", 0.5, ["tiny", "tiny-0"], val_loss=0.29)
+    table, words = run()
+    assert table["ship"] == "tiny-0"
+    assert "Ship models/target/tiny-0" in words
+
+
+def test_without_a_hop_there_is_one_comparison(project):
+    write_params(Path(), PARAMS | {"inits": ["tiny"], "intermediate": {}})
+    shutil.rmtree("metrics/intermediate")
+    table, words = run()
+    assert set(table) == {"accuracy", "transfer", "ship"} and set(table["accuracy"]) == {"tiny", "scratch"}
+    assert "intermediate hop" not in words
+    assert table["ship"] == "tiny-0", "dots-0 lies about from an earlier run and is not asked for any more"
+
+
+def test_a_longer_chain_and_a_control_beside_it(project):
+    lines = FULL | {"init": "dots", "data": "lines", "strategy": "full"}
+    beside = FULL | {"init": "tiny", "data": "lines", "strategy": "full"}
+    hops = PARAMS["intermediate"] | {"lines": lines, "beside": beside}
+    write_params(Path(), PARAMS | {"inits": ["lines", "tiny", "dots", "beside"], "intermediate": hops})
+    write_arm("target", "lines-0", 0.95, ["tiny", "dots", "lines", "lines-0"])
+    write_arm("target", "beside-0", 0.6, ["tiny", "beside", "beside-0"])
+    write_history("intermediate/lines", 0.3)
+    write_history("intermediate/beside", 0.3)
+    table, words = run()
+    assert set(table) == {"accuracy", "transfer", "intermediate", "intermediate_after_dots", "lines_against_beside", "ship"}
+    assert "The intermediate hops (dots, lines, against tiny directly)" in words
+    assert "The intermediate hop (lines, against dots directly)" in words
+    assert "- **lines against beside: helps**" in words
+
+
+def test_several_seeds_are_averaged_and_resampled(project):
+    write_params(Path(), PARAMS | {"seeds": [0, 7]})
+    for name, rate, chain in [("dots", 0.6, ["tiny", "dots", "dots-7"]), ("tiny", 0.8, ["tiny", "tiny-7"])]:
+        write_arm("target", f"{name}-7", rate, chain, seed=7, val_loss=0.1 if name == "dots" else 0.6)
+    write_arm("scratch", "7", 0.7, ["7"], seed=7)
+    table, words = run()
+    reports = [json.loads(Path(f"metrics/evaluate/target-dots-{seed}/report.json").read_text()) for seed in (0, 7)]
+    mean = np.mean([report["metrics"]["accuracy"]["value"] for report in reports])
+    assert table["accuracy"]["dots"] == pytest.approx(mean, abs=1e-6)
+    assert table["ship"] == "dots-7"
+    d = table["intermediate"]  # +0.1 with one seed, -0.2 with the other
+    assert d["lower"] < -0.15 and d["upper"] > 0.05 and d["verdict"] == "no difference shown"
+    assert "the 2 seeds were resampled" in words and "one seed" not in words
+
+
+def test_groups_are_drawn_whole_and_named(project):
+    before, _ = run()
+    groups = np.repeat([f"module {index}" for index in range(15)], 20)
+    write_arm("target", "dots-0", 0.9, ["tiny", "dots", "dots-0"], groups=groups, by_group=True)
+    write_arm("target", "tiny-0", 0.8, ["tiny", "tiny-0"], groups=groups, by_group=True)
+    write_arm("scratch", "0", 0.7, ["0"], groups=groups, by_group=True)
+    table, words = run()
+    assert "belong to 15 groups, which were drawn whole" in words
+    assert "not made by groups" not in words
+    assert table["transfer"]["difference"] == before["transfer"]["difference"]
+    assert table["transfer"]["lower"] != before["transfer"]["lower"]
+
+
+def test_the_metric_is_the_one_in_params(project):
+    write_params(Path(), PARAMS | {"compare": PARAMS["compare"] | {"metric": "auroc", "confidence": 0.8}})
+    table, words = run()
+    report = json.loads(Path("metrics/evaluate/target-dots-0/report.json").read_text())
+    assert table["auroc"]["dots"] == report["metrics"]["auroc"]["value"]
+    assert "points of auroc (80% interval" in words
+
+
+@pytest.mark.parametrize("damage", ["order", "fewer", "label", "group"])
+def test_arms_on_different_images_are_refused(project, damage):
+    path = Path("metrics/evaluate/scratch-0/predictions.csv")
+    table = pd.read_csv(path, dtype={"key": str}, keep_default_na=False)
+    if damage == "order":
+        table = table.iloc[::-1]
+    elif damage == "fewer":
+        table = table[:-1]
+    elif damage == "label":
+        table.loc[3, "label"] = {"cross": "frame", "frame": "cross"}[table.loc[3, "label"]]
+    else:
+        table["group"] = "a"
+    table.to_csv(path, index=False)
+    with pytest.raises(UserError, match="target-dots-0 and scratch-0 are not for the same test images"):
+        compare.main()
+
+
+def test_missing_and_foreign_predictions_are_named(project):
+    path = Path("metrics/evaluate/target-tiny-0/predictions.csv")
+    text = path.read_text()
+    path.write_text(text.replace("p_frame", "p_square"))
+    with pytest.raises(UserError, match=r"target-tiny-0/predictions.csv lacks the columns p_frame"):
+        compare.main()
+    path.unlink()
+    with pytest.raises(UserError, match=r"target-tiny-0/predictions.csv is missing.*dvc repro"):
+        compare.main()
+
+
+def test_pictures_are_there_and_the_same_each_time(project):
+    def pictures():
+        return {path.name: path.read_bytes() for path in sorted(Path("metrics/plots").iterdir())}
+
+    first = run(), pictures()
+    assert list(first[1]) == PICTURES
+    for name in PICTURES:
+        with Image.open(f"metrics/plots/{name}") as image:
+            assert 400 <= image.width <= 720 and image.height <= 900
+            assert np.asarray(image.convert("L")).std() > 10, "not blank"
+            assert "Software" not in image.info
+    assert (run(), pictures()) == first
+
+
+def test_many_classes_fit_into_the_picture(tmp_path):
+    from stages.lib import pictures
+
+    for num in (3, 12, 40, 100):
+        counts = np.random.default_rng(0).integers(5, size=(num, num)) + 20 * np.eye(num, dtype=int)
+        pictures.confusion(tmp_path / "confusion.png", counts, [f"class {i}" for i in range(num)], "title")
+        with Image.open(tmp_path / "confusion.png") as image:
+            assert image.width <= 720
