@@ -108,7 +108,7 @@ def child(training: Training) -> tracking.Run:
         name=f"{run['name']}: {run['settings']['strategy']} on {training.data}",
         tags={"transfer.key": run["key"]},
         params=run["settings"],
-        metrics={f"test_{name}": value for name, value in flat(report, "_") if _is_number(value)},
+        metrics={f"test_{name}": value for name, value in flat(report["metrics"], "_") if _is_number(value)},
         history=history,
         files=files + [(path, "evaluate") for path in sorted(evaluation.iterdir())],  # DVC empties it before each run
         data=[_data(training.data)],

@@ -19,6 +19,7 @@ def launch(*, accelerator: str, devices: int, num_nodes: int, precision: str):
     from lightning_fabric import Fabric
 
     torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # finds reads of unset memory, and costs time in every step
     if accelerator == "auto":
         accelerator = "cuda" if torch.cuda.is_available() else "cpu"
     if accelerator == "cpu":

@@ -55,6 +55,8 @@ def run(
     model = backbones.build(start_card["architecture"], len(data_card["classes"]))
     if not from_random:
         backbones.load(model, artifacts.read_model(start)[0])
+    if fabric.world_size > 1 and fabric.device.type == "cuda":  # on a CPU each process keeps its own batch statistics
+        model = torch.nn.SyncBatchNorm.convert_sync_batchnorm(model)
     model.to(fabric.device, memory_format=torch.channels_last)  # faster on CPU and GPU than contiguous
     phases = plugin("strategies", strategy).plan(model, **knobs)
     freeze(model, {tensor for phase in phases for tensor in phase.lrs})

@@ -39,9 +39,10 @@ def resize(image: Image.Image, *, px: int, fit: str, crop_pct: float, interpolat
     how = RESAMPLING[interpolation]
     if fit == "squash":
         return np.asarray(image.resize((px, px), how))
-    scale = round(px / crop_pct) / min(image.size)
-    image = image.resize([max(px, round(side * scale)) for side in image.size], how)
-    left, top = ((side - px) // 2 for side in image.size)
+    short = int(px / crop_pct + 1e-6)  # rounded as torchvision and timm round
+    sides = [short if side == min(image.size) else int(short * side / min(image.size)) for side in image.size]
+    image = image.resize(sides, how)
+    left, top = (round((side - px) / 2) for side in image.size)
     return np.asarray(image.crop((left, top, left + px, top + px)))
 
 
@@ -54,7 +55,7 @@ def examples(split: Split, preprocessing: dict, device: torch.device) -> Example
             batch = augment(batch, level, draws.to(device))
         return to_network(batch, preprocessing["mean"], preprocessing["std"])
 
-    return Examples(inputs, torch.from_numpy(split.labels).to(device), NUM_DRAWS)
+    return Examples(inputs, torch.tensor(split.labels, device=device), NUM_DRAWS)
 
 
 def to_network(images: torch.Tensor, mean: list[float], std: list[float]) -> torch.Tensor:

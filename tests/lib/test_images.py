@@ -104,7 +104,6 @@ def test_crop_is_the_evaluation_of_imagenet_models(width, height):
     assert difference_to_torchvision(width, height, 224, 256, 0.875) <= 1
 
 
-@pytest.mark.xfail(strict=True, reason="sides that are no whole numbers are rounded up where torchvision and timm round down")
 @pytest.mark.parametrize("width, height", [(640, 427), (200, 150)])
 @pytest.mark.parametrize("px, short, crop_pct", [(160, 182, 0.875), (32, 32, 1.0)])
 def test_crop_is_the_evaluation_of_imagenet_models_at_odd_sides(width, height, px, short, crop_pct):
