@@ -40,12 +40,13 @@ def finish(folder: Path, values: dict = PARAMS) -> Path:
             settings = {"strategy": "partial", "lr": 0.01}
             run = {"key": f"key-{kind}-{name}", "name": f"{kind} {name}", "stage": kind, "settings": settings}
             artifacts.write_json(trained / "run.json", run)
-            artifacts.write_json(evaluated / "report.json", {"accuracy": {"value": 0.9, "lower": 0.8, "upper": 1.0}, "n": "x"})
+            measured = {"accuracy": {"value": 0.9, "lower": 0.8, "upper": 1.0}, "auroc": {"value": None}}
+            artifacts.write_json(evaluated / "report.json", {"metrics": measured, "num_examples": 20})
             (evaluated / "confusion.csv").write_text("actual,predicted\n")
     lock["compare"] = {"cmd": "compare", "deps": [{"path": "metrics/evaluate", "md5": "1.dir"}], "outs": [{"md5": "2"}]}
     (folder / "dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": lock}))
     transfer = {"difference": 0.02, "lower": -0.01, "upper": 0.05, "verdict": "no difference shown"}
-    compare = {"arms": {"dots": {"accuracy": 0.9}}, "transfer": transfer, "ship": "dots-0"}
+    compare = {"accuracy": {"dots": 0.9, "scratch": None}, "transfer": transfer, "ship": "dots-0"}
     artifacts.write_json(folder / "metrics/compare.json", compare)
     (folder / "metrics/verdict.md").write_text("No difference shown.\n")
     (folder / "metrics/plots").mkdir()
@@ -139,7 +140,7 @@ def test_a_state_becomes_one_run_with_everything_in_it(tracked):
     assert parent.data.params["datasets.lines.px"] == "32"
     assert parent.data.params["inits"] == '["dots", "tiny"]'
     assert parent.data.metrics == {
-        "arms.dots.accuracy": 0.9,
+        "accuracy.dots": 0.9,
         "transfer.difference": 0.02,
         "transfer.lower": -0.01,
         "transfer.upper": 0.05,
@@ -148,7 +149,8 @@ def test_a_state_becomes_one_run_with_everything_in_it(tracked):
     assert {entry.dataset.name for entry in parent.inputs.dataset_inputs} == {"dots", "lines"}
     assert files(client, parent) == {"compare.json", "dvc.lock", "params.yaml", "plots/curves.png", "verdict.md"}
     assert child.data.params == {"strategy": "partial", "lr": "0.01"}
-    assert {"test_accuracy": 0.9, "test_accuracy_lower": 0.8, "test_accuracy_upper": 1.0}.items() <= child.data.metrics.items()
+    final = {name: value for name, value in child.data.metrics.items() if name.startswith("test_")}
+    assert final == {"test_accuracy": 0.9, "test_accuracy_lower": 0.8, "test_accuracy_upper": 1.0}
     assert [(p.step, p.value) for p in client.get_metric_history(child.info.run_id, "train_loss")] == [
         (1, 1),
         (2, 0.5),
