@@ -11,7 +11,7 @@ HOW = "Activate the virtual environment (. .venv/bin/activate) and install it: p
 
 
 def main() -> None:
-    if sys.version_info < (3, 11):  # noqa: UP036: the interpreter may not be the environment's
+    if sys.version_info < (3, 11):  # noqa: UP036 (the interpreter may not be that of the environment)
         sys.exit(f"error: Python {sys.version.split()[0]} ({sys.executable}) runs this; 3.11 or newer is needed. {HOW}")
     missing = []
     for line in Path("requirements.in").read_text().splitlines():

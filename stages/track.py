@@ -28,7 +28,8 @@ class Training(NamedTuple):
 
 
 def main() -> None:
-    raw = params.read()  # its text is valid: the check stage said so
+    raw = params.read()
+    params.validate(raw)
     trainings = list(expand(raw))
     current = state(trainings)
     if not tracking.published(current):

@@ -84,7 +84,9 @@ class Repo:
 
 def new_repo(path: Path, values: dict) -> Repo:
     """A copy of the project with its own small images and params, committed."""
-    listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True)
+    listed = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     for name in listed.stdout.splitlines():
         if (ROOT / name).is_file() and not name.startswith(("tests/", "metrics/", "dvc.lock")):
             (path / name).parent.mkdir(parents=True, exist_ok=True)

@@ -63,7 +63,7 @@ def save(path: Path, state: dict) -> None:
         torch.save(state, file)
         file.flush()
         os.fsync(file.fileno())
-    os.replace(part, path)
+    part.replace(path)
 
 
 def load(path: Path) -> dict | None:

@@ -98,7 +98,10 @@ def fit(
                 best = {"loss": val_loss, "model": _copy(model)}
             if epoch == min(math.ceil(warmup_epochs), phase.epochs - 1):  # early, but not while the rate is still 0
                 require(certify(start, model.state_dict(), declared))
-            rates = {name: max((lr for key, lr in phase.lrs.items() if key.startswith(name)), default=0.0) for name in ("backbone", "head")}
+            rates = {
+                name: max((lr for key, lr in phase.lrs.items() if key.startswith(name)), default=0.0)
+                for name in ("backbone", "head")
+            }
             history.append(
                 {"phase": number, "epoch": len(history) + 1}
                 | {f"lr_{name}": rate * schedule(epoch + 1, phase.epochs, warmup_epochs) for name, rate in rates.items()}
@@ -130,7 +133,9 @@ def schedule(progress: float, epochs: float, warmup_epochs: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * min(1.0, (progress - warmup_epochs) / decay)))
 
 
-def _train_epoch(fabric, network, optimizer, examples, phase, epoch, *, batch_size, warmup_epochs, label_smoothing, order, chance):
+def _train_epoch(
+    fabric, network, optimizer, examples, phase, epoch, *, batch_size, warmup_epochs, label_smoothing, order, chance
+):
     num = len(examples.labels)
     batches = torch.randperm(num, generator=order).tensor_split(math.ceil(num / batch_size))
     draws = torch.rand(num, examples.num_draws, generator=chance)
@@ -166,7 +171,8 @@ def _features(fabric, model, examples: Examples) -> Examples:
     batches = torch.arange(len(examples.labels)).split(64)
     with torch.no_grad(), fabric.autocast():
         parts = [
-            backbone(examples.inputs(indices, "none", None)).float() for indices in tqdm(batches, desc="features", disable=None, leave=False)
+            backbone(examples.inputs(indices, "none", None)).float()
+            for indices in tqdm(batches, desc="features", disable=None, leave=False)
         ]
     features = torch.cat(parts)
     return Examples(lambda indices, level, draws: features[indices], examples.labels, num_draws=0)

@@ -8,7 +8,9 @@ from stages.lib.strict import Architecture, Preprocessing
 from stages.lib.weights import Source
 
 
-def read(content: bytes, name: str, origin: str, by_order: bool, architecture: Architecture, preprocessing: Preprocessing) -> Source:
+def read(
+    content: bytes, name: str, origin: str, by_order: bool, architecture: Architecture, preprocessing: Preprocessing
+) -> Source:
     """A Source from the bytes of a weights file.
 
     Args:
@@ -38,8 +40,8 @@ def _tensors(content: bytes, name: str) -> dict:
         state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
         raise UserError(
-            f"{name} cannot be read as weights: {(str(error) or 'it is empty').splitlines()[0]}. Allowed: .safetensors, or a file of "
-            "torch.save that holds tensors alone (a whole pickled model can run code when loaded, so it is refused)."
+            f"{name} cannot be read as weights: {(str(error) or 'it is empty').splitlines()[0]}. "
+            "Allowed: .safetensors, or a file of torch.save that holds tensors alone (a whole pickled model can run code when loaded, so it is refused)."
         ) from None
     for wrapper in ("state_dict", "model", "model_state"):  # training scripts often wrap the tensors
         if isinstance(state, dict) and isinstance(state.get(wrapper), dict):

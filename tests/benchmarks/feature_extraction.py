@@ -110,7 +110,9 @@ def main():
     middle = {name: statistics.median(values) for name, values in seconds.items()}
     print(f"{len(files)} images, {px} px, {arguments.epochs} epochs, {arguments.repeats} repeats, {fabric.device}")
     for name, values in seconds.items():
-        print(f"{name:15} {middle[name]:7.1f} s ({min(values):.1f} to {max(values):.1f}), validation accuracy {accuracy[name]:.3f}")
+        print(
+            f"{name:15} {middle[name]:7.1f} s ({min(values):.1f} to {max(values):.1f}), validation accuracy {accuracy[name]:.3f}"
+        )
     print(f"ratio {middle['usual loop'] / middle['this pipeline']:.1f}")
     with_pack = middle["this pipeline"] + statistics.median(pack)
     print(f"ratio with packing the images (once, in prepare) counted in: {middle['usual loop'] / with_pack:.1f}")

@@ -92,7 +92,9 @@ def test_weights_by_order_must_agree_in_shape():
         backbones.from_library(network, dict(reversed(renamed.items())), by_order=True)
 
 
-@pytest.mark.parametrize("network", [("timm", "tf_eficientnet_lite0"), ("torchvision", "resnet19"), ("torchvision", "squeezenet1_0")])
+@pytest.mark.parametrize(
+    "network", [("timm", "tf_eficientnet_lite0"), ("torchvision", "resnet19"), ("torchvision", "squeezenet1_0")]
+)
 def test_an_unknown_or_unfit_network_is_an_error_for_people(network):
     with pytest.raises(UserError, match=network[1]):
         backbones.build(name(network), 2)

@@ -92,7 +92,7 @@ def test_statistics_are_declared_only_where_they_follow_the_data(model):
 
 
 def test_an_unknown_name_is_an_error(model):
-    with pytest.raises(KeyError, match="backbone.9"):
+    with pytest.raises(KeyError, match=r"backbone\.9"):
         freeze(model, {"backbone.9.weight"})
 
 

@@ -133,7 +133,7 @@ def test_a_stage_gets_only_the_sections_it_asks_for():
 def test_a_file_that_is_no_params_file_is_said_to_be_none(tmp_path, text):
     path = tmp_path / "params.yaml"
     path.write_text(text)
-    with pytest.raises(UserError, match="params.yaml"):
+    with pytest.raises(UserError, match=r"params\.yaml"):
         params.load("seed", path=path)
 
 

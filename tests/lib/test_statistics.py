@@ -95,6 +95,14 @@ def test_ece_agrees_with_plain_loops(num_bins):
         assert gaps == pytest.approx(expected[0])
 
 
+def test_a_confidence_on_an_edge_belongs_to_the_bin_below():
+    of_one = np.array([0.5, 0.6, 0.75, 0.75, 0.8, 1.0])
+    probabilities, labels = np.stack([1 - of_one, of_one], 1), np.array([0, 1, 0, 0, 1, 1])
+    given = statistics.ece(probabilities, labels, np.ones((1, 6)), 4)
+    assert given == pytest.approx(ece_by_loops(probabilities, labels, 4))
+    assert statistics.reliability(probabilities, labels, 4)["count"].tolist() == [0, 1, 3, 2]
+
+
 def test_ece_knows_its_ends():
     certain = np.array([[1.0, 0.0]] * 10)
     ones = np.ones((1, 10))
@@ -311,6 +319,20 @@ def test_seeds_that_disagree_widen_the_interval():
     calm = statistics.paired_difference("accuracy", first, second, labels, None, **SETTINGS)
     wild = statistics.paired_difference("accuracy", spread, second, labels, None, **SETTINGS)
     assert wild["upper"] - wild["lower"] > 2 * (calm["upper"] - calm["lower"])
+
+
+@pytest.mark.parametrize("rates", [(1, 0), (1, 0, 1, 1), (1, 1, 0, 0, 0, 1, 0, 1)])
+def test_the_spread_of_seeds_is_not_underestimated(rates):
+    """Seeds that are all right or all wrong: the images say nothing, and the variance of a mean of S seeds is s^2 / S."""
+    right = np.repeat(np.array(rates, bool)[:, None], 50, axis=1)
+    arm, labels = two_class(right, np.random.default_rng(0))
+
+    def measure(weights):
+        return np.stack([statistics.accuracy(each, labels, weights) for each in arm], axis=1)
+
+    value, samples = statistics._seed_means(measure, 50, None, 20_000, 0)
+    assert value == np.mean(rates)
+    assert samples.var() == pytest.approx(np.var(rates, ddof=1) / len(rates), rel=0.03)
 
 
 def test_groups_widen_the_paired_interval():

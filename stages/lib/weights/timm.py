@@ -19,7 +19,9 @@ def fetch(*, model: str) -> Source:
 
     if not timm.is_model(model) or model not in timm.list_models(model.partition(".")[0] + "*", pretrained=True):
         near = timm.list_models(f"*{model.partition('.')[0]}*", pretrained=True)[:10]
-        raise UserError(f"model: timm has no weights {model!r}. Allowed, for example: {', '.join(near) or 'timm.list_pretrained()'}.")
+        raise UserError(
+            f"model: timm has no weights {model!r}. Allowed, for example: {', '.join(near) or 'timm.list_pretrained()'}."
+        )
     try:
         network = timm.create_model(model, pretrained=True)
     except Exception as error:  # the hub's client raises many kinds
