@@ -41,7 +41,8 @@ def _tensors(content: bytes, name: str) -> dict:
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
         raise UserError(
             f"{name} cannot be read as weights: {(str(error) or 'it is empty').splitlines()[0]}. "
-            "Allowed: .safetensors, or a file of torch.save that holds tensors alone (a whole pickled model can run code when loaded, so it is refused)."
+            "Allowed: .safetensors, or a file of torch.save that holds tensors alone "
+            "(a whole pickled model can run code when loaded, so it is refused)."
         ) from None
     for wrapper in ("state_dict", "model", "model_state"):  # training scripts often wrap the tensors
         if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
