@@ -67,6 +67,7 @@ class Repo:
         self.path = path
         self.environment = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "DVC_"))}
         self.environment |= {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+                             "OMP_NUM_THREADS": "1",  # so small a network is no faster on more, and others run beside it
                              "GIT_AUTHOR_NAME": "a", "GIT_AUTHOR_EMAIL": "a@b", "GIT_COMMITTER_NAME": "a",
                              "GIT_COMMITTER_EMAIL": "a@b"}  # fmt: skip
 

@@ -42,7 +42,9 @@ def finish(folder: Path, values: dict = PARAMS) -> Path:
             artifacts.write_json(trained / "run.json", run)
             measured = {"accuracy": {"value": 0.9, "lower": 0.8, "upper": 1.0}, "auroc": {"value": None}}
             artifacts.write_json(evaluated / "report.json", {"metrics": measured, "num_examples": 20})
-            (evaluated / "confusion.csv").write_text("actual,predicted\n")
+            for table in ("confusion.csv", "reliability.csv", "predictions.csv"):
+                (evaluated / table).write_text("column\n")
+            (evaluated / "note.txt").write_text("of the user's")
     lock["compare"] = {"cmd": "compare", "deps": [{"path": "metrics/evaluate", "md5": "1.dir"}], "outs": [{"md5": "2"}]}
     (folder / "dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": lock}))
     transfer = {"difference": 0.02, "lower": -0.01, "upper": 0.05, "verdict": "no difference shown"}
@@ -156,7 +158,8 @@ def test_a_state_becomes_one_run_with_everything_in_it(tracked):
         (2, 0.5),
         (3, 1 / 3),
     ]
-    assert files(client, child) == {"certificate.csv", "evaluate/confusion.csv", "evaluate/report.json", "history.csv"}
+    evaluated = {f"evaluate/{name}" for name in ("confusion.csv", "predictions.csv", "reliability.csv", "report.json")}
+    assert files(client, child) == {"certificate.csv", "history.csv"} | evaluated
     (model,) = client.search_logged_models([experiment])
     assert (model.status, model.source_run_id) == ("READY", parent.info.run_id)
     assert list(tracked.glob("mlartifacts/**/weights.safetensors"))
@@ -218,18 +221,10 @@ def test_a_store_begun_anew_is_filled_again(again, template):
     assert runs(again) == WHOLE
 
 
-def test_a_run_deleted_by_hand_is_logged_again(again):
-    children = "SELECT run_uuid FROM tags WHERE key = 'mlflow.parentRunId'"
-    query(again, f"UPDATE runs SET lifecycle_stage = 'deleted' WHERE run_uuid NOT IN ({children})")
-    run(again)
-    assert runs(again) == WHOLE
-    assert len(query(again, "SELECT DISTINCT value FROM tags WHERE key = 'mlflow.parentRunId'")) == 1
-
-
 def test_two_throw_away_clones_at_once_make_one_run_in_the_main_repository(project, tmp_path):
     main = tmp_path / "main"
     main.mkdir()
-    (project / "mlflow.db").unlink()  # both come to a store that is not there yet
+    (project / "mlflow.db").rename(main / "mlflow.db")
     both = [start(project, DVC_ROOT=str(main), DVC_EXP_NAME="rusty-nail") for _ in range(2)]
     for process in both:
         assert process.communicate(timeout=120)[1] == ""

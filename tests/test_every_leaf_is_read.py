@@ -1,0 +1,69 @@
+"""No knob is parsed and not read: each is used by the function that takes it, or by the stage whose section it is in."""
+
+import ast
+import inspect
+from pathlib import Path
+
+import pytest
+
+from stages.lib import device, fit, params, splits
+from tests.closure import ROOT
+
+FUNCTIONS = {"downloads": "fetch", "readers": "read", "weights": "fetch", "strategies": "plan"}
+PLUGINS = [(folder, name) for folder in FUNCTIONS for name in params.plugins(folder)]
+READERS = {  # schema: the files that read it
+    params.Download: ["stages/download.py"],
+    params.Dataset: ["stages/prepare.py"],
+    params.Source: ["stages/source.py"],
+    params.Target: ["stages/target.py"],
+    params.Evaluate: ["stages/evaluate.py"],
+    params.Compare: ["stages/compare.py"],
+}
+
+
+def used_names(function) -> set[str]:
+    """Names that a function's body loads."""
+    (tree,) = ast.parse(inspect.getsource(function)).body
+    return {node.id for line in tree.body for node in ast.walk(line) if isinstance(node, ast.Name)}
+
+
+def attributes(*files: str) -> set[str]:
+    """Attributes that the code of these files reads."""
+    trees = [ast.parse((ROOT / file).read_text()) for file in files]
+    return {node.attr for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+
+
+@pytest.mark.parametrize(("folder", "name"), PLUGINS)
+def test_a_plugin_takes_and_uses_exactly_its_knobs(folder, name):
+    module = params.plugin(folder, name)
+    function = getattr(module, FUNCTIONS[folder])
+    keywords = {p.name for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY}
+    assert keywords == set(module.Knobs.model_fields)
+    assert keywords <= used_names(function)
+    assert all(field.is_required() for field in module.Knobs.model_fields.values()), "a hidden default"
+
+
+def test_training_device_and_split_are_used():
+    assert set(params.Split.model_fields) <= used_names(splits.assign)
+    assert set(params.Training.model_fields) <= used_names(fit.fit)
+    assert set(params.Device.model_fields) <= used_names(device.launch)
+
+
+@pytest.mark.parametrize("schema", READERS, ids=lambda schema: schema.__name__)
+def test_the_fields_of_a_section_are_read_by_its_stage(schema):
+    assert set(schema.model_fields) <= attributes(*READERS[schema])
+
+
+@pytest.mark.parametrize("stage", ["intermediate", "scratch"])
+def test_the_fields_of_a_hop_are_read_by_its_stage(stage):
+    schema = {"intermediate": params.Hop, "scratch": params.Scratch}[stage]
+    assert set(schema.model_fields) - set(params.Training.model_fields) <= attributes(f"stages/{stage}.py") | {"epochs"}
+
+
+def test_every_section_is_loaded_by_a_stage():
+    loaded = set()
+    for path in Path(ROOT / "stages").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "params.load":
+                loaded |= {argument.value for argument in node.args}
+    assert loaded == set(params.SECTIONS)
