@@ -74,7 +74,7 @@ def state(trainings: list[Training]) -> str:
 
 def parent(raw: dict, trainings: list[Training]) -> tracking.Run:
     """The run of the whole pipeline."""
-    compare, verdict = _read(Path("metrics/compare.json")), Path("metrics/verdict.md")
+    compare, verdict = _read(Path("metrics/compare.json")), _there(Path("metrics/verdict.md"))
     tags = {"mlflow.note.content": verdict.read_text()}  # MLflow shows it at the top of the run's page
     if commit := _commit():
         tags["mlflow.source.git.commit"] = commit
@@ -100,9 +100,10 @@ def child(training: Training) -> tracking.Run:
     metrics = Path("metrics") / training.kind / training.name
     evaluation = Path("metrics/evaluate") / f"{training.kind}-{training.name}"
     run, report = _read(metrics / "run.json"), _read(evaluation / "report.json")
-    with open(metrics / "history.csv", newline="") as file:
+    with open(_there(metrics / "history.csv"), newline="") as file:
         history = [{name: _number(text) for name, text in row.items()} for row in csv.DictReader(file)]
-    files = [(metrics / name, "") for name in ("history.csv", "certificate.csv")]
+    files = [(_there(metrics / name), "") for name in ("history.csv", "certificate.csv")]
+    evaluated = ("report.json", "confusion.csv", "reliability.csv", "predictions.csv")
     return tracking.Run(
         stage=run["name"],
         kind=training.kind,
@@ -111,7 +112,7 @@ def child(training: Training) -> tracking.Run:
         params=run["settings"],
         metrics={f"test_{name}": value for name, value in flat(report["metrics"], "_") if _is_number(value)},
         history=history,
-        files=files + [(path, "evaluate") for path in sorted(evaluation.iterdir())],  # DVC empties it before each run
+        files=files + [(_there(evaluation / name), "evaluate") for name in evaluated],
         data=[_data(training.data)],
     )
 
@@ -148,10 +149,13 @@ def _commit() -> str | None:
 
 
 def _read(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text())
-    except FileNotFoundError:
-        raise UserError(f"{path} is missing. Make it anew with: dvc repro") from None
+    return json.loads(_there(path).read_text())
+
+
+def _there(path: Path) -> Path:
+    if not path.exists():
+        raise UserError(f"{path} is missing. Make it anew with: dvc repro")
+    return path
 
 
 def _is_number(value: Any) -> bool:

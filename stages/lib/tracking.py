@@ -204,10 +204,9 @@ def _log_model(client, experiment: str, run_id: str, model: Callable[[], dict[st
         if entry.status != "READY":  # an upload that was killed
             client.delete_logged_model(entry.model_id)
     if not any(entry.status == "READY" for entry in models):
-        with mlflow.start_run(run_id=run_id, log_system_metrics=False), warnings.catch_warnings():
+        with mlflow.start_run(run_id=run_id, log_system_metrics=False), warnings.catch_warnings():  # ends the run too
             warnings.filterwarnings("ignore", ".*An input example was not provided")  # it would load and run the model: seconds
             mlflow.pyfunc.log_model(name="model", **model())
-        client.update_run(run_id, status="RUNNING")  # until all is there
 
 
 def _points(row: dict, time_ms: int) -> list:
