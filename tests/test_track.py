@@ -181,8 +181,8 @@ def test_nothing_to_do_imports_nothing_slow(tracked):
     assert query(tracked, "SELECT * FROM runs") == before
 
 
-def test_what_is_the_same_state(template):
-    os.chdir(template)
+def test_what_is_the_same_state(template, monkeypatch):
+    monkeypatch.chdir(template)
     trainings = list(track.expand(PARAMS))
     lock = yaml.safe_load(Path("dvc.lock").read_text())
     before = track.state(trainings)
@@ -202,7 +202,6 @@ def test_what_is_the_same_state(template):
     assert after(lambda stages: stages["compare"].update(outs=[{"md5": "another verdict"}])) != before
     for name in ("target@tiny-0", "evaluate@tiny-0", "evaluate-intermediate@dots", "scratch@0"):
         assert after(lambda stages, name=name: stages[name].update(outs=[{"md5": "other"}])) != before
-    os.chdir(ROOT)
 
 
 def test_another_state_is_another_run_and_a_state_that_came_back_is_not(again):
