@@ -1,5 +1,6 @@
 """A small real repository of this pipeline: its own images, a tiny backbone, real DVC, git and MLflow."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -40,6 +41,7 @@ PARAMS = {
     "evaluate": {"batch_size": 16, "num_resamples": 200, "confidence": 0.95, "ece_bins": 5},
     "compare": {"metric": "accuracy", "num_resamples": 500, "confidence": 0.95},
 }
+PARAMS = json.loads(json.dumps(PARAMS))  # no block is another's object
 
 
 def draw(folder: Path, kinds: tuple[str, str], seed: int, num: int = 24) -> None:

@@ -120,8 +120,8 @@ def test_no_hop_at_all_is_valid(raw):
 def test_numbers_are_read_as_dvc_reads_them(tmp_path, raw):
     text = (params.Path(__file__).parents[2] / "params.yaml").read_text()
     path = tmp_path / "params.yaml"
-    path.write_text(text.replace("lr: 0.0005", "lr: 5e-4"))  # PyYAML would give the string "5e-4"
-    assert params.load("strategies", path=path).strategies["full"].lr == YAML(typ="safe").load("5e-4") == 0.0005
+    path.write_text(text.replace("lr: 0.001 ", "lr: 1e-3 "))  # PyYAML would give the string "1e-3"
+    assert params.load("strategies", path=path).strategies["full"].lr == YAML(typ="safe").load("1e-3") == 0.001
 
 
 def test_a_stage_gets_only_the_sections_it_asks_for():
