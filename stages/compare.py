@@ -121,10 +121,9 @@ def read_arms(inits: list[str], seeds: list[int], card: dict) -> tuple[Test, dic
 
 def read_predictions(path: Path, columns: list[str]) -> pd.DataFrame:
     """The table that evaluate wrote, with names as text and probabilities as numbers."""
-    try:
-        table = pd.read_csv(path, dtype={name: str for name in ("key", "group", "label", "predicted")}, keep_default_na=False)
-    except FileNotFoundError:
-        raise UserError(f"{path} is missing. Make it anew with: dvc repro") from None
+    table = artifacts.read_table(
+        path, dtype={name: str for name in ("key", "group", "label", "predicted")}, keep_default_na=False
+    )
     missing = [name for name in columns if name not in table]
     if missing:
         raise UserError(f"{path} lacks the columns {', '.join(missing)}: it is of other classes. Make it anew with: dvc repro")
@@ -205,7 +204,7 @@ def draw(p, test, cards, pairs, arms, results, differences, ship) -> None:
     histories = {f"hop {hop}": [METRICS / "intermediate" / hop] for hop in hops}
     histories |= {init: [METRICS / "target" / f"{init}-{seed}" for seed in p.seeds] for init in p.inits}
     histories |= {SCRATCH: [METRICS / SCRATCH / str(seed) for seed in p.seeds]}
-    tables = {name: [pd.read_csv(path / "history.csv") for path in paths] for name, paths in histories.items()}
+    tables = {name: [artifacts.read_table(path / "history.csv") for path in paths] for name, paths in histories.items()}
     pictures.curves(folder / "curves.png", tables, len(hops))
 
     shipped = next(arms[init][index] for init in p.inits for index, seed in enumerate(p.seeds) if f"{init}-{seed}" == ship)
@@ -213,7 +212,7 @@ def draw(p, test, cards, pairs, arms, results, differences, ship) -> None:
     pictures.confusion(folder / "confusion.png", counts, test.classes, f"{ship} on {len(test.keys)} test images")
     pictures.reliability(
         folder / "reliability.png",
-        pd.read_csv(METRICS / "evaluate" / f"target-{ship}" / "reliability.csv"),
+        artifacts.read_table(METRICS / "evaluate" / f"target-{ship}" / "reliability.csv"),
         f"{ship}: is it as sure as it is right?",
     )
     named = [(f"{p.inits[0]} against {pair.control}", differences[pair.key]) for pair in pairs]

@@ -7,7 +7,7 @@ from stages.lib import errors, params
 
 
 def main(name: str) -> None:
-    block = params.load("download").download[name]
+    block = params.block(params.load("download").download, "download", name)
     plugin = params.plugin("downloads", block.fetch)
     folder = Path("data/raw") / name
     shutil.rmtree(folder, ignore_errors=True)  # what an interrupted download left

@@ -49,6 +49,8 @@ def predictions(model_folder: Path, data_folder: Path, p) -> tuple[np.ndarray, a
     model.to(fabric.device, memory_format=torch.channels_last)
     split = artifacts.read_split(data_folder, "test")
     logits = predict(model, images.examples(split, card["preprocessing"], fabric.device), p.evaluate.batch_size)
+    if not torch.isfinite(logits).all():
+        raise UserError(f"{model_folder} answers with numbers that are not finite; its training must have diverged.")
     return logits.softmax(1).cpu().numpy(), split, card, data_card
 
 

@@ -8,7 +8,7 @@ from stages.lib.seeds import seed_for
 
 def main(name: str) -> None:
     p = params.load("seed", "device", "intermediate")
-    block = p.intermediate[name]
+    block = params.block(p.intermediate, "intermediate", name)
     hop.run(
         "intermediate",
         name,

@@ -31,7 +31,7 @@ class Decoded(NamedTuple):
 
 
 def main(name: str) -> None:
-    block = params.load("datasets").datasets[name]
+    block = params.block(params.load("datasets").datasets, "datasets", name)
     wanted = artifacts.read_json(Path("models") / block.preprocessing / "card.json")["preprocessing"]
     geometry = {"px": block.px, "fit": block.fit} | {key: wanted[key] for key in ("crop_pct", "interpolation")}
     out = Path("data/prepared") / name

@@ -6,7 +6,7 @@ from stages.lib import artifacts, errors, params
 
 
 def main(name: str) -> None:
-    block = params.load("source").source[name]
+    block = params.block(params.load("source").source, "source", name)
     plugin = params.plugin("weights", block.weights)
     source = plugin.fetch(**params.knobs(block, plugin))
     artifacts.write_model(Path("models") / name, source.tensors, {

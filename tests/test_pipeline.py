@@ -114,8 +114,9 @@ for path, values in json.load(sys.stdin):
         other = {bool: lambda v: not v, str: lambda v: v, list: lambda v: v[:1] if len(v) == 2 else [*v, 1.0]}
         new = other.get(type(value), lambda v: v + 1)(value)
         if isinstance(value, str):
-            new = {"raw": "images", "reader": "csv", "preprocessing": "tiny2", "init": "dots2", "data": "lines" if value == "dots" else "dots", "like": "tiny2",
-                   "strategy": "partial", "weights": "timm"}.get(path[-1], value + "x")  # fmt: skip
+            other_data = "lines" if value == "dots" else "dots"
+            new = {"raw": "images", "reader": "csv", "preprocessing": "tiny2", "init": "dots2", "data": other_data,
+                   "like": "tiny2", "strategy": "partial", "weights": "timm"}.get(path[-1], value + "x")  # fmt: skip
             if path[-1] in ("preprocessing", "init", "like"):
                 values["source"] |= {new: copy.deepcopy(values["source"]["tiny"])}
         put(values, path, new)
@@ -158,6 +159,34 @@ def test_every_stage_checks_the_whole_file_itself(finished, copy_of):
         output = repo.run(sys.executable, "-m", *f"stages.{command}".split(), ok=False)
         assert "sed: unknown section. Did you mean 'seed'?" in output, command
         assert "Traceback" not in output
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("download", "usage: python -m stages.download NAME"),
+        ("compare now", "usage: python -m stages.compare"),
+        ("prepare dotts", "datasets in params.yaml has no block 'dotts'. Did you mean 'dots'?"),
+        ("intermediate tiny", "intermediate in params.yaml has no block 'tiny'"),
+        ("target nohop 0", "models/nohop/card.json cannot be read"),
+    ],
+)
+def test_a_wrong_word_on_the_command_line_is_answered_in_words(finished, words, said):
+    output = finished.run(sys.executable, "-m", *f"stages.{words}".split(), ok=False)
+    assert said in output
+    assert "Traceback" not in output
+
+
+def test_what_this_machine_or_network_cannot_do_is_said_before_training(finished, copy_of):
+    repo = copy_of(finished)
+    write_params(repo.path, PARAMS | {"device": PARAMS["device"] | {"accelerator": "mps"}})
+    assert "error: device: this machine cannot do that" in repo.run(sys.executable, "-m", "stages.scratch", "0", ok=False)
+    card = repo.path / "models/tiny/card.json"
+    text = card.read_text().replace("test_resnet", "test_vit")  # made for 160 px and nothing else
+    card.write_text(text)
+    write_params(repo.path, PARAMS)
+    output = repo.run(sys.executable, "-m", "stages.scratch", "0", ok=False)
+    assert "test_vit does not take images of 32 px (datasets.lines.px)" in output
 
 
 @pytest.mark.parametrize("path", ["/usr/bin:/bin", "empty"])

@@ -262,7 +262,7 @@ def test_a_store_that_is_away_is_told_in_one_line(project):
     told = run(project, MLFLOW_TRACKING_URI="http://user:secret@127.0.0.1:9").stderr.splitlines()
     assert time.time() - began < 20
     assert len(told) == 1
-    assert "http://127.0.0.1:9 cannot be reached" in told[0]
+    assert "http://127.0.0.1:9 could not be used" in told[0]
     assert "Connection refused" in told[0]
     assert "dvc repro" in told[0]
 

@@ -41,6 +41,14 @@ def read_json(path: Path) -> Any:
         raise UserError(f"{path} cannot be read ({error}). Make it anew with: dvc repro") from None
 
 
+def read_table(path: Path, **how: Any) -> pd.DataFrame:
+    """Read a .csv file that a stage wrote; a missing one is a UserError that says how to make it anew."""
+    try:
+        return pd.read_csv(path, **how)
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing. Make it anew with: dvc repro") from None
+
+
 def write_split(folder: Path, name: str, inputs: Iterable[np.ndarray], table: pd.DataFrame) -> None:
     """Write one split.
 
@@ -60,9 +68,12 @@ def write_split(folder: Path, name: str, inputs: Iterable[np.ndarray], table: pd
 
 def read_split(folder: Path, name: str) -> Split:
     """Map one split into memory. The test split is for the evaluate stage alone."""
-    table = pd.read_csv(folder / f"{name}.csv", dtype={"key": str, "label": np.int64, "group": str}, keep_default_na=False)
+    table = read_table(folder / f"{name}.csv", dtype={"key": str, "label": np.int64, "group": str}, keep_default_na=False)
     groups = None if (table["group"] == "").all() else table["group"].to_numpy()
-    inputs = np.load(folder / f"{name}.npy", mmap_mode="r")
+    try:
+        inputs = np.load(folder / f"{name}.npy", mmap_mode="r")
+    except (FileNotFoundError, ValueError) as error:
+        raise UserError(f"{folder} is not whole ({error}). Make it anew with: dvc repro") from None
     return Split(inputs, table["label"].to_numpy(), table["key"].tolist(), groups)
 
 

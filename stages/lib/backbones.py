@@ -54,7 +54,7 @@ def build(architecture: dict, num_classes: int | None = None) -> Model:
     network = _network(architecture)
     head = _head(network)
     if head is None:
-        raise UserError(f"{architecture['library']} {architecture['model']} has no linear layer at its end to replace.")
+        raise UserError(f"{architecture['library']} {architecture['model']} has no single linear layer as its head to replace.")
     linear = network.get_submodule(head)
     network.set_submodule(head, nn.Identity())
     if num_classes is not None:
@@ -135,6 +135,9 @@ def _network(architecture: dict) -> nn.Module:
 
 
 def _head(network: nn.Module) -> str | None:
-    """Name of the last linear layer, which is the head in the classifiers of both libraries."""
-    linear = [name for name, module in network.named_modules() if isinstance(module, nn.Linear)]
-    return linear[-1] if linear else None
+    """Name of the linear layer that gives the classes: timm says which, in torchvision it is the last one."""
+    linear = {name: module for name, module in network.named_modules() if isinstance(module, nn.Linear)}
+    if hasattr(network, "get_classifier"):
+        head = network.get_classifier()
+        return next((name for name, module in linear.items() if module is head), None)
+    return next(reversed(linear), None)

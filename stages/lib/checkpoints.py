@@ -10,10 +10,11 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from stages.lib.locks import alone
 
 
 def root() -> Path:
@@ -22,12 +23,11 @@ def root() -> Path:
 
 
 def key(**inputs: Any) -> str:
-    """Hash of the values given and of the code that is loaded: every module of stages, and the version of torch."""
-    import torch
-
+    """Hash of the values given, of the code that is loaded (every module of stages), and of the libraries it computes with."""
     files = {Path(module.__file__) for module in list(sys.modules.values()) if getattr(module, "__file__", None)}
+    libraries = {name: version(name) for name in ("torch", "torchvision", "timm", "lightning-fabric", "numpy")}
     stages = Path(__file__).resolve().parents[1]
-    digest = hashlib.sha256(json.dumps(inputs | {"torch": torch.__version__}, sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps(inputs | {"libraries": libraries}, sort_keys=True).encode())
     for path in sorted(path for path in files if path.resolve().is_relative_to(stages)):
         digest.update(path.resolve().relative_to(stages).as_posix().encode() + path.read_bytes())
     return digest.hexdigest()
@@ -35,23 +35,14 @@ def key(**inputs: Any) -> str:
 
 @contextmanager
 def hold(name: str, key: str) -> Iterator[Path]:
-    """The folder of one training, held by this process alone.
+    """The file of one training's state, held by this process alone.
 
-    A killed `dvc` leaves its stage running: a second start waits here until the first has ended, then finds its
-    last epoch and has nothing left to do.
+    Two experiments may need the same training at the same time: the second waits here until the first has ended, then
+    finds its last epoch and has nothing left to do.
     """
     folder = root() / "checkpoints" / f"{name}-{key[:16]}"
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / "lock")
-    try:
-        lock.acquire(timeout=1)
-    except Timeout:
-        print(f"{name}: this training is already running in another process; waiting for it.", file=sys.stderr, flush=True)
-        lock.acquire()
-    try:
+    with alone(folder / "lock", name):
         yield folder / "state.pt"
-    finally:
-        lock.release()
 
 
 def save(path: Path, state: dict) -> None:

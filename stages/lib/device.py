@@ -4,6 +4,8 @@ import ctypes
 import os
 import sys
 
+from stages.lib.errors import UserError
+
 
 def launch(*, accelerator: str, devices: int, num_nodes: int, precision: str):
     """Start Lightning Fabric; under torchrun and SLURM it joins the processes that they started.
@@ -17,8 +19,10 @@ def launch(*, accelerator: str, devices: int, num_nodes: int, precision: str):
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is repeatable only with it, read at its start
     import torch
     from lightning_fabric import Fabric
+    from lightning_fabric.utilities.exceptions import MisconfigurationException
 
     torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.allow_tf32 = False  # "32-true" means it, on every device
     torch.utils.deterministic.fill_uninitialized_memory = False  # finds reads of unset memory, and costs time in every step
     if accelerator == "auto":
         accelerator = "cuda" if torch.cuda.is_available() else "cpu"
@@ -27,7 +31,10 @@ def launch(*, accelerator: str, devices: int, num_nodes: int, precision: str):
     if precision == "auto":
         precision = "bf16-mixed" if accelerator == "cuda" else "32-true"
     strategy = "ddp" if devices * num_nodes > 1 else "auto"
-    fabric = Fabric(accelerator=accelerator, devices=devices, num_nodes=num_nodes, precision=precision, strategy=strategy)
+    try:
+        fabric = Fabric(accelerator=accelerator, devices=devices, num_nodes=num_nodes, precision=precision, strategy=strategy)
+    except (MisconfigurationException, RuntimeError, ValueError) as error:
+        raise UserError(f"device: this machine cannot do that: {error}") from None
     fabric.launch()
     return fabric
 

@@ -58,7 +58,7 @@ def fit(
         best so far, and the time at which it ended (milliseconds since 1970).
 
     Raises:
-        UserError: once warmed up, a frozen tensor has moved, or a trainable one has not.
+        UserError: once warmed up, a frozen tensor has moved, or a trainable one has not; or training diverged.
     """
     state = state or {"phase": 0, "epoch": 0, "history": [], "model": None, "optimizer": None, "best": None}
     history = state["history"]
@@ -72,7 +72,7 @@ def fit(
         network, train_set, val_set = model, train, val
         if not any(parameter.requires_grad for parameter in model.backbone.parameters()):
             # The backbone gives the same features in every epoch: compute them once and train the head on them.
-            network, train_set, val_set = model.head, _features(fabric, model, train), _features(fabric, model, val)
+            network, train_set, val_set = model.head, *(_features(fabric, model, split, batch_size) for split in (train, val))
         optimizer = _adamw(model, phase.lrs, weight_decay)
         network, optimizer = fabric.setup(network, optimizer)
         if state["optimizer"]:
@@ -92,7 +92,7 @@ def fit(
                 order=_generator(seed, "shuffle", *purpose), chance=_generator(seed, "augment", *purpose),
             )  # fmt: skip
             logits = predict(network, val_set, batch_size)
-            val_loss = cross_entropy(logits, val.labels).item()
+            val_loss = fabric.broadcast(cross_entropy(logits, val.labels).item())  # all processes stop at the same epoch
             is_best = not math.isnan(val_loss) and (best is None or val_loss < best["loss"])
             if is_best:
                 best = {"loss": val_loss, "model": _copy(model)}
@@ -165,10 +165,10 @@ def _share(batch: torch.Tensor, rank: int, world_size: int) -> tuple[torch.Tenso
     return torch.cat([mine, batch[: most - len(mine)]]), weight
 
 
-def _features(fabric, model, examples: Examples) -> Examples:
+def _features(fabric, model, examples: Examples, batch_size: int) -> Examples:
     """The same examples as features of the frozen backbone, (N, D)."""
     backbone = model.backbone.eval()
-    batches = torch.arange(len(examples.labels)).split(64)
+    batches = torch.arange(len(examples.labels)).split(batch_size)
     with torch.no_grad(), fabric.autocast():
         parts = [
             backbone(examples.inputs(indices, "none", None)).float()

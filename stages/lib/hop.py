@@ -56,15 +56,19 @@ def run(
     if not from_random:
         backbones.load(model, artifacts.read_model(start)[0])
     if fabric.world_size > 1 and fabric.device.type == "cuda":  # on a CPU each process keeps its own batch statistics
-        model = torch.nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        from timm.layers import convert_sync_batchnorm  # torch's own drops the activation that timm's BatchNormAct2d holds
+
+        model = convert_sync_batchnorm(model)
     model.to(fabric.device, memory_format=torch.channels_last)  # faster on CPU and GPU than contiguous
+    _require_that_it_takes(model, preprocessing["px"], start_card["architecture"], data_card["name"])
     phases = plugin("strategies", strategy).plan(model, **knobs)
     freeze(model, {tensor for phase in phases for tensor in phase.lrs})
     declared = declare(model)
     before = {tensor: value.detach().clone() for tensor, value in model.state_dict().items()}
 
     settings = {"strategy": strategy, **knobs, **training, "seed": seed}
-    key = checkpoints.key(stage=stage, name=name, settings=settings, device=device, data=data_card, start=start_card)
+    where = device | {"type": fabric.device.type}
+    key = checkpoints.key(stage=stage, name=name, settings=settings, device=where, data=data_card, start=start_card)
     with checkpoints.hold(f"{stage}-{name}", key) if fabric.is_global_zero else nullcontext() as checkpoint:
         log = tracking.live(key, f"{stage} {name}", stage, settings) if fabric.is_global_zero else None
         state = fabric.broadcast(checkpoints.load(checkpoint) if fabric.is_global_zero else None)
@@ -90,7 +94,7 @@ def run(
     certificate = certify(before, model.state_dict(), declared)
     certificate.to_csv(metrics / "certificate.csv", index=False)
     require(certificate)
-    best = min((row for row in history if row["phase"] == len(phases) - 1), key=lambda row: row["val_loss"])
+    best = [row for row in history if row["phase"] == len(phases) - 1 and row["best"]][-1]
     table = pd.DataFrame(history).drop(columns="time_ms")  # times would make equal runs differ
     table.to_csv(metrics / "history.csv", index=False)
     artifacts.write_json(metrics / "run.json", {"key": key, "name": f"{stage} {name}", "stage": stage, "settings": settings})
@@ -110,10 +114,22 @@ def run(
 
 
 def _require_same_geometry(data: Path, data_card: dict, start: Path, start_card: dict) -> None:
-    for name in ("interpolation", "crop_pct"):
+    for name in ("interpolation",) if data_card["geometry"]["fit"] == "squash" else ("interpolation", "crop_pct"):
         given, wanted = data_card["geometry"][name], start_card["preprocessing"][name]
         if given != wanted:
             raise UserError(
                 f"{data} was resized with {name} {given} (as {data_card['preprocessing_of']} wants it), but {start} was "
-                f"trained with {wanted}. Add a block to datasets with the same images and the right `preprocessing`."
+                f"trained with {wanted}. Give the dataset that source as its `preprocessing`, or start from one that agrees."
             )
+
+
+def _require_that_it_takes(model: torch.nn.Module, px: int, architecture: dict, data: str) -> None:
+    """Try one image before anything long begins: some networks take only the size that they were made for."""
+    device = next(model.parameters()).device
+    try:
+        with torch.no_grad():
+            model.eval()(torch.zeros(1, 3, px, px, device=device))
+    except Exception as error:  # each network has its own kind
+        raise UserError(
+            f"{architecture['library']} {architecture['model']} does not take images of {px} px (datasets.{data}.px): {error}"
+        ) from None

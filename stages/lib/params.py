@@ -116,6 +116,13 @@ def plugin(folder: str, name: str) -> ModuleType:
     return importlib.import_module(f"stages.lib.{folder}.{name}")
 
 
+def block(blocks: dict[str, BaseModel], section: str, name: str) -> BaseModel:
+    """One block by the name that stood on the command line."""
+    if name not in blocks:
+        raise UserError(f"{section} in {PATH} has no block {name!r}.{_nearest(name, blocks)} Blocks: {_list(blocks)}.")
+    return blocks[name]
+
+
 def knobs(block: BaseModel, module: ModuleType) -> dict[str, Any]:
     """The values in `block` that `module` declares as its own, as keyword arguments for its function."""
     return {name: getattr(block, name) for name in module.Knobs.model_fields}
@@ -229,7 +236,7 @@ def _check(schema: type[BaseModel], value: Any, path: str, errors: list[str], mi
 
 def _in_words(error: dict, schema: type[BaseModel]) -> str:
     inner = schema  # the block that holds the key, for the names that are allowed there
-    for part in error["loc"][:-1]:
+    for part in error["loc"] if error["type"] == "model_type" else error["loc"][:-1]:
         inner = inner.model_fields[part].annotation if part in getattr(inner, "model_fields", {}) else inner
     allowed = list(getattr(inner, "model_fields", {}))
     if error["type"] == "extra_forbidden":
@@ -264,6 +271,7 @@ def _between(p: SimpleNamespace) -> list[str]:
         if data.split.val + data.split.test >= 1:
             errors.append(f"datasets.{name}.split: val + test must leave images to train on; given: "
                           f"{data.split.val} + {data.split.test}.")  # fmt: skip
+    errors += _leaks(p.datasets)
     for name, hop in p.intermediate.items():
         refer(f"intermediate.{name}.init", hop.init, starts, "source or intermediate hop")
         refer(f"intermediate.{name}.data", hop.data, p.datasets, "dataset")
@@ -276,6 +284,10 @@ def _between(p: SimpleNamespace) -> list[str]:
         errors.append(f"intermediate.{cycle[0]}.init: the hops go round in a circle: {' -> '.join(cycle)}.")
     refer("target.data", p.target.data, p.datasets, "dataset")
     refer("scratch.like", p.scratch.like, p.source, "source")
+    roots = {_root(init, p.intermediate) for init in p.inits[:1]} & p.source.keys()
+    if roots and p.scratch.like in p.source and p.scratch.like not in roots:
+        errors.append(f"scratch.like: must be {roots.pop()!r}, which {p.inits[0]!r} starts from, or the control would be "
+                      f"another network; given: {p.scratch.like!r}.")  # fmt: skip
     for name in p.inits:
         refer("inits", name, starts, "source or intermediate hop")
     for path, values in [("inits", p.inits), ("seeds", p.seeds)]:
@@ -283,6 +295,28 @@ def _between(p: SimpleNamespace) -> list[str]:
             errors.append(f"{path}: must name at least one, and none twice; given: {values}.")
     errors += [f"seeds: must be 0 or more; given: {seed}." for seed in p.seeds if seed < 0]
     return errors
+
+
+def _leaks(datasets: dict[str, BaseModel]) -> list[str]:
+    """Blocks that read the same images and split them otherwise: a hop would train on test images of the target."""
+    same: dict[str, str] = {}
+    errors = []
+    for name, data in datasets.items():
+        images = repr((data.raw, data.reader, knobs(data, plugin("readers", data.reader))))
+        first = same.setdefault(images, name)
+        if (data.split, data.limit) != (datasets[first].split, datasets[first].limit):
+            errors.append(f"datasets.{name}: reads the same images as datasets.{first}; split and limit must be the same too, "
+                          "or training images of one would be test images of the other.")  # fmt: skip
+    return errors
+
+
+def _root(name: str, hops: dict[str, BaseModel]) -> str:
+    """The source at the beginning of a chain."""
+    seen = set()
+    while name in hops and name not in seen:
+        seen.add(name)
+        name = hops[name].init
+    return name
 
 
 def _cycles(parents: dict[str, str]) -> list[list[str]]:

@@ -123,7 +123,7 @@ def resample(num_examples: int, groups: np.ndarray | None, num_resamples: int, s
 
     Args:
         num_examples: N.
-        groups: (N,) what each example belongs to, or None.
+        groups: (N,) what each example belongs to, or None; examples with "" belong to none and are drawn singly.
         num_resamples: B.
 
     Yields:
@@ -135,7 +135,12 @@ def resample(num_examples: int, groups: np.ndarray | None, num_resamples: int, s
     Reference:
         Efron, Bootstrap Methods, Annals of Statistics 1979; Field and Welsh, Bootstrapping Clustered Data, JRSS B 2007.
     """
-    units = np.arange(num_examples) if groups is None else np.unique(groups, return_inverse=True)[1]
+    units = np.arange(num_examples)
+    if groups is not None:
+        alone = groups == ""
+        units = np.unique(groups, return_inverse=True)[1]
+        units[alone] = units.max() + 1 + np.arange(alone.sum())
+        units = np.unique(units, return_inverse=True)[1]
     num_units = int(units.max()) + 1
     if num_units < 2:
         raise UserError(

@@ -1,10 +1,13 @@
 """The kinds of value that params.yaml may hold; plug-ins build their `Knobs` from these."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 Augment = Literal["none", "light", "inspection"]  # the levels of stages.lib.images.augment
+
+
+Positive = Annotated[float, Field(gt=0)]
 
 
 class Strict(BaseModel):
@@ -26,8 +29,8 @@ class Preprocessing(Strict):
     px: int = Field(ge=8, le=4096)
     crop_pct: float = Field(gt=0, le=1)
     interpolation: Literal["nearest", "bilinear", "bicubic"]
-    mean: tuple[float, float, float] = Field(strict=False)  # YAML has lists, not tuples
-    std: tuple[float, float, float] = Field(strict=False)
+    mean: Annotated[tuple[float, float, float], Field(strict=False)]  # YAML has lists, not tuples
+    std: Annotated[tuple[Positive, Positive, Positive], Field(strict=False)]
 
 
 Sha256 = Field(pattern=r"^[0-9a-f]{64}$")

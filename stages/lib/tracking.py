@@ -278,7 +278,10 @@ def _lock(name: str) -> Path:
 
 
 def _uri() -> str:
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{(_root() / 'mlflow.db').as_posix()}"
+    """The store's address; a relative SQLite path starts in the main repository, also in the clone of an experiment."""
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
+    scheme, separator, path = uri.partition(":///")
+    return f"{scheme}:///{(_root() / path).as_posix()}" if (scheme, separator) == ("sqlite", ":///") else uri
 
 
 def _sqlite_path() -> Path | None:
@@ -298,7 +301,7 @@ def _tell(error: Exception, consequence: str) -> None:
     reason = f"{type(told).__name__}: {' '.join(str(told).split())[:300]}"
     where = re.sub(r"//[^/@]*@", "//", _uri())  # a password may stand there
     print(
-        f"MLflow store {where} cannot be reached ({reason}): {consequence}; the next dvc repro fills in what is missing.",
+        f"MLflow store {where} could not be used ({reason}): {consequence}; the next dvc repro fills in what is missing.",
         file=sys.stderr,
         flush=True,
     )

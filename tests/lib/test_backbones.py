@@ -41,6 +41,27 @@ def test_the_blocks_of_the_default_backbone():
     assert blocks["conv_stem"][-1] == "bn1.bias"
 
 
+def test_synchronised_norms_keep_the_activations_of_timm():
+    """What hop.py converts with on several GPUs; torch's own conversion leaves a network without its activations."""
+    from timm.layers import BatchNormAct2d, SyncBatchNormAct, convert_sync_batchnorm
+
+    model = backbones.build(name(("timm", "tf_efficientnet_lite0")), 2)
+    acting = [key for key, module in model.named_modules() if isinstance(module, BatchNormAct2d)]
+    converted = convert_sync_batchnorm(model)
+    assert len(acting) > 40
+    assert all(isinstance(converted.get_submodule(key), SyncBatchNormAct) for key in acting)
+
+
+def test_a_network_without_one_linear_head_is_refused():
+    for network in ("vit_small_patch14_dinov2.lvd142m", "deit_tiny_distilled_patch16_224"):
+        with pytest.raises(UserError, match="no single linear layer"):
+            backbones.build(name(("timm", network)), 2)
+
+
+def test_a_tag_decides_the_number_of_classes():
+    assert backbones.build(name(("timm", "vit_tiny_patch16_224.augreg_in21k"))).head.out_features == 21843
+
+
 def test_a_new_head_starts_small():
     """timm's own initialisation of a head for 2 classes gives logits of about 10, which spoil the first epochs."""
     torch.manual_seed(0)

@@ -78,6 +78,8 @@ def test_every_leaf_is_required_typed_and_closed(raw):
         ("seeds", [-1], ["seeds", "0 or more"]),
         ("scratch.like", "mono", ["scratch.like", "source"]),
         ("sed", 1, ["sed: unknown section", "Did you mean 'seed'"]),
+        ("source.imagenet.preprocessing.std", [0.5, 0, 0.5], ["source.imagenet.preprocessing.std.1", "greater than 0"]),
+        ("datasets.mono.split", None, ["datasets.mono.split: must be a block with the keys val, test, seed, by_group"]),
         ("source.imagenet.sha256", "abc", ["source.imagenet.sha256"]),
         ("evaluate", 3, ["evaluate: must be a block"]),
     ],
@@ -109,6 +111,19 @@ def test_a_circle_of_hops_is_named_once(raw):
 def test_a_source_and_a_hop_of_one_name_are_refused(raw):
     raw["intermediate"]["imagenet"] = copy.deepcopy(raw["intermediate"]["mono"]) | {"init": "mono"}
     assert "a source has this name too" in mistakes(raw)
+
+
+def test_the_control_must_be_the_same_network(raw):
+    raw["source"]["other"] = copy.deepcopy(raw["source"]["imagenet"])
+    raw["scratch"]["like"] = "other"
+    assert "scratch.like: must be 'imagenet', which 'mono' starts from" in mistakes(raw)
+
+
+def test_the_same_images_in_two_datasets_must_be_split_the_same_way(raw):
+    raw["datasets"]["again"] = copy.deepcopy(raw["datasets"]["poly"])
+    params.validate(raw)
+    raw["datasets"]["again"]["split"]["seed"] = 1
+    assert "datasets.again: reads the same images as datasets.poly" in mistakes(raw)
 
 
 def test_no_hop_at_all_is_valid(raw):

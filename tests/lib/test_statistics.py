@@ -353,3 +353,12 @@ def test_arms_with_different_seeds_are_refused():
     first, second, labels = two_arms(1.8, 1.8, np.random.default_rng(0), num_seeds=2)
     with pytest.raises(ValueError, match="zip"):
         statistics.paired_difference("accuracy", first, second[:1], labels, None, **SETTINGS)
+
+
+def test_examples_without_a_group_are_drawn_singly():
+    groups = np.array(["a"] * 5 + ["b"] * 5 + [""] * 90)
+    weights = np.concatenate(list(statistics.resample(100, groups, 400, seed=0)))
+    assert (weights[:, :5] == weights[:, :1]).all() and (weights[:, 5:10] == weights[:, 5:6]).all()
+    singles = weights[:, 10:]
+    assert np.unique(singles[0]).size > 1
+    assert abs(np.corrcoef(singles[:, 0], singles[:, 1])[0, 1]) < 0.2

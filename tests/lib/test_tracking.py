@@ -185,7 +185,7 @@ def test_nobody_listens(root, monkeypatch, capsys):
     log(row(1))
     log(row(2))
     assert time.time() - began < 8
-    assert "MLflow store http://127.0.0.1:9 cannot be reached (ConnectionRefusedError" in told(capsys)
+    assert "MLflow store http://127.0.0.1:9 could not be used (ConnectionRefusedError" in told(capsys)
 
 
 def test_somebody_listens_and_never_answers(root, monkeypatch, capsys):

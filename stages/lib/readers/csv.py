@@ -18,7 +18,8 @@ def read(raw: Path) -> list[Example]:
     """List the rows of a .csv file.
 
     Args:
-        raw: the file, or a folder with exactly one. Paths in it are absolute, or relative to its folder.
+        raw: a folder with exactly one .csv file and, somewhere in it, the images; paths are relative to the folder. Only so
+            does DVC see every image: one that is replaced makes the preparation run again.
 
     Raises:
         UserError: with every mistake in the table.
@@ -43,10 +44,12 @@ def read(raw: Path) -> list[Example]:
     table = table[NEEDED + OPTIONAL].apply(lambda column: column.str.strip())
 
     there = table.path.map(lambda path: (file.parent / path).is_file()).astype(bool)
+    inside = table.path.map(lambda path: (file.parent / path).resolve().is_relative_to(raw.resolve())).astype(bool)
     mistakes = [
         ("no label", table.path[table.label == ""]),
         ("no path", pd.Series([f"row {row + 2}" for row in table.index[table.path == ""]], dtype=str)),
         ("a path that stands there twice", table.path[(table.path != "") & table.path.duplicated()]),
+        (f"a file outside of {raw}, which DVC would not see change", table.path[(table.path != "") & there & ~inside]),
         ("no such file", table.path[(table.path != "") & ~there]),
         ("a split that is none of train, val, test or empty", (table.path + " " + table.split)[~table.split.isin(SPLITS)]),
     ]
@@ -61,12 +64,10 @@ def read(raw: Path) -> list[Example]:
 
 
 def _file(raw: Path) -> Path:
-    if raw.is_file():
-        return raw
     files = sorted(raw.glob("*.csv"))
     if len(files) != 1:
         found = _first(path.name for path in files) or "none"
-        raise UserError(f"raw: {raw} must be a .csv file, or a folder with exactly one; found: {found}.")
+        raise UserError(f"raw: {raw} must be a folder with exactly one .csv file; found: {found}.")
     return files[0]
 
 

@@ -29,6 +29,6 @@ def fetch(*, model: str) -> Source:
     config = timm.data.resolve_data_config({}, model=network)
     preprocessing = {"px": config["input_size"][1]} | {name: config[name] for name in ("crop_pct", "interpolation")}
     preprocessing |= {name: list(config[name]) for name in ("mean", "std")}
-    architecture = {"library": "timm", "model": model.partition(".")[0]}
+    architecture = {"library": "timm", "model": model}  # with its tag, which decides the number of classes
     tensors = from_library(architecture, network.state_dict(), by_order=False)
     return Source(architecture, tensors, preprocessing, None, f"timm {model}")

@@ -16,7 +16,7 @@ def raw(tmp_path):
 
 def write(raw, text, **options):
     (raw / "table.csv").write_text(text, **options)
-    return raw / "table.csv"
+    return raw
 
 
 def mistake(raw):
@@ -63,8 +63,15 @@ def test_no_such_table(raw, text, said):
     assert said in mistake(write(raw, text))
 
 
+def test_images_that_dvc_would_not_see_change_are_refused(raw, tmp_path_factory):
+    other = tmp_path_factory.mktemp("other") / "d.png"
+    other.write_bytes(b"d")
+    text = mistake(write(raw, f"path,label\nimages/a.png,cat\n{other},dog\n../{raw.name}/images/b.png,dog\n"))
+    assert f"which DVC would not see change, 1: {other}" in text
+
+
 def test_no_file_and_two(raw):
-    assert "exactly one; found: none" in mistake(raw)
+    assert "exactly one .csv file; found: none" in mistake(raw)
     for name in ("one.csv", "two.csv"):
         (raw / name).write_text("path,label\n")
     assert "found: one.csv, two.csv" in mistake(raw)
