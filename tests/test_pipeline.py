@@ -182,11 +182,11 @@ def test_what_this_machine_or_network_cannot_do_is_said_before_training(finished
     write_params(repo.path, PARAMS | {"device": PARAMS["device"] | {"accelerator": "mps"}})
     assert "error: device: this machine cannot do that" in repo.run(sys.executable, "-m", "stages.scratch", "0", ok=False)
     card = repo.path / "models/tiny/card.json"
-    text = card.read_text().replace("test_resnet", "test_vit")  # made for 160 px and nothing else
+    text = card.read_text().replace("test_resnet", "vit_tiny_patch16_224")  # made for 224 px and nothing else
     card.write_text(text)
     write_params(repo.path, PARAMS)
     output = repo.run(sys.executable, "-m", "stages.scratch", "0", ok=False)
-    assert "test_vit does not take images of 32 px (datasets.lines.px)" in output
+    assert "vit_tiny_patch16_224 does not take images of 32 px (datasets.lines.px)" in output
 
 
 @pytest.mark.parametrize("path", ["/usr/bin:/bin", "empty"])
