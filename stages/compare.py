@@ -138,7 +138,10 @@ def verdict(p, test: Test, chain: list[str], pairs: list[Pair], results: dict, d
         d = differences[pair.key]
         between = f"{sure} {points(d['lower'])} to {points(d['upper'])}{', for one seed only' if num_seeds == 1 else ''}"
         lines.append(f"- **{pair.question}: {d['verdict']}**, {points(d['difference'])} points of {metric} ({between}).")
-    lines += [f"- **Ship models/target/{ship}**, the target with the lowest validation loss.", ""]
+    lines += [f"- **Ship models/target/{ship}**, the target with the lowest validation loss."]
+    if differences["transfer"]["verdict"] == "hurts":
+        lines += [f"- **Random weights did better here**: consider models/scratch/{p.seeds[0]} instead."]
+    lines += [""]
 
     lines += ["## Measured", "", f"| target trained from | {metric} | {sure} |", "| --- | --- | --- |"]
     for row, (name, r) in enumerate(results.items()):

@@ -43,6 +43,8 @@ def main(name: str) -> None:
         raise UserError(f"datasets.{name}: {error}") from None
     artifacts.write_json(out / "card.json", card)
     totals = ", ".join(f"{split} {sum(counts.values())}" for split, counts in card["counts"].items())
+    if block.px != wanted["px"]:
+        print(f"{name}: packed at {block.px} px; the weights of {block.preprocessing} were trained at {wanted['px']} px")
     print(f"{name}: {totals} images of {len(card['classes'])} classes; licence: {block.licence}")
 
 

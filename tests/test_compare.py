@@ -91,6 +91,7 @@ def test_harm_and_no_difference_are_said(project):
     assert table["transfer"]["verdict"] == "hurts" and table["transfer"]["upper"] < 0
     assert table["intermediate"]["verdict"] == "no difference shown"
     assert "against random weights): hurts**" in words
+    assert "**Random weights did better here**: consider models/scratch/0 instead." in words
     assert "directly): no difference shown**" in words
 
 
