@@ -225,6 +225,21 @@ def test_the_same_params_give_the_same_bits(finished, copy_of):
     assert len(parents(repo)) == 1
 
 
+def test_two_processes_write_one_model_and_one_run(finished, copy_of):
+    """A whole stage data-parallel: Fabric starts the second process, the first alone writes, logs and checkpoints."""
+    repo = copy_of(finished)
+    (repo.path / "mlflow.db").unlink()
+    write_params(repo.path, PARAMS | {"device": PARAMS["device"] | {"devices": 2}})
+    before = sha(repo, "scratch/0")
+    repo.run(sys.executable, "-m", "stages.scratch", "0")
+    assert sha(repo, "scratch/0") != before  # BatchNorm sees half a batch in each process
+    assert query(repo, "SELECT step, COUNT(*) FROM metrics WHERE key = 'val_loss' GROUP BY step") == [(1, 1), (2, 1)]
+    trained = sha(repo, "scratch/0")
+    shutil.rmtree(repo.path / "models/scratch/0")
+    repo.run(sys.executable, "-m", "stages.scratch", "0")  # the state is found, broadcast, and leads to the same bits
+    assert sha(repo, "scratch/0") == trained
+
+
 @pytest.fixture(scope="module")
 def long_training(tmp_path_factory):
     """A repository whose hop takes long enough to be killed, everything before it done."""
