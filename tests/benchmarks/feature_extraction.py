@@ -65,7 +65,8 @@ def this_pipeline(fabric, card, tensors, train, val, block, epochs):
     plugin = params.plugin("strategies", "feature_extraction")
     phases = plugin.plan(model, **params.knobs(block, plugin) | {"epochs": epochs})
     freeze(model, set(phases[0].lrs))
-    fit(fabric, model, phases, train, val, **params.training(block), seed=0, state=None, save=lambda state: None)
+    settings = params.training(block) | {"patience": epochs}  # all epochs, as the other loop
+    fit(fabric, model, phases, train, val, **settings, seed=0, state=None, save=lambda state: None)
     return model
 
 
@@ -73,6 +74,7 @@ def main():
     arguments = argparse.ArgumentParser()
     arguments.add_argument("--epochs", type=int, default=10)
     arguments.add_argument("--repeats", type=int, default=3)
+    arguments.add_argument("--images", type=int, default=0, help="train on so many images; 0: all")
     arguments = arguments.parse_args()
     p = params.load("strategies", "target", "datasets", "device")
     data, raw = Path("data/prepared") / p.target.data, Path(p.datasets[p.target.data].raw)
@@ -81,6 +83,10 @@ def main():
     px = data_card["geometry"]["px"]
     fabric = launch(**p.device.model_dump())
     splits = {name: artifacts.read_split(data, name) for name in ("train", "val")}
+    if arguments.images:
+        inputs, labels, keys, _ = splits["train"]
+        chosen = arguments.images  # the split is in no order of classes
+        splits["train"] = artifacts.Split(inputs[:chosen], labels[:chosen], keys[:chosen], None)
     train, val = (images.examples(split, card["preprocessing"], fabric.device) for split in splits.values())
 
     with tempfile.TemporaryDirectory() as folder:  # the usual loop reads image files from a folder
