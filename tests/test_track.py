@@ -224,7 +224,8 @@ def test_two_throw_away_clones_at_once_make_one_run_in_the_main_repository(proje
     main = tmp_path / "main"
     main.mkdir()
     (project / "mlflow.db").rename(main / "mlflow.db")
-    both = [start(project, DVC_ROOT=str(main), DVC_EXP_NAME="rusty-nail") for _ in range(2)]
+    other = Path(shutil.copytree(project, tmp_path / "other"))
+    both = [start(clone, DVC_ROOT=str(main), DVC_EXP_NAME="rusty-nail") for clone in (project, other)]
     for process in both:
         assert process.communicate(timeout=120)[1] == ""
         assert process.returncode == 0
