@@ -3,6 +3,7 @@
 import copy
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
