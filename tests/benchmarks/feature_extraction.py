@@ -96,7 +96,7 @@ def main():
         for key in splits["train"].keys:
             files.append(Path(folder) / f"{key}.png")
             files[-1].write_bytes(archive.read(members[key]))
-        labels = torch.from_numpy(splits["train"].labels)
+        labels = torch.tensor(splits["train"].labels)
         seconds = {"usual loop": [], "this pipeline": []}
         pack = []
         for _ in range(arguments.repeats):
