@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from stages.lib import artifacts, errors, params, pictures, statistics
+from stages.lib import artifacts, command, params, pictures, statistics
 from stages.lib.errors import UserError
 from stages.lib.seeds import seed_for
 
@@ -34,7 +34,7 @@ class Pair(NamedTuple):
 
 
 def main() -> None:
-    p = params.load("compare", "inits", "seeds")
+    p = params.load("compare", "checks", "intermediate", "inits", "seeds")
     cards = {
         f"{init}-{seed}": artifacts.read_json(Path(f"models/target/{init}-{seed}/card.json"))
         for init in p.inits
@@ -54,9 +54,12 @@ def main() -> None:
     }
     table = {metric: {name: result["value"] for name, result in results.items()}, **differences, "ship": ship}
     artifacts.write_json(METRICS / "compare.json", rounded(table))
+    forgotten = {hop: artifacts.read_table(METRICS / "forgetting" / hop / "accuracy.csv") for hop in p.intermediate}
     words = verdict(p, test, chain, pairs, results, differences, cards, ship)
+    words += "\n".join(["", "## Signs of mistakes", "", *signs(p, forgotten)]) + "\n"
     (METRICS / "verdict.md").write_text(words)
     draw(p, test, cards, pairs, arms, results, differences, ship)
+    draw_forgetting(forgotten)
     print(words.split("\n## ")[0].partition("\n\n")[2].strip())
 
 
@@ -166,6 +169,28 @@ def verdict(p, test: Test, chain: list[str], pairs: list[Pair], results: dict, d
     return "\n".join(lines) + "\n"
 
 
+def signs(p, forgotten: dict[str, pd.DataFrame]) -> list[str]:
+    """What training warned of, and which earlier tasks were forgotten, a line each.
+
+    Args:
+        forgotten: for each hop, what stages.forgetting wrote.
+    """
+    folders = [METRICS / "intermediate" / hop for hop in p.intermediate]
+    folders += [METRICS / "target" / f"{init}-{seed}" for init in p.inits for seed in p.seeds]
+    folders += [METRICS / SCRATCH / str(seed) for seed in p.seeds]
+    runs = [artifacts.read_json(folder / "run.json") for folder in folders]
+    lines = [f"- {run['name']}: {warning}" for run in runs for warning in run["warnings"]]
+    for hop, table in forgotten.items():
+        for row in table[(table.change < -p.checks.forgetting) & (table.upper < 0)].itertuples():
+            lines.append(
+                f"- Catastrophic forgetting: after {row.model}, {hop} is recognised with {percent(row.accuracy)} instead of "
+                f"{percent(row.before)} ({points(row.change)} points, {points(row.lower)} to {points(row.upper)}; under the head "
+                f"that it had). Where {hop} still matters, keep models/{hop} beside the new model, or choose strategy wise_ft, "
+                "l2_sp or feature_extraction, or a smaller lr."
+            )
+    return lines or ["None found: no learning rate too high, no forgotten freezing, no earlier task forgotten."]
+
+
 def covered(p, test: Test) -> list[str]:
     """What the intervals stand for and what they do not, a sentence or two each."""
     num_seeds = len(p.seeds)
@@ -222,6 +247,28 @@ def draw(p, test, cards, pairs, arms, results, differences, ship) -> None:
     pictures.comparison(folder / "comparison.png", p.compare.metric.replace("_", " "), results, named, p.compare.confidence)
 
 
+def draw_forgetting(forgotten: dict[str, pd.DataFrame]) -> None:
+    """The matrix of what later trainings forgot, and for wise_ft the curve over alpha; nothing without hops."""
+    rows = list(dict.fromkeys(model for table in forgotten.values() for model in table.model))
+    if not rows:
+        return
+    names = [f"hop {hop}" for hop in forgotten] + [row for row in rows if row not in forgotten]
+    matrix = np.full((len(names), len(forgotten)), np.nan)
+    for column, (hop, table) in enumerate(forgotten.items()):
+        matrix[names.index(f"hop {hop}"), column] = table.before.iloc[0] if len(table) else np.nan
+        for row in table.itertuples():
+            matrix[names.index(f"hop {row.model}" if row.model in forgotten else row.model), column] = row.accuracy
+    pictures.forgetting(METRICS / "plots" / "forgetting.png", names, list(forgotten), matrix)
+    curves = {}
+    for hop in forgotten:
+        path = METRICS / "forgetting" / hop / "alpha.csv"
+        if path.exists():
+            by_model = artifacts.read_table(path).groupby("model", sort=False)
+            curves |= {f"{model} against {hop}": table for model, table in by_model}
+    if curves:
+        pictures.alphas(METRICS / "plots" / "alpha.png", curves)
+
+
 def rounded(value):
     """Six digits: finer than any test resolves. Not-a-number becomes null, which JSON can hold."""
     if isinstance(value, dict):
@@ -240,4 +287,4 @@ def points(value: float) -> str:
 
 
 if __name__ == "__main__":
-    errors.run(main)
+    command.run(main)

@@ -3,7 +3,7 @@
 import shutil
 from pathlib import Path
 
-from stages.lib import errors, params
+from stages.lib import command, params
 
 
 def main(name: str) -> None:
@@ -18,4 +18,4 @@ def main(name: str) -> None:
 
 
 if __name__ == "__main__":
-    errors.run(main)
+    command.run(main)

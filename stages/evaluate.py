@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from stages.lib import artifacts, backbones, errors, images, params, statistics
+from stages.lib import artifacts, backbones, command, images, params, statistics
 from stages.lib.device import launch
 from stages.lib.errors import UserError
 from stages.lib.fit import predict
@@ -23,7 +23,10 @@ def main(stage: str, name: str, data: str) -> None:
     p = params.load("device", "evaluate")
     if stage not in FOLDERS:
         raise UserError(f"{stage!r} trains no model. Allowed: {', '.join(FOLDERS)}.")
-    probabilities, split, card, data_card = predictions(FOLDERS[stage] / name, Path("data/prepared") / data, p)
+    folder, data_folder = FOLDERS[stage] / name, Path("data/prepared") / data
+    tensors, card = artifacts.read_model(folder)
+    data_card = require_fit(folder, card, data_folder)
+    probabilities, split = predictions(tensors, card, data_folder, p)
     report = measure(probabilities, split, card["classes"], p.evaluate)
     report["split_by_group"] = data_card["settings"]["split"]["by_group"]
     write(Path("metrics/evaluate") / f"{stage}-{name}", probabilities, split, report, p.evaluate.ece_bins)
@@ -32,30 +35,9 @@ def main(stage: str, name: str, data: str) -> None:
           f"{accuracy['upper']:.1%}, {len(split.keys)} test images)")  # fmt: skip
 
 
-def predictions(model_folder: Path, data_folder: Path, p) -> tuple[np.ndarray, artifacts.Split, dict, dict]:
-    """Probabilities (N, C) float32 of the test examples, the examples, and the cards of model and data.
-
-    One process and float32 on any device, whatever the training used: so the figures are those of the saved weights.
-
-    Raises:
-        UserError: the model was made for other classes or other geometry than the data has.
-    """
-    tensors, card = artifacts.read_model(model_folder)
+def require_fit(model_folder: Path, card: dict, data_folder: Path) -> dict:
+    """The card of the data; a UserError where the model does not fit it: figures would come out, and mean nothing."""
     data_card = artifacts.read_json(data_folder / "card.json")
-    require_fit(model_folder, card, data_folder, data_card)
-    fabric = launch(accelerator=p.device.accelerator, devices=1, num_nodes=1, precision="32-true")
-    model = backbones.build(card["architecture"], len(card["classes"]))
-    model.load_state_dict(tensors)
-    model.to(fabric.device, memory_format=torch.channels_last)
-    split = artifacts.read_split(data_folder, "test")
-    logits = predict(model, images.examples(split, card["preprocessing"], fabric.device), p.evaluate.batch_size)
-    if not torch.isfinite(logits).all():
-        raise UserError(f"{model_folder} answers with numbers that are not finite; its training must have diverged.")
-    return logits.softmax(1).cpu().numpy(), split, card, data_card
-
-
-def require_fit(model_folder: Path, card: dict, data_folder: Path, data_card: dict) -> None:
-    """A UserError where a model does not fit the data; figures would come out all the same, and mean nothing."""
     if card["classes"] != data_card["classes"]:
         raise UserError(
             f"{model_folder} knows the classes {', '.join(card['classes'])}, and {data_folder} has "
@@ -68,6 +50,26 @@ def require_fit(model_folder: Path, card: dict, data_folder: Path, data_card: di
                 f"{data_folder} was prepared with {name} {given}, and {model_folder} was trained with {wanted}. "
                 "Make both anew with: dvc repro"
             )
+    return data_card
+
+
+def predictions(tensors: dict[str, torch.Tensor], card: dict, data_folder: Path, p) -> tuple[np.ndarray, artifacts.Split]:
+    """Probabilities (N, C) float32 of the test examples, and the examples.
+
+    One process and float32 on any device, whatever the training used: so the figures are those of the saved weights.
+
+    Args:
+        tensors: of the whole network, and `card`, what they are.
+    """
+    fabric = launch(accelerator=p.device.accelerator, devices=1, num_nodes=1, precision="32-true")
+    model = backbones.build(card["architecture"], len(card["classes"]))
+    model.load_state_dict(tensors)
+    model.to(fabric.device, memory_format=torch.channels_last)
+    split = artifacts.read_split(data_folder, "test")
+    logits = predict(model, images.examples(split, card["preprocessing"], fabric.device), p.evaluate.batch_size)
+    if not torch.isfinite(logits).all():
+        raise UserError(f"{card['name']} answers with numbers that are not finite; its training must have diverged.")
+    return logits.softmax(1).cpu().numpy(), split
 
 
 def measure(probabilities: np.ndarray, split: artifacts.Split, classes: list[str], settings) -> dict:
@@ -141,4 +143,4 @@ def write(folder: Path, probabilities: np.ndarray, split: artifacts.Split, repor
 
 
 if __name__ == "__main__":
-    errors.run(main)
+    command.run(main)

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from stages.lib import errors, hop, params
+from stages.lib import command, hop, params
 from stages.lib.seeds import seed_for
 
 
 def main(name: str) -> None:
-    p = params.load("seed", "device", "intermediate")
+    p = params.load("seed", "training", "checks", "device", "intermediate")
     block = params.block(p.intermediate, "intermediate", name)
     hop.run(
         "intermediate",
@@ -17,7 +17,8 @@ def main(name: str) -> None:
         data=Path("data/prepared") / block.data,
         strategy=block.strategy,
         knobs=params.knobs(block, params.plugin("strategies", block.strategy)),
-        training=params.training(block),
+        training=params.training(p.training, block),
+        checks=p.checks.model_dump(),
         device=p.device.model_dump(),
         seed=seed_for(p.seed, "intermediate", name),
         out=Path("models") / name,
@@ -25,4 +26,4 @@ def main(name: str) -> None:
 
 
 if __name__ == "__main__":
-    errors.run(main)
+    command.run(main)

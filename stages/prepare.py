@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from stages.lib import artifacts, errors, images, params, splits
+from stages.lib import artifacts, command, images, params, splits
 from stages.lib.errors import UserError
 from stages.lib.readers import Example
 
@@ -201,4 +201,4 @@ def _listed(found: list[list[int]], examples: list[Example], split: Callable[[in
 
 
 if __name__ == "__main__":
-    errors.run(main)
+    command.run(main)

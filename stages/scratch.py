@@ -2,21 +2,22 @@
 
 from pathlib import Path
 
-from stages.lib import errors, hop, params
+from stages.lib import command, hop, params
 from stages.lib.seeds import seed_for
 
 
 def main(seed: str) -> None:
-    p = params.load("seed", "device", "target", "scratch")
+    p = params.load("seed", "training", "checks", "device", "target", "scratch")
     hop.run(
         "scratch",
         seed,
         start=Path("models") / p.scratch.like,
         from_random=True,
         data=Path("data/prepared") / p.target.data,
-        strategy="full",
-        knobs=params.knobs(p.scratch, params.plugin("strategies", "full")),
-        training=params.training(p.scratch),
+        strategy="scratch",
+        knobs=params.knobs(p.scratch, params.plugin("strategies", "scratch")),
+        training=params.training(p.training, p.scratch),
+        checks=p.checks.model_dump(),
         device=p.device.model_dump(),
         seed=seed_for(p.seed, "target", seed),  # as the target's: the same order of examples in each epoch
         out=Path("models/scratch") / seed,
@@ -24,4 +25,4 @@ def main(seed: str) -> None:
 
 
 if __name__ == "__main__":
-    errors.run(main)
+    command.run(main)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from stages.lib import artifacts, errors, params
+from stages.lib import artifacts, command, params
 
 
 def main(name: str) -> None:
@@ -25,4 +25,4 @@ def main(name: str) -> None:
 
 
 if __name__ == "__main__":
-    errors.run(main)
+    command.run(main)

@@ -2,22 +2,24 @@
 
 from pathlib import Path
 
-from stages.lib import errors, hop, params
+from stages.lib import artifacts, command, hop, params
 from stages.lib.seeds import seed_for
 
 
 def main(init: str, seed: str) -> None:
-    p = params.load("seed", "strategy", "strategies", "device", "target")
-    block = p.strategies[p.strategy]
+    p = params.load("seed", "checks", "device", "target")
+    recipe = artifacts.read_json(Path("metrics/recipe.json"))
+    plugin = params.plugin("strategies", recipe["strategy"])
     hop.run(
         "target",
         f"{init}-{seed}",
         start=Path("models") / init,
         from_random=False,
         data=Path("data/prepared") / p.target.data,
-        strategy=p.strategy,
-        knobs=params.knobs(block, params.plugin("strategies", p.strategy)),
-        training=params.training(block),
+        strategy=recipe["strategy"],
+        knobs=params.knobs(plugin.Knobs.model_validate(recipe["knobs"]), plugin),
+        training=recipe["training"],
+        checks=p.checks.model_dump(),
         device=p.device.model_dump(),
         seed=seed_for(p.seed, "target", seed),  # every starting point has the same: the comparison is paired
         out=Path("models/target") / f"{init}-{seed}",
@@ -25,4 +27,4 @@ def main(init: str, seed: str) -> None:
 
 
 if __name__ == "__main__":
-    errors.run(main)
+    command.run(main)

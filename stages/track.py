@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from stages.lib import errors, params, tracking
+from stages.lib import command, params, tracking
 from stages.lib.errors import UserError
 
 
@@ -33,7 +33,8 @@ def main() -> None:
     trainings = list(expand(raw))
     current = state(trainings)
     if not tracking.published(current):
-        tracking.publish(current, parent(raw, trainings), [child(training) for training in trainings], shipped)
+        children = [advice(raw), *(child(training) for training in trainings)]
+        tracking.publish(current, parent(raw, trainings), children, shipped)
 
 
 def expand(raw: dict) -> Iterator[Training]:
@@ -62,7 +63,8 @@ def state(trainings: list[Training]) -> str:
     except FileNotFoundError:
         raise UserError(f"dvc.lock is not here ({Path.cwd()}): nothing has run yet. Run: dvc repro") from None
     evaluate = {"intermediate": "evaluate-intermediate", "target": "evaluate", "scratch": "evaluate-scratch"}
-    names = [f"{t.kind}@{t.name}" for t in trainings] + [f"{evaluate[t.kind]}@{t.name}" for t in trainings] + ["compare"]
+    names = [f"{t.kind}@{t.name}" for t in trainings] + [f"{evaluate[t.kind]}@{t.name}" for t in trainings]
+    names += [f"forgetting@{t.name}" for t in trainings if t.kind == "intermediate"] + ["advise", "compare"]
     missing = [name for name in names if name not in lock]
     if missing:
         raise UserError(f"These stages have not run yet: {', '.join(missing)}. Run: dvc repro")
@@ -90,7 +92,9 @@ def parent(raw: dict, trainings: list[Training]) -> tracking.Run:
         params={name: value if isinstance(value, str) else json.dumps(value) for name, value in flat(raw, ".")},
         metrics={name: value for name, value in flat(compare, ".") if _is_number(value)},
         history=[],
-        files=files + [(path, "plots") for path in sorted(Path("metrics/plots").glob("*.png"))],
+        files=files
+        + [(_there(Path("metrics/forgetting") / hop / "accuracy.csv"), f"forgetting/{hop}") for hop in raw["intermediate"]]
+        + [(path, "plots") for path in sorted(Path("metrics/plots").glob("*.png"))],
         data=[_data(name) for name in dict.fromkeys(training.data for training in trainings)],
     )
 
@@ -102,7 +106,8 @@ def child(training: Training) -> tracking.Run:
     run, report = _read(metrics / "run.json"), _read(evaluation / "report.json")
     with open(_there(metrics / "history.csv"), newline="") as file:
         history = [{name: _number(text) for name, text in row.items()} for row in csv.DictReader(file)]
-    files = [(_there(metrics / name), "") for name in ("history.csv", "certificate.csv")]
+    files = [(_there(metrics / name), "") for name in ("history.csv", "certificate.csv", "layers.csv")]
+    files += [(path, "") for path in [metrics / "alpha.csv"] if path.exists()]  # what wise_ft has to show
     evaluated = ("report.json", "confusion.csv", "reliability.csv", "predictions.csv")
     return tracking.Run(
         stage=run["name"],
@@ -117,11 +122,31 @@ def child(training: Training) -> tracking.Run:
     )
 
 
+def advice(raw: dict) -> tracking.Run:
+    """The run of the look at the target's images, which was made before any training on them."""
+    path = Path("metrics/advise.json")
+    told = _read(path)
+    lines = [f"{entry['strategy']}: {entry['expected']:.1%} expected, {entry['why']}" for entry in told["ranking"]]
+    lines += [f"Unsure: {told['unsure']}"] if told["unsure"] else []
+    return tracking.Run(
+        stage="advise",
+        kind="advise",
+        name=f"advise: {told['choice']} for {raw['target']['data']}",
+        tags={"transfer.key": told["key"], "mlflow.note.content": "\n\n".join(lines + told["warnings"])},
+        params=told["settings"],
+        metrics=told["figures"],
+        history=[],
+        files=[(path, "")],
+        data=[_data(raw["target"]["data"])],
+    )
+
+
 def shipped() -> dict[str, Any]:
     """The model that the comparison chose, for MLflow."""
     from stages.lib import serving  # imports torch and mlflow
 
-    return serving.package(Path("models/target") / _read(Path("metrics/compare.json"))["ship"])
+    folder = Path("models/target") / _read(Path("metrics/compare.json"))["ship"]
+    return serving.package(_there(folder / "card.json").parent)
 
 
 def flat(value: Any, separator: str, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -168,4 +193,4 @@ def _number(text: str) -> float:
 
 
 if __name__ == "__main__":
-    errors.run(main)
+    command.run(main)

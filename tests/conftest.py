@@ -2,6 +2,8 @@
 
 import json
 import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # several processes run tests side by side, on networks too small for more
 import shutil
 import subprocess
 import sys
@@ -13,8 +15,11 @@ from PIL import Image
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).resolve().parents[1]
-TRAINING = {"batch_size": 8, "weight_decay": 0.05, "warmup_epochs": 0.5, "patience": 30, "label_smoothing": 0.1}
-FULL = TRAINING | {"epochs": 2, "lr": 0.01, "head_lr": 0.01, "augment": "light"}
+TRAINING = {"optimizer": "adamw", "momentum": 0.9, "weight_decay": 0.05, "schedule": "cosine", "warmup_epochs": 0.5,
+            "warmup": "all", "batch_size": 8, "label_smoothing": 0.1, "balance": "none", "augment": "light", "mixup": 0,
+            "cutmix": 0, "clip_norm": 0, "ema": 0, "patience": 30,
+            "head": {"hidden": 0, "dropout": 0, "zero": False}}  # fmt: skip
+FULL = {"epochs": 2, "lr": 0.01, "head_lr": 0.01}
 HOW = {"px": 32, "crop_pct": 1.0, "interpolation": "bilinear", "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}
 TINY = {"weights": "random", "seed": 0, "architecture": {"library": "timm", "model": "test_resnet"},
         "preprocessing": HOW, "licence": "none"}  # fmt: skip
@@ -25,10 +30,12 @@ PARAMS = {
     "seed": 0,
     "strategy": "partial",
     "strategies": {
-        "feature_extraction": TRAINING | {"epochs": 3, "head_lr": 0.05},
-        "partial": FULL | {"blocks": 2},
+        "feature_extraction": {"epochs": 3, "head_lr": 0.05},
+        "partial": FULL | {"trainable": {"last_blocks": 2}},
         "full": FULL,
     },
+    "training": TRAINING,
+    "checks": {"loss_jump": 3, "params_per_example": 20000, "forgetting": 0.1},
     "device": {"accelerator": "cpu", "devices": 1, "num_nodes": 1, "precision": "auto"},
     "download": {},
     "datasets": {"dots": FOLDER | {"raw": "images/dots"}, "lines": FOLDER | {"raw": "images/lines"}},
@@ -37,7 +44,8 @@ PARAMS = {
     "target": {"data": "lines"},
     "inits": ["dots", "tiny"],
     "seeds": [0],
-    "scratch": FULL | {"like": "tiny"},
+    "scratch": {"epochs": 2, "lr": 0.01, "like": "tiny"},
+    "advise": {"num_images": 100, "neighbours": 3, "preprocessing": "warn", "margin": 0.05, "confidence": 0.95},
     "evaluate": {"batch_size": 16, "num_resamples": 200, "confidence": 0.95, "ece_bins": 5},
     "compare": {"metric": "accuracy", "num_resamples": 500, "confidence": 0.95},
 }
@@ -94,8 +102,9 @@ def new_repo(path: Path, values: dict) -> Repo:
         if (ROOT / name).is_file() and not name.startswith(("tests/", "metrics/", "dvc.lock")):
             (path / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, path / name)
-    (path / "metrics/intermediate").mkdir(parents=True)
-    (path / "metrics/intermediate/.gitkeep").touch()
+    for folder in ("intermediate", "forgetting"):
+        (path / "metrics" / folder).mkdir(parents=True)
+        (path / "metrics" / folder / ".gitkeep").touch()
     draw(path / "images/dots", ("cross", "frame"), seed=0)
     draw(path / "images/lines", ("frame", "cross"), seed=1)
     write_params(path, values)

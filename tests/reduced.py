@@ -13,7 +13,7 @@ def reduce(values: dict) -> None:
     for dataset in values["datasets"].values():
         dataset["px"], dataset["limit"] = 64, 240
     for block in [*values["strategies"].values(), *values["intermediate"].values(), values["scratch"]]:
-        block["epochs"] = 2
+        block |= {name: 2 for name in ("epochs", "probe_epochs") if name in block}
     values["evaluate"]["num_resamples"] = values["compare"]["num_resamples"] = 500
 
 

@@ -17,7 +17,7 @@ from tests.conftest import FULL, PARAMS, write_params
 
 CLASSES = ["cross", "frame"]
 SETTINGS = SimpleNamespace(num_resamples=100, confidence=0.95, ece_bins=5)
-PICTURES = ["comparison.png", "confusion.png", "curves.png", "reliability.png"]
+PICTURES = ["comparison.png", "confusion.png", "curves.png", "forgetting.png", "reliability.png"]
 
 
 def write_arm(stage, name, rate, chain, seed=0, val_loss=0.5, num=300, groups=None, by_group=False):
@@ -43,6 +43,28 @@ def write_history(folder, val_loss):
     table |= {"val_loss": [0.8, val_loss, val_loss + 0.1], "val_accuracy": [0.5, 0.8, 0.7], "best": [True, True, False]}
     (Path("metrics") / folder).mkdir(parents=True, exist_ok=True)
     pd.DataFrame(table).to_csv(Path("metrics") / folder / "history.csv", index=False)
+    write_run(folder)
+
+
+def write_run(folder, *warnings):
+    run = {"name": folder.replace("/", " "), "warnings": list(warnings)}
+    artifacts.write_json(Path("metrics") / folder / "run.json", run)
+
+
+def write_forgetting(hop, **later):
+    """What forgetting writes; for each later model its accuracy on the hop's task (before: 0.9) and the interval's half width."""
+    rows = [(name, 0.9, after, after - 0.9, after - 0.9 - half, after - 0.9 + half) for name, (after, half) in later.items()]
+    table = pd.DataFrame(rows, columns=["model", "before", "accuracy", "change", "lower", "upper"])
+    path = Path("metrics/forgetting") / hop / "accuracy.csv"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table.to_csv(path, index=False)
+
+
+def write_alphas(hop, **models):
+    """What forgetting writes where models come from wise_ft: accuracy on the hop's task along the line, for each."""
+    rows = [{"model": name, "alpha": index / 4, "target_val_accuracy": 0.5 + index / 10, "earlier_accuracy": accuracy}
+            for name, line in models.items() for index, accuracy in enumerate(line)]  # fmt: skip
+    pd.DataFrame(rows).to_csv(f"metrics/forgetting/{hop}/alpha.csv", index=False)
 
 
 @pytest.fixture
@@ -54,6 +76,7 @@ def project(tmp_path, monkeypatch):
     write_arm("target", "tiny-0", 0.8, ["tiny", "tiny-0"], val_loss=0.4)
     write_arm("scratch", "0", 0.7, ["0"], val_loss=0.2)
     write_history("intermediate/dots", 0.3)
+    write_forgetting("dots", **{"target dots-0": (0.88, 0.05)})
 
 
 def run():
@@ -106,7 +129,9 @@ def test_validation_chooses_what_is_shipped_and_scratch_is_not_offered(project):
 def test_without_a_hop_there_is_one_comparison(project):
     write_params(Path(), PARAMS | {"inits": ["tiny"], "intermediate": {}})
     shutil.rmtree("metrics/intermediate")
+    shutil.rmtree("metrics/forgetting")
     table, words = run()
+    assert not Path("metrics/plots/forgetting.png").exists()
     assert set(table) == {"accuracy", "transfer", "ship"} and set(table["accuracy"]) == {"tiny", "scratch"}
     assert "intermediate hop" not in words
     assert table["ship"] == "tiny-0", "dots-0 lies about from an earlier run and is not asked for any more"
@@ -121,6 +146,8 @@ def test_a_longer_chain_and_a_control_beside_it(project):
     write_arm("target", "beside-0", 0.6, ["tiny", "beside", "beside-0"])
     write_history("intermediate/lines", 0.3)
     write_history("intermediate/beside", 0.3)
+    write_forgetting("lines", **{"target lines-0": (0.9, 0.1)})
+    write_forgetting("beside")
     table, words = run()
     assert set(table) == {"accuracy", "transfer", "intermediate", "intermediate_after_dots", "lines_against_beside", "ship"}
     assert "The intermediate hops (dots, lines, against tiny directly)" in words
@@ -204,6 +231,121 @@ def test_pictures_are_there_and_the_same_each_time(project):
             assert np.asarray(image.convert("L")).std() > 10, "not blank"
             assert "Software" not in image.info
     assert (run(), pictures()) == first
+
+
+# Signs of mistakes.
+
+
+def signs_of(words):
+    return words.partition("\n## Signs of mistakes\n\n")[2].splitlines()
+
+
+def test_a_clean_run_says_that_no_sign_was_found(project):
+    _, words = run()
+    assert signs_of(words) == ["None found: no learning rate too high, no forgotten freezing, no earlier task forgotten."]
+
+
+def test_warnings_of_every_training_stand_in_the_verdict(project):
+    write_params(Path(), PARAMS | {"seeds": [0, 7]})
+    for name, chain in [("dots", ["tiny", "dots", "dots-7"]), ("tiny", ["tiny", "tiny-7"])]:
+        write_arm("target", f"{name}-7", 0.8, chain, seed=7)
+    write_arm("scratch", "7", 0.7, ["7"], seed=7)
+    write_run("target/dots-0", "Learning rate too high: this", "More is trained than the data supports: that")
+    for folder in ("intermediate/dots", "target/tiny-7", "scratch/7"):
+        write_run(folder, f"of {folder}")
+    write_run("target/gone-0", "of a training that is not asked for any more")
+    _, words = run()
+    assert signs_of(words) == [
+        "- intermediate dots: of intermediate/dots",
+        "- target dots-0: Learning rate too high: this",
+        "- target dots-0: More is trained than the data supports: that",
+        "- target tiny-7: of target/tiny-7",
+        "- scratch 7: of scratch/7",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("after", "half", "named"),
+    [(0.6, 0.1, True), (0.6, 0.4, False), (0.81, 0.01, False), (0.79, 0.01, True), (0.95, 0.01, False)],
+    ids=["far less", "maybe chance", "not enough", "just enough", "more"],
+)
+def test_forgetting_is_named_where_it_is_more_than_allowed_and_no_chance(project, after, half, named):
+    write_forgetting("dots", **{"lines": (0.9, 0.1), "target dots-0": (after, half)})
+    _, words = run()
+    (line,) = signs_of(words)
+    assert line.startswith("- Catastrophic forgetting: after target dots-0, dots is recognised with ") == named
+    if named:
+        low, high = (f"{100 * (after - 0.9 + end):+.1f}" for end in (-half, half))
+        assert f"{100 * after:.1f} % instead of 90.0 % ({100 * (after - 0.9):+.1f} points, {low} to {high};" in line
+        assert "keep models/dots beside the new model, or choose strategy wise_ft" in line
+
+
+def test_how_much_may_be_forgotten_is_a_param(project):
+    write_params(Path(), PARAMS | {"checks": PARAMS["checks"] | {"forgetting": 0.01}})
+    write_forgetting("dots", **{"target dots-0": (0.88, 0.005)})
+    assert signs_of(run()[1])[0].startswith("- Catastrophic forgetting")
+
+
+def test_what_is_missing_for_the_signs_is_said(project):
+    Path("metrics/forgetting/dots/accuracy.csv").unlink()
+    with pytest.raises(UserError, match=r"forgetting/dots/accuracy.csv is missing.*dvc repro"):
+        compare.main()
+    write_forgetting("dots")
+    Path("metrics/scratch/0/run.json").unlink()
+    with pytest.raises(UserError, match=r"scratch/0/run.json cannot be read.*dvc repro"):
+        compare.main()
+
+
+# Pictures of forgetting.
+
+
+def drawn(monkeypatch, name):
+    """What a function of pictures is called with; it draws all the same."""
+    from stages.lib import pictures
+
+    calls, draw = [], getattr(pictures, name)
+
+    def look(*arguments):
+        calls.append(arguments)
+        draw(*arguments)
+
+    monkeypatch.setattr(pictures, name, look)
+    return calls
+
+
+def test_the_matrix_of_tasks_and_trainings(project, monkeypatch):
+    hop = FULL | {"init": "dots", "data": "lines", "strategy": "full"}
+    hops = PARAMS["intermediate"] | {"lines": hop, "other": hop | {"init": "tiny"}}
+    write_params(Path(), PARAMS | {"intermediate": hops})
+    for name in ("lines", "other"):
+        write_history(f"intermediate/{name}", 0.3)
+    write_forgetting("dots", **{"lines": (0.8, 0.1), "target dots-0": (0.7, 0.1)})
+    write_forgetting("lines", **{"target dots-0": (0.6, 0.1)})
+    write_forgetting("other")
+    calls = drawn(monkeypatch, "forgetting")
+    run()
+    ((_, models, tasks, accuracy),) = calls
+    assert tasks == ["dots", "lines", "other"]
+    assert models == ["hop dots", "hop lines", "hop other", "target dots-0"]
+    nan = np.nan  # where a model does not come after the task
+    np.testing.assert_array_equal(accuracy, [[0.9, nan, nan], [0.8, 0.9, nan], [nan, nan, nan], [0.7, 0.6, nan]])
+
+
+def test_the_line_of_wise_ft_is_drawn_where_there_is_one(project, monkeypatch):
+    run()
+    assert not Path("metrics/plots/alpha.png").exists()
+    write_alphas("dots", **{"target dots-0": [0.9, 0.85, 0.7, 0.4, 0.3], "target dots-1": [0.9, 0.9, 0.8, 0.8, 0.8]})
+    calls = drawn(monkeypatch, "alphas")
+    run()
+    ((path, curves),) = calls
+    assert list(curves) == ["target dots-0 against dots", "target dots-1 against dots"]
+    assert curves["target dots-0 against dots"].earlier_accuracy.tolist() == [0.9, 0.85, 0.7, 0.4, 0.3]
+    with Image.open(path) as image:
+        assert 400 <= image.width <= 720
+        assert np.asarray(image.convert("L")).std() > 10, "not blank"
+    before = path.read_bytes()
+    run()
+    assert path.read_bytes() == before
 
 
 def test_many_classes_fit_into_the_picture(tmp_path):

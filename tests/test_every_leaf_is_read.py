@@ -6,16 +6,20 @@ from pathlib import Path
 
 import pytest
 
-from stages.lib import device, fit, params, splits
+from stages.lib import device, fit, heads, params, splits
 from tests.closure import ROOT
 
-FUNCTIONS = {"downloads": "fetch", "readers": "read", "weights": "fetch", "strategies": "plan"}
+FUNCTIONS = {"downloads": ["fetch"], "readers": ["read"], "weights": ["fetch"],
+             "strategies": ["plan", "adapt", "finish", "head"]}  # fmt: skip
+GIVEN = {"start", "train", "val", "batch_size", "num_examples"}  # what a strategy's functions get beside its knobs
 PLUGINS = [(folder, name) for folder in FUNCTIONS for name in params.plugins(folder)]
 READERS = {  # schema: the files that read it
     params.Download: ["stages/download.py"],
     params.Dataset: ["stages/prepare.py"],
     params.Source: ["stages/source.py"],
     params.Target: ["stages/target.py"],
+    params.Advise: ["stages/advise.py"],
+    params.Checks: ["stages/lib/transfer.py", "stages/compare.py"],
     params.Evaluate: ["stages/evaluate.py"],
     params.Compare: ["stages/compare.py"],
 }
@@ -27,37 +31,41 @@ def used_names(function) -> set[str]:
     return {node.id for line in tree.body for node in ast.walk(line) if isinstance(node, ast.Name)}
 
 
-def attributes(*files: str) -> set[str]:
-    """Attributes that the code of these files reads."""
-    trees = [ast.parse((ROOT / file).read_text()) for file in files]
-    return {node.attr for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+def read_names(*files: str) -> set[str]:
+    """Attributes that the code of these files reads, and the keys that it looks up (`checks["loss_jump"]`)."""
+    nodes = [node for file in files for node in ast.walk(ast.parse((ROOT / file).read_text()))]
+    keys = {node.slice.value for node in nodes if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant)}
+    return {node.attr for node in nodes if isinstance(node, ast.Attribute)} | keys
 
 
 @pytest.mark.parametrize(("folder", "name"), PLUGINS)
 def test_a_plugin_takes_and_uses_exactly_its_knobs(folder, name):
     module = params.plugin(folder, name)
-    function = getattr(module, FUNCTIONS[folder])
-    keywords = {p.name for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY}
-    assert keywords == set(module.Knobs.model_fields)
-    assert keywords <= used_names(function)
+    functions = [getattr(module, name) for name in FUNCTIONS[folder] if hasattr(module, name)]
+    keywords = {p.name for f in functions for p in inspect.signature(f).parameters.values() if p.kind is p.KEYWORD_ONLY}
+    assert keywords - GIVEN == set(module.Knobs.model_fields)
+    for function in functions:
+        own = {p.name for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY}
+        assert own - GIVEN <= used_names(function)
     assert all(field.is_required() for field in module.Knobs.model_fields.values()), "a hidden default"
 
 
 def test_training_device_and_split_are_used():
     assert set(params.Split.model_fields) <= used_names(splits.assign)
-    assert set(params.Training.model_fields) <= used_names(fit.fit)
+    assert set(params.Training.model_fields) - {"head"} <= used_names(fit.fit)
+    assert set(params.Head.model_fields) <= used_names(heads._linear)
     assert set(params.Device.model_fields) <= used_names(device.launch)
 
 
 @pytest.mark.parametrize("schema", READERS, ids=lambda schema: schema.__name__)
 def test_the_fields_of_a_section_are_read_by_its_stage(schema):
-    assert set(schema.model_fields) <= attributes(*READERS[schema])
+    assert set(schema.model_fields) <= read_names(*READERS[schema])
 
 
 @pytest.mark.parametrize("stage", ["intermediate", "scratch"])
 def test_the_fields_of_a_hop_are_read_by_its_stage(stage):
     schema = {"intermediate": params.Hop, "scratch": params.Scratch}[stage]
-    assert set(schema.model_fields) - set(params.Training.model_fields) <= attributes(f"stages/{stage}.py") | {"epochs"}
+    assert set(schema.model_fields) <= read_names(f"stages/{stage}.py")
 
 
 def test_every_section_is_loaded_by_a_stage():

@@ -13,14 +13,18 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from ruamel.yaml import YAML
 
-from tests.conftest import PARAMS, new_repo, write_params
-from tests.lib.test_params import leaves, put
+from stages.lib import advice, artifacts
+from tests.conftest import FULL, PARAMS, new_repo, write_params
+from tests.helpers import leaves, put
 
-EVERYTHING = {"check", "source@tiny", "prepare@dots", "prepare@lines", "intermediate@dots", "target@dots-0", "target@tiny-0",
-              "scratch@0", "evaluate@dots-0", "evaluate@tiny-0", "evaluate-scratch@0", "evaluate-intermediate@dots",
-              "compare", "track"}  # fmt: skip
-TARGETS = {"target@dots-0", "target@tiny-0", "evaluate@dots-0", "evaluate@tiny-0"}
+TARGETS = {"target@dots-0", "target@tiny-0"}
+TRAININGS = TARGETS | {"intermediate@dots", "scratch@0"}
+EVALUATIONS = {"evaluate@dots-0", "evaluate@tiny-0", "evaluate-scratch@0", "evaluate-intermediate@dots"}
+END = {"compare", "track"}
+EVERYTHING = {"check", "source@tiny", "prepare@dots", "prepare@lines", "advise", "recipe", "forgetting@dots"}
+EVERYTHING |= TRAININGS | EVALUATIONS | END
 
 
 def sha(repo, model):
@@ -52,6 +56,22 @@ def test_one_command_runs_everything(finished):
     certificate = pd.read_csv(finished.path / "metrics/target/dots-0/certificate.csv")
     assert set(certificate.declared) == {"trainable", "statistics", "frozen"}
     assert (certificate.moved == (certificate.declared != "frozen")).all()
+    recipe = json.loads((finished.path / "metrics/recipe.json").read_text())
+    assert (recipe["strategy"], recipe["training"]) == ("partial", PARAMS["training"])
+    forgotten = pd.read_csv(finished.path / "metrics/forgetting/dots/accuracy.csv")
+    assert forgotten.model.tolist() == ["target dots-0"]
+    assert "## Signs of mistakes" in (finished.path / "metrics/verdict.md").read_text()
+
+
+def test_the_advice_stands_in_mlflow_before_the_target_is_trained(finished):
+    starts = dict(query(finished, "SELECT t.value, r.start_time FROM runs r JOIN tags t USING (run_uuid) "
+                                  "WHERE t.key = 'transfer.stage'"))  # fmt: skip
+    assert starts["intermediate dots"] < starts["advise"] < min(starts["target dots-0"], starts["target tiny-0"])
+    told = json.loads((finished.path / "metrics/advise.json").read_text())
+    points = query(finished, "SELECT m.key, m.value FROM metrics m JOIN tags t USING (run_uuid) "
+                             "WHERE t.key = 'transfer.stage' AND t.value = 'advise'")  # fmt: skip
+    assert dict(points) == pytest.approx(told["figures"], abs=1e-6)
+    assert len(points) == len(told["figures"]), "each once, from the stage itself or from track"
 
 
 def test_nothing_to_do_runs_nothing(finished, copy_of):
@@ -63,7 +83,9 @@ def test_nothing_to_do_runs_nothing(finished, copy_of):
 def test_another_strategy_reruns_the_target_and_what_follows(finished, copy_of):
     repo = copy_of(finished)
     before = sha(repo, "scratch/0")
-    assert repo.ran("exp", "run", "-S", "strategy=full") == TARGETS | {"check", "compare", "track"}
+    evaluations = {"evaluate@dots-0", "evaluate@tiny-0"}
+    executed = repo.ran("exp", "run", "-S", "strategy=full")
+    assert executed == TARGETS | evaluations | END | {"check", "recipe", "forgetting@dots"}
     assert sha(repo, "scratch/0") == before
     assert len(parents(repo)) == 2
     first = parents(repo)
@@ -71,29 +93,60 @@ def test_another_strategy_reruns_the_target_and_what_follows(finished, copy_of):
     assert parents(repo) == first, "a state that is in MLflow already is not logged again"
 
 
-def test_a_param_of_evaluate_trains_nothing(finished, copy_of):
+def test_a_param_of_evaluate_and_a_knob_of_another_strategy_train_nothing(finished, copy_of):
     repo = copy_of(finished)
-    executed = repo.ran("exp", "run", "-S", "evaluate.num_resamples=300")
-    assert executed == {stage for stage in EVERYTHING if "evaluate" in stage} | {"check", "compare", "track"}
+    strategies = PARAMS["strategies"] | {"full": FULL | {"lr": 0.02}}
+    write_params(repo.path, PARAMS | {"strategies": strategies, "evaluate": PARAMS["evaluate"] | {"num_resamples": 300}})
+    assert repo.ran("repro", "evaluate@dots-0") == {"check", "recipe", "evaluate@dots-0"}
+
+
+def test_auto_trains_what_is_advised_and_follows_the_advice_and_the_code_of_its_plugin(finished, copy_of):
+    repo = copy_of(finished)
+    stages = repo.path / "stages/lib"
+
+    def rank(*best_first):
+        shares = {name: [0.1 * (number + 1)] * len(advice.EXAMPLES) for number, name in enumerate(best_first)}
+        append(stages / "advice.py", f"ERRORS_LEFT = {shares}")
+
+    def append(path, line):
+        path.write_text(path.read_text() + f"\n{line}\n")
+
+    def target():
+        executed = repo.ran("repro", "target@tiny-0")
+        return executed, json.loads((repo.path / "models/target/tiny-0/card.json").read_text())["settings"]["strategy"]
+
+    partial = sha(repo, "target/tiny-0")
+    write_params(repo.path, PARAMS | {"strategy": "auto", "strategies": PARAMS["strategies"] | {"auto": {}}})
+    rank("prototype", "full", "partial")  # prototype has no block
+    assert target() == ({"check", "advise", "recipe", "target@tiny-0"}, "full")
+    assert json.loads((repo.path / "metrics/advise.json").read_text())["choice"] == "prototype"
+    rank("partial", "full")
+    assert target() == ({"advise", "recipe", "target@tiny-0"}, "partial")
+    assert sha(repo, "target/tiny-0") == partial, "as if it had been chosen by name"
+    append(stages / "strategies/feature_extraction.py", "# not advised")
+    assert target() == ({"check", "recipe"}, "partial")
+    append(stages / "strategies/partial.py", "# advised")
+    assert target() == ({"check", "recipe", "target@tiny-0"}, "partial")
 
 
 STALE = {  # what a change of each section makes stale by itself, beside check, which reads all of params.yaml
-    "seed": {"intermediate@dots", "target@dots-0", "target@tiny-0", "scratch@0"},
-    "strategies.partial": {"target@dots-0", "target@tiny-0"},
-    "strategies": set(),  # of strategies that are not chosen
-    "device": {stage for stage in EVERYTHING if stage.partition("@")[0] in
-               ("intermediate", "target", "scratch", "evaluate", "evaluate-scratch", "evaluate-intermediate")},
+    "seed": TRAININGS,
+    "strategies": {"recipe"},
+    "training": {"intermediate@dots", "scratch@0", "recipe"},  # and by the recipe the targets
+    "checks": TRAININGS | {"compare"},
+    "device": TRAININGS | EVALUATIONS | {"advise", "forgetting@dots"},
     "datasets.dots": {"prepare@dots"},
     "datasets.lines": {"prepare@lines"},
     "source.tiny": {"source@tiny"},
-    "intermediate.dots": {"intermediate@dots"},
-    "target": {"target@dots-0", "target@tiny-0", "scratch@0"},
+    "intermediate.dots": {"intermediate@dots", "forgetting@dots", "compare"},
+    "target": TARGETS | {"scratch@0", "advise"},
     "scratch": {"scratch@0"},
-    "evaluate": {"evaluate@dots-0", "evaluate@tiny-0", "evaluate-scratch@0", "evaluate-intermediate@dots"},
+    "advise": {"advise"},
+    "evaluate": EVALUATIONS | {"forgetting@dots"},
     "compare": {"compare"},
-    "inits": {"compare"},
-    "seeds": {"compare"},
-}  # fmt: skip
+    "inits": {"compare", "forgetting@dots", "advise"},
+    "seeds": {"compare", "forgetting@dots"},
+}
 
 
 def test_every_leaf_of_params_makes_exactly_the_documented_stages_stale(finished, copy_of):
@@ -108,8 +161,8 @@ for path, values in json.load(sys.stdin):
 """
     changes = []
     for path, value in leaves(PARAMS):
-        if path == ("strategy",):
-            continue  # has its own test: the target's deps and params change with it
+        if path == ("strategy",) or value == {}:
+            continue  # the strategy has its own test: the target's deps change with it
         values = copy.deepcopy(PARAMS)
         other = {bool: lambda v: not v, str: lambda v: v, list: lambda v: v[:1] if len(v) == 2 else [*v, 1.0]}
         new = other.get(type(value), lambda v: v + 1)(value)
@@ -117,7 +170,8 @@ for path, values in json.load(sys.stdin):
             other_data = "lines" if value == "dots" else "dots"
             new = {"raw": "images", "reader": "csv", "preprocessing": "tiny2", "init": "dots2", "data": other_data,
                    "like": "tiny2", "strategy": "partial", "weights": "timm"}.get(path[-1], value + "x")  # fmt: skip
-            if path[-1] in ("preprocessing", "init", "like"):
+            new = "error" if path == ("advise", "preprocessing") else new
+            if new in ("tiny2", "dots2"):
                 values["source"] |= {new: copy.deepcopy(values["source"]["tiny"])}
         put(values, path, new)
         changes.append((".".join(path), values))
@@ -125,13 +179,13 @@ for path, values in json.load(sys.stdin):
                           capture_output=True, text=True)  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     results = [json.loads(line) for line in done.stdout.splitlines()]
-    assert len(results) == len(changes) > 70
+    assert len(results) == len(changes) > 90
     for path, stale in results:
         section = next(prefix for prefix in STALE if path == prefix or path.startswith(f"{prefix}."))
         added = {"source@tiny2", "source@dots2"} | {stage for stage in stale if stage.startswith("target@") and path == "seeds"}
         added |= {stage for stage in stale if stage.endswith("-1.0") or stage.endswith("@1.0")}
         if path == "target.data":
-            added |= {"evaluate@dots-0", "evaluate@tiny-0", "evaluate-scratch@0"}  # other data to be measured on
+            added |= EVALUATIONS - {"evaluate-intermediate@dots"}  # other data to be measured on
         if path == "intermediate.dots.data":
             added |= {"evaluate-intermediate@dots"}
         expected = STALE[section] | {"check", "track"}
@@ -154,8 +208,8 @@ def test_a_mistake_stops_everything_before_it_starts(finished, copy_of):
 def test_every_stage_checks_the_whole_file_itself(finished, copy_of):
     repo = copy_of(finished)
     write_params(repo.path, PARAMS | {"sed": 1})
-    for command in ("prepare dots", "source tiny", "intermediate dots", "target dots 0", "scratch 0", "compare", "track",
-                    "evaluate target dots-0 lines", "check"):  # fmt: skip
+    for command in ("prepare dots", "source tiny", "intermediate dots", "advise", "recipe", "target dots 0", "scratch 0",
+                    "evaluate target dots-0 lines", "forgetting dots dots", "compare", "track", "check"):  # fmt: skip
         output = repo.run(sys.executable, "-m", *f"stages.{command}".split(), ok=False)
         assert "sed: unknown section. Did you mean 'seed'?" in output, command
         assert "Traceback" not in output
@@ -166,6 +220,7 @@ def test_every_stage_checks_the_whole_file_itself(finished, copy_of):
     [
         ("download", "usage: python -m stages.download NAME"),
         ("compare now", "usage: python -m stages.compare"),
+        ("forgetting dots", "usage: python -m stages.forgetting HOP DATA"),
         ("prepare dotts", "datasets in params.yaml has no block 'dotts'. Did you mean 'dots'?"),
         ("intermediate tiny", "intermediate in params.yaml has no block 'tiny'"),
         ("target nohop 0", "models/nohop/card.json cannot be read"),
@@ -202,27 +257,82 @@ def test_dvc_outside_its_environment_says_so(finished, copy_of, path, tmp_path):
     assert "Traceback" not in output
 
 
-def test_training_never_opens_the_test_split(finished, copy_of):
+def test_a_backbone_that_forgot_is_named_and_one_that_stayed_is_not(finished, copy_of):
     repo = copy_of(finished)
-    for file in (repo.path / "data/prepared").glob("*/test.*"):
-        file.unlink()
-    shutil.rmtree(repo.path / ".transfer")
-    for command in ("intermediate dots", "target dots 0", "scratch 0"):
-        repo.run(sys.executable, "-m", *f"stages.{command}".split())
-    assert "test" in repo.run(sys.executable, "-m", "stages.evaluate", "target", "dots-0", "lines", ok=False)
+    folder = repo.path / "models/target/dots-0"
+    tensors, card = artifacts.read_model(folder)
+    for other, forgot in [("dots", False), ("scratch/0", True)]:
+        others, _ = artifacts.read_model(repo.path / "models" / other)
+        backbone = {name: tensor for name, tensor in others.items() if name.startswith("backbone.")}
+        artifacts.write_model(folder, tensors | backbone, card)
+        repo.run(sys.executable, "-m", "stages.forgetting", "dots", "dots")
+        repo.run(sys.executable, "-m", "stages.compare")
+        words = (repo.path / "metrics/verdict.md").read_text()
+        assert ("Catastrophic forgetting: after target dots-0, dots is recognised with" in words) == forgot
 
 
-def test_the_same_params_give_the_same_bits(finished, copy_of):
-    repo = copy_of(finished)
+LOOK = """
+import atexit, json, os, sys
+from pathlib import Path
+here, opened = Path.cwd(), set()
+
+def look(event, arguments):
+    if event == "open" and isinstance(arguments[0], str) and "r" in (arguments[1] or "r"):
+        opened.add(arguments[0])
+
+def write():
+    paths = [Path(os.path.normpath(here / name)) for name in opened]
+    read = sorted(str(path.relative_to(here)) for path in paths if path.is_relative_to(here))
+    Path(os.environ["LOOKED"], str(os.getpid())).write_text(json.dumps([" ".join(["python", *sys.orig_argv[1:]]), read]))
+
+if sys.orig_argv[1:2] == ["-m"] and sys.orig_argv[2].startswith("stages."):
+    sys.addaudithook(look)
+    atexit.register(write)
+"""
+
+
+@pytest.fixture(scope="module")
+def again(finished, tmp_path_factory):
+    """Everything run once more by force, and what each command opened to read."""
+    folder = tmp_path_factory.mktemp("again")
+    repo = type(finished)(shutil.copytree(finished.path, folder / "repo", symlinks=True))
     shutil.rmtree(repo.path / ".transfer")  # or the finished trainings would be found there
-    models = ("dots", "target/dots-0", "target/tiny-0", "scratch/0")
-    before = [sha(repo, model) for model in models]
-    executed = repo.ran("repro", "-f")
-    assert executed == EVERYTHING
-    assert [sha(repo, model) for model in models] == before
-    assert len(set(before)) == 4
-    assert repo.run("git", "status", "--porcelain") == "", "metrics and dvc.lock are the same too"
-    assert len(parents(repo)) == 1
+    for name in ("look", "looked"):
+        (folder / name).mkdir()
+    (folder / "look/sitecustomize.py").write_text(LOOK)  # which Python runs first
+    repo.executed = repo.ran("repro", "-f", PYTHONPATH=str(folder / "look"), LOOKED=str(folder / "looked"))
+    repo.looked = dict(json.loads(path.read_text()) for path in (folder / "looked").iterdir())
+    return repo
+
+
+def test_the_same_params_give_the_same_bits(finished, again):
+    assert again.executed == EVERYTHING
+    models = [sha(finished, model) for model in ("dots", "target/dots-0", "target/tiny-0", "scratch/0")]
+    assert [sha(again, model) for model in ("dots", "target/dots-0", "target/tiny-0", "scratch/0")] == models
+    assert len(set(models)) == 4
+    assert again.run("git", "status", "--porcelain") == "", "metrics and dvc.lock are the same too"
+    assert len(parents(again)) == 1
+
+
+def test_training_never_opens_the_test_split(again):
+    opens = {stage for stage, read in read_by_stage(again) if any(path.name.startswith("test.") for path in read)}
+    assert opens == EVALUATIONS | {"forgetting@dots", "prepare@dots", "prepare@lines"}  # prepare, which writes it, hashes it
+
+
+def test_a_stage_reads_nothing_but_what_it_depends_on(again):
+    lock = YAML(typ="safe").load(again.path / "dvc.lock")["stages"]
+    for stage, read in read_by_stage(again):
+        known = {each["path"] for each in lock[stage]["deps"] + lock[stage]["outs"]} | {"params.yaml"}
+        assert {str(path) for path in read if not any(path.is_relative_to(each) for each in known)} == set(), stage
+        assert Path("params.yaml") in read and (len(read) > 2 or stage in ("recipe", "source@tiny")), "what is read is seen"
+
+
+def read_by_stage(repo):
+    """The data that each stage opened to read; code is held against the imports elsewhere, and these two run always."""
+    lock = YAML(typ="safe").load(repo.path / "dvc.lock")["stages"]
+    for stage in EVERYTHING - {"check", "track"}:
+        read = {Path(name) for name in repo.looked[lock[stage]["cmd"]]}
+        yield stage, {path for path in read if path.parts[0] in ("data", "images", "metrics", "models", "params.yaml")}
 
 
 def test_two_processes_write_one_model_and_one_run(finished, copy_of):
@@ -317,7 +427,7 @@ def test_experiments_in_temporary_clones_reach_the_same_store(finished, copy_of)
     assert [status for _, status in parents(repo)] == ["FINISHED"] * 4
     per_state = query(repo, "SELECT COUNT(*), COUNT(DISTINCT c.value) FROM tags p JOIN tags c USING (run_uuid) "
                             "WHERE p.key = 'mlflow.parentRunId' AND c.key = 'transfer.stage' GROUP BY p.value")  # fmt: skip
-    assert per_state == [(4, 4)] * 4, "each state has its hop, two targets and the control, once"
+    assert per_state == [(5, 5)] * 4, "each state has its advice, its hop, two targets and the control, once"
 
 
 def test_no_hop_and_a_chain_of_two(tmp_path):
@@ -325,11 +435,29 @@ def test_no_hop_and_a_chain_of_two(tmp_path):
     repo = new_repo(tmp_path / "repo", values)
     repo.run("dvc", "repro")
     assert json.loads((repo.path / "metrics/compare.json").read_text())["ship"] == "tiny-0"
+    assert not (repo.path / "metrics/plots/forgetting.png").exists()
     hop = PARAMS["intermediate"]["dots"]
-    values = values | {"intermediate": {"dots": hop, "lines2": hop | {"init": "dots", "data": "lines"}}, "inits": ["lines2"]}
+    hops = {"dots": hop, "lines2": hop | {"init": "dots", "data": "lines"}}
+    wise_ft = {"wise_ft": {"probe_epochs": 2, "head_lr": 0.05, "epochs": 2, "lr": 0.01, "num_alphas": 5}}
+    values = values | {"intermediate": hops, "inits": ["lines2"], "strategy": "wise_ft", "strategies": wise_ft}
     write_params(repo.path, values)
     executed = repo.ran("repro")
     assert {"intermediate@dots", "intermediate@lines2", "target@lines2-0"} <= executed
     assert not {"scratch@0", "prepare@dots", "source@tiny"} & executed
     card = json.loads((repo.path / "models/target/lines2-0/card.json").read_text())
     assert card["chain"] == ["tiny", "dots", "lines2", "lines2-0"]
+    # Both hops are asked after every training behind them, and along the line that wise_ft chose the target from.
+    tables = {name: pd.read_csv(repo.path / f"metrics/forgetting/{name}/accuracy.csv").set_index("model") for name in hops}
+    assert tables["dots"].index.tolist() == ["lines2", "target lines2-0"]
+    assert tables["lines2"].index.tolist() == ["target lines2-0"]
+    alphas = pd.read_csv(repo.path / "metrics/target/lines2-0/alpha.csv")
+    kept = alphas[alphas.kept].alpha.item()
+    for name, start in [("dots", tables["dots"].accuracy["lines2"]), ("lines2", tables["lines2"].before.item())]:
+        if kept:
+            line = pd.read_csv(repo.path / f"metrics/forgetting/{name}/alpha.csv").set_index("alpha")
+            assert line.index.tolist() == [0, 0.25, 0.5, 0.75, 1]
+            assert line.earlier_accuracy[0.0] == start
+            assert line.earlier_accuracy[kept] == tables[name].accuracy["target lines2-0"]
+            assert line.target_val_accuracy.tolist() == pytest.approx(alphas.val_accuracy.tolist(), abs=1e-6)
+    plots = {path.name for path in (repo.path / "metrics/plots").iterdir()}
+    assert plots >= {"forgetting.png"} | ({"alpha.png"} if kept else set())

@@ -38,6 +38,7 @@ def finish(folder: Path, values: dict = PARAMS) -> Path:
             trained.mkdir(parents=True)
             (trained / "history.csv").write_text("phase,epoch,lr_head,train_loss,val_loss,best\n" + rows)
             (trained / "certificate.csv").write_text("tensor,declared,moved\nhead.weight,trainable,True\n")
+            (trained / "layers.csv").write_text("phase,layer\n0,head\n")
             settings = {"strategy": "partial", "lr": 0.01}
             run = {"key": f"key-{kind}-{name}", "name": f"{kind} {name}", "stage": kind, "settings": settings}
             artifacts.write_json(trained / "run.json", run)
@@ -46,6 +47,14 @@ def finish(folder: Path, values: dict = PARAMS) -> Path:
             for table in ("confusion.csv", "reliability.csv", "predictions.csv"):
                 (evaluated / table).write_text("column\n")
             (evaluated / "note.txt").write_text("of the user's")
+    lock |= {"advise": {"cmd": "advise"}, "forgetting@dots": {"cmd": "forget"}}
+    ranking = [{"strategy": "partial", "expected": 0.9, "why": "it is so"}]
+    artifacts.write_json(folder / "metrics/advise.json", {
+        "choice": "partial", "unsure": "", "ranking": ranking, "figures": {"probe_accuracy": 0.8}, "warnings": [],
+        "settings": {"neighbours": 3}, "key": "key-advise",
+    })  # fmt: skip
+    (folder / "metrics/forgetting/dots").mkdir(parents=True)
+    (folder / "metrics/forgetting/dots/accuracy.csv").write_text("model,before\n")
     lock["compare"] = {"cmd": "compare", "deps": [{"path": "metrics/evaluate", "md5": "1.dir"}], "outs": [{"md5": "2"}]}
     (folder / "dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": lock}))
     transfer = {"difference": 0.02, "lower": -0.01, "upper": 0.05, "verdict": "no difference shown"}
@@ -120,7 +129,7 @@ def runs(project):
     return query(project, sql)
 
 
-WHOLE = [(stage, "FINISHED", 1) for stage in ("intermediate dots",)] + [("pipeline", "FINISHED", 0)]
+WHOLE = [(stage, "FINISHED", 1) for stage in ("advise", "intermediate dots")] + [("pipeline", "FINISHED", 0)]
 WHOLE += [(stage, "FINISHED", 1) for stage in ("scratch 0", "target dots-0", "target tiny-0")]
 
 
@@ -137,7 +146,7 @@ def test_a_state_becomes_one_run_with_everything_in_it(tracked):
     by_name = {run.info.run_name: run for run in client.search_runs([experiment])}
     assert set(by_name) == {
         "dots -> lines, partial, seeds 0", "intermediate dots: partial on dots", "target dots-0: partial on lines",
-        "target tiny-0: partial on lines", "scratch 0: partial on lines",
+        "target tiny-0: partial on lines", "scratch 0: partial on lines", "advise: partial for lines",
     }  # fmt: skip
     parent, child = by_name["dots -> lines, partial, seeds 0"], by_name["target dots-0: partial on lines"]
     assert parent.data.params["datasets.lines.px"] == "32"
@@ -150,7 +159,13 @@ def test_a_state_becomes_one_run_with_everything_in_it(tracked):
     }
     assert parent.data.tags["mlflow.note.content"] == "No difference shown.\n"
     assert {entry.dataset.name for entry in parent.inputs.dataset_inputs} == {"dots", "lines"}
-    assert files(client, parent) == {"compare.json", "dvc.lock", "params.yaml", "plots/curves.png", "verdict.md"}
+    assert files(client, parent) == {
+        "compare.json", "dvc.lock", "forgetting/dots/accuracy.csv", "params.yaml", "plots/curves.png", "verdict.md",
+    }  # fmt: skip
+    advice = by_name["advise: partial for lines"]
+    assert advice.data.metrics == {"probe_accuracy": 0.8}
+    assert advice.data.tags["mlflow.note.content"] == "partial: 90.0% expected, it is so"
+    assert files(client, advice) == {"advise.json"}
     assert child.data.params == {"strategy": "partial", "lr": "0.01"}
     final = {name: value for name, value in child.data.metrics.items() if name.startswith("test_")}
     assert final == {"test_accuracy": 0.9, "test_accuracy_lower": 0.8, "test_accuracy_upper": 1.0}
@@ -160,7 +175,7 @@ def test_a_state_becomes_one_run_with_everything_in_it(tracked):
         (3, 1 / 3),
     ]
     evaluated = {f"evaluate/{name}" for name in ("confusion.csv", "predictions.csv", "reliability.csv", "report.json")}
-    assert files(client, child) == {"certificate.csv", "history.csv"} | evaluated
+    assert files(client, child) == {"certificate.csv", "history.csv", "layers.csv"} | evaluated
     (model,) = client.search_logged_models([experiment])
     assert (model.status, model.source_run_id) == ("READY", parent.info.run_id)
     assert list(tracked.glob("mlartifacts/**/weights.safetensors"))
@@ -280,6 +295,13 @@ def test_a_missing_result_is_said(project):
     (project / "metrics/target/dots-0/run.json").unlink()
     error = run(project, code=1).stderr
     assert error == "error: metrics/target/dots-0/run.json is missing. Make it anew with: dvc repro\n"
+
+
+def test_a_shipped_model_that_is_missing_is_no_fault_of_the_store(project):
+    (project / "models/target/dots-0/card.json").unlink()
+    (line,) = run(project).stderr.splitlines()
+    assert line.startswith("MLflow: models/target/dots-0/card.json is missing. Make it anew with: dvc repro; ")
+    assert ("pipeline", "FINISHED", 0) not in runs(project)
 
 
 def test_flat():

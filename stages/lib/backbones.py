@@ -1,15 +1,16 @@
-"""Networks of timm and torchvision as a backbone and a head, and what a block of a backbone is."""
+"""Networks of timm and torchvision as a backbone and a head."""
 
 import torch
 from torch import nn
 
+from stages.lib import heads
 from stages.lib.errors import UserError
 
 
 class Model(nn.Module):
     """A backbone (images (N, 3, H, W) to features (N, D)) and a head (features to logits (N, num_classes))."""
 
-    def __init__(self, backbone: nn.Module, head: nn.Linear):
+    def __init__(self, backbone: nn.Module, head: nn.Module):
         super().__init__()
         self.backbone = backbone
         self.head = head
@@ -17,36 +18,14 @@ class Model(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return self.head(self.backbone(images))
 
-    def blocks(self) -> dict[str, list[str]]:
-        """The backbone's blocks in the order of its layers, and the names of the parameters in each.
-
-        A block is a child of the backbone that has parameters; children that only list others (Sequential,
-        ModuleList) count as those they list. What has no weights of its own to place it (a lone normalisation)
-        belongs to the block before it, and parameters of the backbone itself (position embeddings) to the first.
-        """
-        children = []
-        for name, child in self.backbone.named_children():
-            listed = child.named_children() if isinstance(child, nn.Sequential | nn.ModuleList) else []
-            children += [(f"{name}.{inner}", module) for inner, module in listed] or [(name, child)]
-        blocks: dict[str, list[str]] = {}
-        for name, child in children:
-            tensors = [f"{name}.{tensor}" for tensor, _ in child.named_parameters()]
-            if not tensors:
-                continue
-            only_norm = all(parameter.ndim <= 1 for parameter in child.parameters())
-            blocks.setdefault(next(reversed(blocks)) if only_norm and blocks else name, []).extend(tensors)
-        own = [name for name, _ in self.backbone.named_parameters(recurse=False)]
-        first = next(iter(blocks))
-        blocks[first] = own + blocks[first]
-        return blocks
-
 
 def build(architecture: dict, num_classes: int | None = None) -> Model:
     """Make a network with fresh random weights (seed torch first).
 
     Args:
-        architecture: {"library": "timm" or "torchvision", "model": its name there}.
-        num_classes: outputs of the head; None keeps the library's own number (1000 for ImageNet models).
+        architecture: {"library": "timm" or "torchvision", "model": its name there}; "head", the specification of a head
+            (stages.lib.heads), is a plain linear layer where it is missing.
+        num_classes: outputs of the head; None keeps the library's own head (1000 classes for ImageNet models).
 
     Raises:
         UserError: the library does not have this model, or it does not end in a linear layer.
@@ -58,7 +37,7 @@ def build(architecture: dict, num_classes: int | None = None) -> Model:
     linear = network.get_submodule(head)
     network.set_submodule(head, nn.Identity())
     if num_classes is not None:
-        linear = nn.Linear(linear.in_features, num_classes)
+        return Model(network, heads.build(linear.in_features, num_classes, **architecture.get("head", {})))
     return Model(network, linear)
 
 

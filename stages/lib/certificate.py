@@ -38,12 +38,13 @@ def freeze(model: nn.Module, trainable: set[str]) -> None:
 
 
 def declare(model: nn.Module) -> dict[str, str]:
-    """What may move, by name: "trainable" parameters, "statistics" that follow the data, and "frozen" for the rest."""
+    """What may move, by name: "trainable" parameters, "statistics" of a normalisation and "computed" buffers of a head, which
+    follow the data, and "frozen" for the rest."""
     declared = {name: "trainable" if parameter.requires_grad else "frozen" for name, parameter in model.named_parameters()}
     for name, _ in model.named_buffers():
         owner = model.get_submodule(name.rpartition(".")[0])
         follows = isinstance(owner, _NormBase) and owner.training and owner.track_running_stats
-        declared[name] = "statistics" if follows else "frozen"
+        declared[name] = "statistics" if follows else "computed" if getattr(owner, "computed", False) else "frozen"
     return {name: declared[name] for name in model.state_dict()}
 
 
@@ -89,6 +90,6 @@ def require(certificate: pd.DataFrame) -> None:
             f"Training did not do what was declared, for {len(wrong)} of {len(certificate)} tensors:\n"
             + "\n".join(lines)
             + more
-            + "\nA frozen tensor that moved is a bug. A trainable one that never moved got no gradient or a learning "
-            "rate of 0: look at lr, head_lr and warmup_epochs."
+            + "\nA frozen tensor that moved is a bug. A trainable one that never moved got no gradient, or steps smaller than "
+            "its number format can show: look at lr, head_lr and warmup_epochs."
         )

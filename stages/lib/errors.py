@@ -1,34 +1,8 @@
-"""Errors for people: what was given, where, what is allowed, what to do next."""
+"""Errors for people: what was given, where, what is allowed, what to do next.
 
-import inspect
-import os
-import re
-import sys
-from collections.abc import Callable
-from contextlib import nullcontext
-from pathlib import Path
+Imports nothing, because it travels with the shipped model.
+"""
 
 
 class UserError(Exception):
     """A mistake of the user's, or of the outside world; its text is all that is shown."""
-
-
-def run(main: Callable[..., None]) -> None:
-    """Run a stage with the words of the command line; a UserError ends it with its text instead of a traceback."""
-    from stages.lib.locks import alone  # not at the top: the check stage says first what is not installed
-
-    name, words = Path(sys.argv[0]).stem, sys.argv[1:]
-    try:
-        inspect.signature(main).bind(*words)
-    except TypeError:
-        usage = " ".join(parameter.upper() for parameter in inspect.signature(main).parameters)
-        sys.exit(f"error: usage: python -m stages.{name} {usage}".rstrip())
-    lock = Path(".transfer/stages") / (re.sub(r"[^\w.-]", "_", "-".join([name, *words])) + ".lock")
-    first = os.environ.get("LOCAL_RANK", "0") == "0"  # of the processes of one training only the first writes
-    try:
-        with alone(lock, f"stages.{name} {' '.join(words)}".rstrip()) if first else nullcontext():
-            main(*words)
-    except UserError as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        sys.exit(130)

@@ -2,12 +2,15 @@
 
 import importlib.util
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 from stages.lib.errors import UserError
+
+TIMEOUT_S = 60  # without a connection, or without a byte
 
 
 def wheel(package: str, version: str, sha256: str, folder: Path) -> Path:
@@ -61,7 +64,8 @@ def url(url: str, sha256: str, path: Path) -> None:
     """Download one file over http or https to `path`, with a progress bar; a failure leaves no file behind.
 
     Raises:
-        UserError: the address is no http(s) address, cannot be read, or gives a file with another sha256.
+        UserError: the address is no http(s) address, cannot be read, sends nothing for TIMEOUT_S, or gives a file with
+            another sha256.
     """
     if not url.startswith(("http://", "https://")):
         raise UserError(f"url: {url!r} was given. Allowed: addresses that begin with https:// or http://.")
@@ -69,6 +73,8 @@ def url(url: str, sha256: str, path: Path) -> None:
 
     from torch.hub import download_url_to_file
 
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(TIMEOUT_S)  # torch.hub has no argument for it, and would wait for ever
     try:
         download_url_to_file(url, str(path), hash_prefix=sha256, progress=sys.stderr.isatty())
     except RuntimeError as error:  # how torch.hub reports another hash
@@ -76,4 +82,8 @@ def url(url: str, sha256: str, path: Path) -> None:
             f"sha256: {url} does not give the file that params.yaml names: {error}. If the new file is right, copy its sha256."
         ) from None
     except (OSError, HTTPException, ValueError) as error:  # no network, no such host, 404, a broken address
-        raise UserError(f"url: {url} could not be downloaded: {error}. Check the address, the network and the proxy.") from None
+        silent = isinstance(getattr(error, "reason", error), TimeoutError)  # urllib puts one of connecting into a URLError
+        said = f"the server sent nothing for {TIMEOUT_S} s" if silent else error
+        raise UserError(f"url: {url} could not be downloaded: {said}. Check the address, the network and the proxy.") from None
+    finally:
+        socket.setdefaulttimeout(before)

@@ -1,19 +1,16 @@
 """One transfer: load a starting point, fit a new head, train by a strategy, prove what moved, write a model."""
 
-from contextlib import nullcontext
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-import torch
+from pydantic import BaseModel
 
-from stages.lib import artifacts, backbones, checkpoints, images, tracking
-from stages.lib.certificate import certify, declare, freeze, require
+from stages.lib import artifacts, checkpoints, images, live, transfer
 from stages.lib.device import launch
 from stages.lib.errors import UserError
-from stages.lib.fit import fit
-from stages.lib.params import plugin
-from stages.lib.seeds import seed_for
 
 
 def run(
@@ -26,6 +23,7 @@ def run(
     strategy: str,
     knobs: dict[str, Any],
     training: dict[str, Any],
+    checks: dict[str, Any],
     device: dict[str, Any],
     seed: int,
     out: Path,
@@ -37,8 +35,9 @@ def run(
         start: folder of the model to start from.
         from_random: take only the architecture and the preprocessing from `start`, and random weights.
         data: folder of the prepared data; its test split is not opened.
-        strategy: a plug-in of stages/lib/strategies, and `knobs`, what its `plan` takes.
-        training: the keyword arguments of stages.lib.fit that are not the strategy's.
+        strategy: a plug-in of stages/lib/strategies, and `knobs`, its own.
+        training: the section `training`, with what the strategy's block overrides.
+        checks: the section `checks`.
         device: the keyword arguments of stages.lib.device.launch.
         seed: decides the head's (or all) first weights, the order of the examples and their augmentation.
         out: folder of the trained model.
@@ -50,58 +49,43 @@ def run(
     data_card, start_card = artifacts.read_json(data / "card.json"), artifacts.read_json(start / "card.json")
     _require_same_geometry(data, data_card, start, start_card)
     preprocessing = start_card["preprocessing"] | data_card["geometry"]
+    train, val = (images.examples(artifacts.read_split(data, split), preprocessing, fabric.device) for split in ("train", "val"))
+    prepared = transfer.prepare(
+        fabric, None if from_random else artifacts.read_model(start)[0], start_card["architecture"], len(data_card["classes"]),
+        strategy=strategy, knobs=knobs, head={"kind": "linear", **training["head"]}, num_examples=len(train.labels), seed=seed,
+    )  # fmt: skip
+    transfer.require_that_it_takes(prepared, preprocessing["px"], data_card["name"])
+    if fabric.is_global_zero:
+        print(prepared.layers.to_string(index=False))
 
-    torch.manual_seed(seed_for(seed, "weights"))
-    model = backbones.build(start_card["architecture"], len(data_card["classes"]))
-    if not from_random:
-        backbones.load(model, artifacts.read_model(start)[0])
-    if fabric.world_size > 1 and fabric.device.type == "cuda":  # on a CPU each process keeps its own batch statistics
-        from timm.layers import convert_sync_batchnorm  # torch's own drops the activation that timm's BatchNormAct2d holds
-
-        model = convert_sync_batchnorm(model)
-    model.to(fabric.device, memory_format=torch.channels_last)  # faster on CPU and GPU than contiguous
-    _require_that_it_takes(model, preprocessing["px"], start_card["architecture"], data_card["name"])
-    phases = plugin("strategies", strategy).plan(model, **knobs)
-    freeze(model, {tensor for phase in phases for tensor in phase.lrs})
-    declared = declare(model)
-    before = {tensor: value.detach().clone() for tensor, value in model.state_dict().items()}
-
-    settings = {"strategy": strategy, **knobs, **training, "seed": seed}
+    used = {option: value for option, value in training.items() if option not in getattr(prepared.plugin, "UNUSED", ())}
+    settings = _flat({"strategy": strategy, **knobs, **used, "seed": seed})
     where = device | {"type": fabric.device.type}
     key = checkpoints.key(stage=stage, name=name, settings=settings, device=where, data=data_card, start=start_card)
-    with checkpoints.hold(f"{stage}-{name}", key) if fabric.is_global_zero else nullcontext() as checkpoint:
-        log = tracking.live(key, f"{stage} {name}", stage, settings) if fabric.is_global_zero else None
-        state = fabric.broadcast(checkpoints.load(checkpoint) if fabric.is_global_zero else None)
-        for row in state["history"] if state and log else []:
-            log(row)  # the last epoch may have been saved and not logged when it was killed
-
-        def save(state: dict) -> None:
-            if fabric.is_global_zero:
-                checkpoints.save(checkpoint, state)
-                log(state["history"][-1])
-
-        history = fit(
-            fabric, model, phases,
-            images.examples(artifacts.read_split(data, "train"), preprocessing, fabric.device),
-            images.examples(artifacts.read_split(data, "val"), preprocessing, fabric.device),
-            **training, seed=seed, state=state, save=save,
-        )  # fmt: skip
+    with _observed(fabric, stage, name, key, settings) as (state, save):
+        trained = transfer.train(
+            fabric, prepared, train, val, training=training, checks=checks, seed=seed, state=state, save=save
+        )
     if not fabric.is_global_zero:
         return
 
     metrics = Path("metrics") / stage / name
     metrics.mkdir(parents=True, exist_ok=True)
-    certificate = certify(before, model.state_dict(), declared)
-    certificate.to_csv(metrics / "certificate.csv", index=False)
-    require(certificate)
-    best = [row for row in history if row["phase"] == len(phases) - 1 and row["best"]][-1]
-    table = pd.DataFrame(history).drop(columns="time_ms")  # times would make equal runs differ
-    table.to_csv(metrics / "history.csv", index=False)
-    artifacts.write_json(metrics / "run.json", {"key": key, "name": f"{stage} {name}", "stage": stage, "settings": settings})
-    artifacts.write_model(out, model.state_dict(), {
+    history = trained.history.drop(columns="time_ms", errors="ignore")  # times would make equal runs differ
+    history.to_csv(metrics / "history.csv", index=False)
+    trained.certificate.to_csv(metrics / "certificate.csv", index=False)
+    prepared.layers.to_csv(metrics / "layers.csv", index=False)
+    for file, table in trained.tables.items():
+        table.to_csv(metrics / f"{file}.csv", index=False)
+    for warning in trained.warnings:
+        print(f"WARNING, {stage} {name}: {warning}", file=sys.stderr)
+    artifacts.write_json(metrics / "run.json", {
+        "key": key, "name": f"{stage} {name}", "stage": stage, "settings": settings, "warnings": trained.warnings,
+    })  # fmt: skip
+    artifacts.write_model(out, prepared.model.state_dict(), {
         "kind": stage,
         "name": name,
-        "architecture": start_card["architecture"],
+        "architecture": prepared.architecture,
         "classes": data_card["classes"],
         "preprocessing": preprocessing,
         "parent": None if from_random else {"name": start_card["name"], "sha256": start_card["sha256"]},
@@ -109,8 +93,36 @@ def run(
         "data": data_card["name"],
         "settings": settings,
         "licences": sorted({data_card["licence"], *([] if from_random else start_card["licences"])}),
-        "best": {column: best[column] for column in ("epoch", "val_loss", "val_accuracy")},
+        "best": trained.best,
     })  # fmt: skip
+
+
+@contextmanager
+def _observed(fabric, stage: str, name: str, key: str, settings: dict[str, Any]) -> Iterator[tuple[dict | None, Callable]]:
+    """Where a training goes on, and what saves and shows its epochs; of several processes the first one does both."""
+    if not fabric.is_global_zero:
+        yield fabric.broadcast(None), lambda state: None
+        return
+    with checkpoints.hold(f"{stage}-{name}", key) as path, live.training(key, f"{stage} {name}", stage, settings) as log:
+        state = fabric.broadcast(checkpoints.load(path))
+        for row in state["history"] if state else []:
+            log(row)  # the last epoch may have been saved and not logged when it was killed
+
+        def save(state: dict) -> None:
+            checkpoints.save(path, state)
+            log(state["history"][-1])
+
+        yield state, save
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings under names with dots, as MLflow shows params; patterns, which it takes for no names, stay a dict."""
+    flat = {}
+    for name, value in values.items():
+        value = value.model_dump(exclude_none=True) if isinstance(value, BaseModel) else value
+        named = isinstance(value, dict) and value and all(key.isidentifier() for key in value)
+        flat |= _flat(value, f"{prefix}{name}.") if named else {f"{prefix}{name}": value}
+    return flat
 
 
 def _require_same_geometry(data: Path, data_card: dict, start: Path, start_card: dict) -> None:
@@ -121,15 +133,3 @@ def _require_same_geometry(data: Path, data_card: dict, start: Path, start_card:
                 f"{data} was resized with {name} {given} (as {data_card['preprocessing_of']} wants it), but {start} was "
                 f"trained with {wanted}. Give the dataset that source as its `preprocessing`, or start from one that agrees."
             )
-
-
-def _require_that_it_takes(model: torch.nn.Module, px: int, architecture: dict, data: str) -> None:
-    """Try one image before anything long begins: some networks take only the size that they were made for."""
-    device = next(model.parameters()).device
-    try:
-        with torch.no_grad():
-            model.eval()(torch.zeros(1, 3, px, px, device=device))
-    except Exception as error:  # each network has its own kind
-        raise UserError(
-            f"{architecture['library']} {architecture['model']} does not take images of {px} px (datasets.{data}.px): {error}"
-        ) from None

@@ -1,6 +1,7 @@
 """Images: from files to packed bytes (once), and from packed bytes to what a network takes (in every step)."""
 
 import io
+import math
 
 import numpy as np
 import torch
@@ -10,7 +11,7 @@ from stages.lib.artifacts import Split
 from stages.lib.examples import Examples
 
 RESAMPLING = {"nearest": Image.Resampling.NEAREST, "bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
-NUM_DRAWS = 3  # random numbers that `augment` needs for each image
+NUM_DRAWS = 11  # random numbers that `augment` needs for each image
 
 
 def decode(source: bytes | Image.Image) -> Image.Image:
@@ -70,8 +71,10 @@ def augment(images: torch.Tensor, level: str, draws: torch.Tensor) -> torch.Tens
 
     Args:
         images: (N, H, W, 3) uint8 with H = W.
-        level: "light": mirror left-right and shift by up to 1/16 of the side; "inspection", for images
-            without an upright position: mirror left-right and up-down and turn by a right angle.
+        level: "light": mirror left-right and shift by up to 1/16 of the side. "strong": mirror left-right, turn by up to
+            15 degrees, scale by 0.75 to 1.33, shift by up to 1/8, change brightness and contrast by up to 40 %, and cover
+            a square of up to 1/3 of the side with grey. "inspection", for images without an upright position: mirror
+            left-right and up-down and turn by a right angle.
         draws: (N, NUM_DRAWS) uniform in [0, 1); each image's change depends on its own row alone, so that it
             does not matter how a batch is shared between processes.
 
@@ -83,11 +86,35 @@ def augment(images: torch.Tensor, level: str, draws: torch.Tensor) -> torch.Tens
     if level == "inspection":
         images = torch.where(yes[:, 1], images.flip(1), images)
         return torch.where(yes[:, 2], images.transpose(1, 2), images)
+    side = images.shape[1]
     if level == "light":
-        side = images.shape[1]
         most = max(1, side // 16)
         padded = torch.nn.functional.pad(images.permute(0, 3, 1, 2).float(), (most,) * 4, mode="reflect")
         padded = padded.to(torch.uint8).permute(0, 2, 3, 1)
-        offsets = (draws[:, 1:] * (2 * most + 1)).long().tolist()
+        offsets = (draws[:, 1:3] * (2 * most + 1)).long().tolist()
         return torch.stack([image[y : y + side, x : x + side] for image, (y, x) in zip(padded, offsets, strict=True)])
+    if level == "strong":
+        return _strong(images, draws)
     raise ValueError(f"unknown level of augmentation: {level!r}")
+
+
+def _strong(images: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
+    around = 2 * draws - 1  # (N, NUM_DRAWS) uniform in [-1, 1)
+    angle, scale = around[:, 1] * math.radians(15), (4 / 3) ** around[:, 2]
+    shift = around[:, 3:5] / 4  # of a side that is 2 long
+    cos, sin = angle.cos() * scale, angle.sin() * scale
+    turn = torch.stack([torch.stack([cos, -sin, shift[:, 0]], 1), torch.stack([sin, cos, shift[:, 1]], 1)], 1)  # (N, 2, 3)
+    pixels = images.permute(0, 3, 1, 2).float()
+    grid = torch.nn.functional.affine_grid(turn, list(pixels.shape), align_corners=False)
+    pixels = torch.nn.functional.grid_sample(pixels, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+    contrast, brightness = (1 + 0.4 * around[:, 5:7])[:, :, None, None, None].unbind(1)
+    means = pixels.mean((1, 2, 3), keepdim=True)
+    pixels = (means + (pixels - means) * contrast) * brightness
+
+    side = pixels.shape[2]
+    half = draws[:, 7] / 6  # as a share of the side
+    places = (torch.arange(side, device=images.device) + 0.5) / side
+    rows = (places - draws[:, 8:9]).abs() < half[:, None]  # (N, H)
+    columns = (places - draws[:, 9:10]).abs() < half[:, None]
+    covered = (rows[:, :, None] & columns[:, None, :] & (draws[:, 10] < 0.5)[:, None, None])[:, None]
+    return torch.where(covered, 127.5, pixels).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)

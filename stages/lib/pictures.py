@@ -143,6 +143,45 @@ def comparison(path: Path, metric: str, arms: dict[str, dict], differences: list
         _save(figure, path)
 
 
+def forgetting(path: Path, models: list[str], tasks: list[str], accuracy: np.ndarray) -> None:
+    """Accuracy on each task (column) after each training (row), as a heat map.
+
+    Args:
+        accuracy: (models, tasks); not a number where a model does not come after the task.
+    """
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(figsize=(max(4.5, 2.5 + 1.1 * len(tasks)), 1.4 + 0.4 * len(models)), layout="constrained")
+        axes.grid(visible=False)
+        shown = axes.imshow(100 * accuracy, cmap="viridis", vmin=0, vmax=100, aspect="auto")
+        axes.set(title="Accuracy on each task, %", xlabel="task (test images)", ylabel="after training")
+        axes.set_xticks(range(len(tasks)), tasks)
+        axes.set_yticks(range(len(models)), models)
+        for row, column in zip(*np.nonzero(~np.isnan(accuracy)), strict=True):
+            value = accuracy[row, column]
+            axes.text(column, row, f"{100 * value:.1f}", ha="center", va="center", color="white" if value < 0.6 else "black")
+        figure.colorbar(shown, ax=axes)
+        _save(figure, path)
+
+
+def alphas(path: Path, curves: dict[str, pd.DataFrame]) -> None:
+    """Accuracy on the target against that on an earlier task, along the line from start to fine-tuned weights.
+
+    Args:
+        curves: by a name for each, a table with alpha, target_val_accuracy and earlier_accuracy.
+    """
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(figsize=(5, 3.6), layout="constrained")
+        for index, (name, table) in enumerate(curves.items()):
+            colour = COLOURS[index % len(COLOURS)]
+            axes.plot(100 * table.earlier_accuracy, 100 * table.target_val_accuracy, "o-", color=colour, markersize=3, label=name)
+            for row in table.iloc[[0, -1]].itertuples():
+                axes.annotate(f"{row.alpha:g}", (100 * row.earlier_accuracy, 100 * row.target_val_accuracy), fontsize=8)
+        axes.set(title="From the start (0) to the fine-tuned weights (1)", xlabel="accuracy on the earlier task, %",
+                 ylabel="validation accuracy on the target, %")  # fmt: skip
+        axes.legend()
+        _save(figure, path)
+
+
 def _interval(axes, row: int, value: float, ends: dict, colour: str, text: str) -> None:
     axes.plot([100 * ends["lower"], 100 * ends["upper"]], [row, row], color=colour, linewidth=2.5, solid_capstyle="round")
     axes.plot(100 * value, row, "o", color=colour, markersize=7)

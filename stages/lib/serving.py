@@ -21,7 +21,7 @@ from stages.lib import artifacts, backbones, images
 
 BATCH = 64  # images on their way through the network at once; bounds the memory, not the answer
 # What the code that travels with the model imports.
-PACKAGES = ("filelock", "mlflow", "numpy", "pandas", "pillow", "safetensors", "timm", "torch", "torchvision")
+PACKAGES = ("mlflow", "numpy", "pandas", "pillow", "safetensors", "timm", "torch", "torchvision")
 
 
 class Classifier(PythonModel):

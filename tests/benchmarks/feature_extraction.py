@@ -19,10 +19,9 @@ from PIL import Image
 from torch import nn
 from torchvision import transforms
 
-from stages.lib import artifacts, backbones, images, params
-from stages.lib.certificate import freeze
+from stages.lib import artifacts, backbones, images, params, transfer
 from stages.lib.device import launch
-from stages.lib.fit import fit, predict
+from stages.lib.fit import predict
 
 
 def usual_loop(card, tensors, files, labels, px, epochs):
@@ -56,18 +55,19 @@ def usual_loop(card, tensors, files, labels, px, epochs):
     return model
 
 
-def this_pipeline(fabric, card, tensors, train, val, block, epochs):
+def this_pipeline(fabric, card, tensors, train, val, p, epochs):
     """The hop's own code on packed images; returns the model."""
-    torch.manual_seed(0)
-    model = backbones.build(card["architecture"], int(train.labels.max()) + 1)
-    backbones.load(model, tensors)
-    model.to(memory_format=torch.channels_last)
-    plugin = params.plugin("strategies", "feature_extraction")
-    phases = plugin.plan(model, **params.knobs(block, plugin) | {"epochs": epochs})
-    freeze(model, set(phases[0].lrs))
-    settings = params.training(block) | {"patience": epochs}  # all epochs, as the other loop
-    fit(fabric, model, phases, train, val, **settings, seed=0, state=None, save=lambda state: None)
-    return model
+    block, plugin = p.strategies["feature_extraction"], params.plugin("strategies", "feature_extraction")
+    training = params.training(p.training, block) | {"patience": epochs}  # all epochs, as the other loop
+    prepared = transfer.prepare(
+        fabric, tensors, card["architecture"], int(train.labels.max()) + 1, strategy="feature_extraction",
+        knobs=params.knobs(block, plugin) | {"epochs": epochs}, head={"kind": "linear", **training["head"]},
+        num_examples=len(train.labels), seed=0,
+    )  # fmt: skip
+    transfer.train(
+        fabric, prepared, train, val, training=training, checks=p.checks.model_dump(), seed=0, state=None, save=lambda state: None
+    )
+    return prepared.model
 
 
 def main():
@@ -76,7 +76,7 @@ def main():
     arguments.add_argument("--repeats", type=int, default=3)
     arguments.add_argument("--images", type=int, default=0, help="train on so many images; 0: all")
     arguments = arguments.parse_args()
-    p = params.load("strategies", "target", "datasets", "device")
+    p = params.load("strategies", "training", "checks", "target", "datasets", "device")
     data, raw = Path("data/prepared") / p.target.data, Path(p.datasets[p.target.data].raw)
     tensors, card = artifacts.read_model(Path("models/imagenet"))
     data_card = artifacts.read_json(data / "card.json")
@@ -104,7 +104,7 @@ def main():
             usual = usual_loop(card, tensors, files, labels, px, arguments.epochs)
             seconds["usual loop"].append(time.perf_counter() - start)
             start = time.perf_counter()
-            ours = this_pipeline(fabric, card, tensors, train, val, p.strategies["feature_extraction"], arguments.epochs)
+            ours = this_pipeline(fabric, card, tensors, train, val, p, arguments.epochs)
             seconds["this pipeline"].append(time.perf_counter() - start)
             start = time.perf_counter()
             for file in files:

@@ -1,11 +1,11 @@
-"""Backbones, blocks, and weights of which every tensor is accounted for."""
+"""Backbones, heads by their specification, and weights of which every tensor is accounted for."""
 
 import pytest
 import torch
+from torch import nn
 
 from stages.lib import backbones
 from stages.lib.errors import UserError
-from stages.lib.strategies import partial
 
 NETWORKS = [("timm", "test_resnet"), ("timm", "test_vit"), ("timm", "test_efficientnet"), ("timm", "test_convnext"),
             ("timm", "tf_efficientnet_lite0"), ("torchvision", "resnet18"), ("torchvision", "mobilenet_v2"),
@@ -23,26 +23,8 @@ def test_a_network_becomes_a_backbone_and_a_head(network):
     assert model.eval()(torch.zeros(2, 3, px, px)).shape == (2, 3)
 
 
-@pytest.mark.parametrize("network", NETWORKS)
-def test_blocks_hold_every_parameter_of_the_backbone_once_and_in_order(network):
-    model = backbones.build(name(network), 3)
-    blocks = model.blocks()
-    listed = [tensor for tensors in blocks.values() for tensor in tensors]
-    assert sorted(listed) == sorted(tensor for tensor, _ in model.backbone.named_parameters())
-    assert len(listed) == len(set(listed))
-    assert len(blocks) >= 3
-    for tensors in blocks.values():  # no block is a lone normalisation
-        assert any(model.backbone.get_parameter(tensor).ndim > 1 for tensor in tensors)
-
-
-def test_the_blocks_of_the_default_backbone():
-    blocks = backbones.build(name(("timm", "tf_efficientnet_lite0")), 2).blocks()
-    assert list(blocks) == ["conv_stem", *(f"blocks.{i}" for i in range(7)), "conv_head"]
-    assert blocks["conv_stem"][-1] == "bn1.bias"
-
-
 def test_synchronised_norms_keep_the_activations_of_timm():
-    """What hop.py converts with on several GPUs; torch's own conversion leaves a network without its activations."""
+    """What transfer.py converts with on several GPUs; torch's own conversion leaves a network without its activations."""
     from timm.layers import BatchNormAct2d, SyncBatchNormAct, convert_sync_batchnorm
 
     model = backbones.build(name(("timm", "tf_efficientnet_lite0")), 2)
@@ -67,6 +49,43 @@ def test_a_new_head_starts_small():
     torch.manual_seed(0)
     model = backbones.build(name(("timm", "tf_efficientnet_lite0")), 2)
     assert model.head.weight.abs().max() <= 1280**-0.5
+
+
+WIDTH = 96  # of the features of test_resnet
+HEADS = [
+    ({}, {"head.weight": (3, WIDTH), "head.bias": (3,)}),
+    ({"kind": "linear", "hidden": 0, "dropout": 0, "zero": True}, {"head.weight": (3, WIDTH), "head.bias": (3,)}),
+    ({"dropout": 0.1}, {"head.1.weight": (3, WIDTH), "head.1.bias": (3,)}),
+    ({"hidden": 5}, {"head.0.weight": (5, WIDTH), "head.0.bias": (5,), "head.2.weight": (3, 5), "head.2.bias": (3,)}),
+    ({"kind": "prototype", "temperature": 0.1}, {"head.means": (3, WIDTH)}),
+    ({"kind": "knn", "temperature": 0.1, "neighbours": 2, "num_examples": 7},
+     {"head.features": (7, WIDTH), "head.labels": (7,)}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("spec", "tensors"), HEADS)
+def test_a_head_is_made_from_its_specification(spec, tensors):
+    """A specification of nothing, or none at all, is a linear layer: so it is on cards that were written before."""
+    model = backbones.build(name(("timm", "test_resnet")) | {"head": spec}, 3)
+    found = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items() if key.startswith("head.")}
+    assert found == tensors
+    assert model.eval()(torch.zeros(2, 3, 64, 64)).shape == (2, 3)
+    assert type(backbones.build(name(("timm", "test_resnet")), 3).head) is nn.Linear
+
+
+def test_without_a_number_of_classes_the_librarys_own_head_stays():
+    model = backbones.build(name(("timm", "test_resnet")) | {"head": {"hidden": 5}})
+    assert type(model.head) is nn.Linear and model.head.out_features == 1000
+
+
+@pytest.mark.parametrize(("spec", "tensors"), HEADS)
+def test_a_backbone_is_loaded_whatever_head_it_had(spec, tensors):
+    network = name(("timm", "test_resnet"))
+    source, model = backbones.build(network | {"head": spec}, 3), backbones.build(network | {"head": {"hidden": 4}}, 2)
+    head = {key: tensor.clone() for key, tensor in model.head.state_dict().items()}
+    assert backbones.load(model, source.state_dict()) == sorted(tensors)
+    assert all(torch.equal(tensor, source.backbone.state_dict()[key]) for key, tensor in model.backbone.state_dict().items())
+    assert all(torch.equal(tensor, head[key]) for key, tensor in model.head.state_dict().items())
 
 
 @pytest.mark.parametrize("network", [("timm", "test_efficientnet"), ("torchvision", "resnet18")])
@@ -119,17 +138,3 @@ def test_weights_by_order_must_agree_in_shape():
 def test_an_unknown_or_unfit_network_is_an_error_for_people(network):
     with pytest.raises(UserError, match=network[1]):
         backbones.build(name(network), 2)
-
-
-@pytest.mark.parametrize("blocks", [1, 2])
-def test_partial_trains_the_last_blocks_and_the_head(blocks):
-    model = backbones.build(name(("timm", "test_resnet")), 2)
-    lrs = partial.plan(model, epochs=1, blocks=blocks, lr=0.1, head_lr=0.5, augment="none")[0].lrs
-    wanted = [f"backbone.{t}" for tensors in list(model.blocks().values())[-blocks:] for t in tensors]
-    assert lrs == dict.fromkeys(wanted, 0.1) | {"head.weight": 0.5, "head.bias": 0.5}
-
-
-def test_partial_with_too_many_blocks_says_how_many_there_are():
-    model = backbones.build(name(("timm", "tf_efficientnet_lite0")), 2)
-    with pytest.raises(UserError, match=r"blocks: 9 was given, but this backbone has 9 blocks \(conv_stem.*1 to 8"):
-        partial.plan(model, epochs=1, blocks=9, lr=0.1, head_lr=0.5, augment="none")

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from stages.lib import backbones, heads
 from stages.lib.certificate import certify, declare, fingerprint, freeze, require, set_modes
 from stages.lib.errors import UserError
 
@@ -89,6 +90,68 @@ def test_statistics_are_declared_only_where_they_follow_the_data(model):
     assert declare(model)["backbone.1.running_mean"] == "statistics"
     freeze(model, {"backbone.0.weight"})
     assert declare(model)["backbone.1.running_mean"] == "frozen"
+
+
+def computed_head(kind):
+    spec = {"knn": {"neighbours": 2, "num_examples": 6}, "prototype": {}}[kind]
+    torch.manual_seed(0)
+    backbone = nn.Sequential(nn.Linear(4, 5), nn.BatchNorm1d(5))
+    model = backbones.Model(backbone, heads.build(5, 3, kind=kind, temperature=0.1, **spec))
+    freeze(model, set())
+    return model
+
+
+@pytest.mark.parametrize("kind", ["knn", "prototype"])
+def test_a_head_that_is_computed_must_have_been_computed(kind):
+    """And is neither frozen, nor trained, nor a statistic that merely follows the data."""
+    model = computed_head(kind)
+    declared, before = declare(model), state(model)
+    buffers = {"knn": {"head.features", "head.labels"}, "prototype": {"head.means"}}[kind]
+    assert {name for name, what in declared.items() if what == "computed"} == buffers
+    assert {what for name, what in declared.items() if name not in buffers} == {"frozen"}
+    with pytest.raises(UserError, match=r"head\.\w+ \(declared computed\): never moved"):
+        require(certify(before, model.state_dict(), declared))
+    model.head.compute(torch.randn(6, 5), torch.tensor([0, 1, 2, 0, 1, 2]))
+    table = certify(before, model.state_dict(), declared)
+    require(table)
+    assert set(table[table.moved].tensor) == buffers
+
+
+def test_computing_a_head_hides_nothing_that_happens_to_the_backbone():
+    model = computed_head("prototype")
+    declared, before = declare(model), state(model)
+    model.head.compute(torch.randn(6, 5), torch.tensor([0, 1, 2, 0, 1, 2]))
+    with torch.no_grad():
+        model.backbone[0].weight[0, 0] += 1e-6
+    with pytest.raises(UserError, match=r"backbone.0.weight \(declared frozen\): frozen but moved"):
+        require(certify(before, model.state_dict(), declared))
+
+
+def test_statistics_that_do_not_follow_the_data_are_found(model):
+    """A normalisation that is trained, but was left in evaluation mode."""
+    freeze(model, {name for name, _ in model.named_parameters()})
+    declared, before = declare(model), state(model)
+    model["backbone"][1].eval()
+    steps(model, torch.optim.SGD(model.parameters(), 0.1))
+    with pytest.raises(UserError, match=r"running_mean \(declared statistics\): never moved"):
+        require(certify(before, model.state_dict(), declared))
+
+
+def test_a_row_says_what_moved_how_far_and_from_which_bits_to_which():
+    before = {"a": torch.tensor([[3.0, 4.0]]), "b": torch.zeros(2), "count": torch.tensor(7)}
+    after = {"a": torch.tensor([[3.0, 4.5]]), "b": torch.tensor([0.0, 1e-30]), "count": torch.tensor(7)}
+    table = certify(before, after, {"a": "trainable", "b": "statistics", "count": "frozen"}).set_index("tensor")
+    assert list(table["shape"]) == ["1x2", "2", "scalar"]
+    assert list(table.moved) == [True, True, False] and list(table.verdict) == ["ok"] * 3
+    assert list(table.change) == [0.1, 1.0, 0.0]  # of a tensor of zeros there is no share
+    assert table.before["a"] == fingerprint(before["a"]) != table.after["a"] == fingerprint(after["a"])
+
+
+def test_a_long_list_of_mistakes_is_cut_and_counted():
+    before = {f"layer{number}": torch.zeros(1) for number in range(25)}
+    with pytest.raises(UserError, match=r"(?s)for 25 of 25 tensors:.*layer19 .*and 5 more\nA frozen") as error:
+        require(certify(before, before, dict.fromkeys(before, "trainable")))
+    assert "layer20" not in str(error.value)
 
 
 def test_an_unknown_name_is_an_error(model):

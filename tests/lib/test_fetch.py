@@ -2,6 +2,7 @@
 
 import hashlib
 import http.server
+import socket
 import subprocess
 import sys
 import threading
@@ -112,6 +113,26 @@ def test_url_that_nobody_answers(tmp_path):
     with pytest.raises(UserError, match="Check the address, the network and the proxy"):
         fetch.url("http://127.0.0.1:9/file", SHA256, tmp_path / "here")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("sent", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nsome"], ids=["nothing", "a beginning"])
+def test_url_whose_server_falls_silent(tmp_path, monkeypatch, sent):
+    monkeypatch.setattr(fetch, "TIMEOUT_S", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer():
+            connections.append(server.accept()[0])
+            connections[0].sendall(sent)
+
+        connections = []
+        thread = threading.Thread(target=answer)
+        thread.start()
+        with pytest.raises(UserError, match=r"could not be downloaded: the server sent nothing for 0\.5 s\. Check the address"):
+            fetch.url(f"http://127.0.0.1:{server.getsockname()[1]}/file", SHA256, tmp_path / "here")
+        thread.join()
+        connections[0].close()
+    assert not list(tmp_path.iterdir())
+    assert socket.getdefaulttimeout() is None, "no other connection is cut short"
 
 
 @pytest.mark.parametrize("address", ["file:///etc/hostname", "ftp://example.org/a", "/etc/hostname", "data:,abc"])

@@ -135,7 +135,7 @@ def test_inspection_mirrors_and_turns_and_loses_nothing():
     assert {tuple(each.numpy().ravel()) for each in seen} == positions
 
 
-@pytest.mark.parametrize("level", ["light", "inspection"])
+@pytest.mark.parametrize("level", ["light", "strong", "inspection"])
 def test_an_image_changes_by_its_own_draws_alone(level):
     batch = torch.from_numpy(random.integers(0, 255, (6, 32, 32, 3), dtype=np.uint8))
     draws = torch.from_numpy(random.random((6, images.NUM_DRAWS), dtype=np.float32))
@@ -151,3 +151,100 @@ def test_light_shifts_by_at_most_a_sixteenth():
     image[0, 16, 16] = 255
     corner = images.augment(image, "light", torch.tensor([[0.9, 0.0, 0.999]]))
     assert corner[0, :, :, 0].nonzero().tolist() == [[18, 14]]
+
+
+# "strong": draws of 0.5 change nothing, and each of the others does one thing
+
+STILL = torch.full((1, images.NUM_DRAWS), 0.5)
+DRAWS = ["mirror", "turn", "scale", "shift_x", "shift_y", "contrast", "brightness", "side", "row", "column", "cover"]
+
+
+def picture(side=64):
+    """A smooth image, so that interpolation hardly matters."""
+    return torch.from_numpy(np.asarray(smooth(side, side)).copy())[None]
+
+
+def strong(image, **drawn):
+    draws = STILL.clone()
+    for name, value in drawn.items():
+        draws[0, DRAWS.index(name)] = value
+    return images.augment(image, "strong", draws)[0].numpy().astype(int)
+
+
+def test_strong_in_the_middle_of_every_range_leaves_the_image_as_it_is():
+    image = picture()
+    np.testing.assert_array_equal(strong(image), image[0])
+
+
+def test_strong_mirrors_left_and_right():
+    image = picture()
+    np.testing.assert_array_equal(strong(image, mirror=0.49), image[0].numpy()[:, ::-1])
+
+
+@pytest.mark.parametrize(("drawn", "degrees"), [(0.0, -15), (0.25, -7.5), (0.9999, 15)])
+def test_strong_turns_by_up_to_15_degrees(drawn, degrees):
+    image = picture()
+    bilinear = transforms.InterpolationMode.BILINEAR
+    turned = transforms.functional.rotate(image.permute(0, 3, 1, 2), degrees, bilinear)[0].permute(1, 2, 0).numpy().astype(int)
+    inner = (slice(12, -12), slice(12, -12))  # outside it torchvision fills with black
+    ours = strong(image, turn=drawn)[inner]
+    assert np.abs(ours - turned[inner]).max() <= 2
+    assert np.abs(ours - image[0].numpy()[inner]).max() > 20
+
+
+@pytest.mark.parametrize(("drawn", "scale"), [(0.0, 4 / 3), (0.9999, 3 / 4)])
+def test_strong_scales_by_a_third_and_back(drawn, scale):
+    image = picture()
+    bilinear = transforms.InterpolationMode.BILINEAR
+    scaled = transforms.functional.affine(image.permute(0, 3, 1, 2), 0, [0, 0], scale, [0, 0], bilinear)
+    inner = (slice(10, -10), slice(10, -10))
+    ours = strong(image, scale=drawn)[inner]
+    assert np.abs(ours - scaled[0].permute(1, 2, 0).numpy().astype(int)[inner]).max() <= 3
+    assert np.abs(ours - image[0].numpy()[inner]).max() > 20
+
+
+def test_strong_shifts_by_up_to_an_eighth_and_reflects_what_is_beyond_the_border():
+    image = picture()
+    still = image[0].numpy().astype(int)
+    np.testing.assert_allclose(strong(image, shift_x=0.0)[:, 8:], still[:, :-8], atol=1)
+    np.testing.assert_allclose(strong(image, shift_x=0.0)[:, :8], still[:, 7::-1], atol=1)
+    np.testing.assert_allclose(strong(image, shift_y=0.0)[8:], still[:-8], atol=1)
+    np.testing.assert_allclose(strong(image, shift_y=0.75)[:-4], still[4:], atol=1)
+
+
+def test_strong_changes_brightness_and_contrast_by_up_to_40_percent():
+    image = picture()
+    pixels = image[0].numpy().astype(float)
+    np.testing.assert_allclose(strong(image, brightness=0.0), pixels * 0.6, atol=0.51)
+    np.testing.assert_allclose(strong(image, brightness=0.9999), (pixels * 1.4).clip(0, 255), atol=1)
+    np.testing.assert_allclose(strong(image, contrast=0.0), pixels.mean() + (pixels - pixels.mean()) * 0.6, atol=0.51)
+    stretched = pixels.mean() + (pixels - pixels.mean()) * 1.4
+    np.testing.assert_allclose(strong(image, contrast=0.9999), stretched.clip(0, 255), atol=1)
+
+
+@pytest.mark.parametrize(("row", "column"), [(0.5, 0.5), (0.25, 0.75), (0.0, 0.0)])
+def test_strong_covers_at_most_a_square_of_a_third(row, column):
+    image = picture(60)
+    expected = image[0].numpy().copy()
+    top, left = (max(0, round(60 * place - 10)) for place in (row, column))
+    expected[top : round(60 * row + 10), left : round(60 * column + 10)] = 128
+    np.testing.assert_array_equal(strong(image, cover=0.1, side=0.9999, row=row, column=column), expected)
+    np.testing.assert_array_equal(strong(image, cover=0.6, side=0.9999, row=row, column=column), image[0])
+    np.testing.assert_array_equal(strong(image, cover=0.1, side=0.0, row=row, column=column), image[0])
+
+
+def test_strong_is_no_identity_and_covers_half_of_the_images():
+    batch = picture().repeat(400, 1, 1, 1)
+    draws = torch.rand(400, images.NUM_DRAWS, generator=torch.Generator().manual_seed(0))
+    seen = images.augment(batch, "strong", draws)
+    assert seen.shape == batch.shape and seen.dtype == torch.uint8
+    assert (seen != batch).flatten(1).float().mean(1).min() > 0.3
+    assert torch.unique(seen.flatten(1), dim=0).shape[0] == 400
+    draws[:, 7:10] = torch.tensor([1.0, 0.5, 0.5])
+    grey = (images.augment(batch, "strong", draws)[:, 28:36, 28:36] == 128).flatten(1).all(1)
+    assert 160 < grey.sum() < 240
+
+
+def test_an_unknown_level_is_an_error():
+    with pytest.raises(ValueError, match="'strog'"):
+        images.augment(picture(), "strog", STILL)

@@ -1,17 +1,28 @@
 """params.yaml: every mistake found at once, each with its path and what is allowed."""
 
 import copy
+import os
+import re
+import subprocess
+import sys
 
 import pytest
-from ruamel.yaml import YAML
 
 from stages.lib import params
 from stages.lib.errors import UserError
+from tests import reduced
+from tests.closure import ROOT
+from tests.helpers import leaves, put
+
+# For every option of `training` another value than the one in params.yaml; together they make sense.
+OTHER = {"optimizer": "sgd", "momentum": 0.5, "weight_decay": 0.01, "schedule": "step", "warmup_epochs": 0.5, "warmup": "head",
+         "batch_size": 7, "label_smoothing": 0.2, "balance": "weights", "augment": "light", "mixup": 0.3, "cutmix": 0.4,
+         "clip_norm": 1.5, "ema": 0.9, "patience": 2, "head": {"hidden": 5, "dropout": 0.1, "zero": True}}  # fmt: skip
 
 
 @pytest.fixture
 def raw():
-    return copy.deepcopy(params.read(params.Path(__file__).parents[2] / "params.yaml"))
+    return copy.deepcopy(params.read(ROOT / "params.yaml"))
 
 
 def mistakes(raw) -> str:
@@ -20,24 +31,21 @@ def mistakes(raw) -> str:
     return str(error.value)
 
 
-def leaves(value, path=()):
-    """(path, value) of every leaf; lists count as leaves."""
-    for key, inner in value.items():
-        if isinstance(inner, dict):
-            yield from leaves(inner, (*path, key))
-        else:
-            yield (*path, key), inner
-
-
-def put(raw, path, value):
-    for key in path[:-1]:
-        raw = raw[key]
-    raw[path[-1]] = value
-
-
 def test_default_params_are_valid(raw):
     p = params.validate(raw)
     assert p.strategies[p.strategy].epochs >= 1
+    assert set(p.strategies) == set(params.plugins("strategies")) - {"scratch"}, "each strategy has its block"
+
+
+def test_reduced_params_are_valid_too(raw):
+    reduced.reduce(raw)
+    p = params.validate(raw)
+    assert (p.datasets["poly"].px, p.strategies["wise_ft"].probe_epochs, p.scratch.epochs) == (64, 2, 2)
+
+
+def may_be_left_out(path):
+    """An option that a block holds for itself, and the block of a strategy that is not chosen."""
+    return (path[0] in ("strategies", "intermediate", "scratch") and path[-1] in OTHER) or path == ("strategies", "auto")
 
 
 def test_every_leaf_is_required_typed_and_closed(raw):
@@ -50,7 +58,201 @@ def test_every_leaf_is_required_typed_and_closed(raw):
         for key in path[:-1]:
             inner = inner[key]
         del inner[path[-1]]
-        assert ".".join(path) in mistakes(missing), "a hidden default"
+        if may_be_left_out(path):
+            params.validate(missing)
+        else:  # of the four ways to say what is trained it is the block that is wrong
+            told = path[:-1] if path[-2:-1] == ("trainable",) else path
+            assert f"  {'.'.join(told)}: " in mistakes(missing), "a hidden default"
+
+
+def test_every_block_is_closed(raw):
+    def blocks(value, path=()):
+        yield path
+        for key, inner in value.items():
+            if isinstance(inner, dict) and path + (key,) != ("strategies", "discriminative", "rates"):  # any pattern is allowed
+                yield from blocks(inner, (*path, key))
+
+    for path in blocks(raw):
+        wrong = copy.deepcopy(raw)
+        put(wrong, (*path, "not_this"), 1)
+        assert f"  {'.'.join((*path, 'not_this'))}: " in mistakes(wrong)
+
+
+# Options of `training` in the blocks of strategies, hops and the control.
+
+
+def places(raw):
+    """The path of every block that may override options of `training`, and the options that its strategy has no use for."""
+    for name in raw["strategies"]:
+        yield ("strategies", name), getattr(params.plugin("strategies", name), "UNUSED", ())
+    yield from ((("intermediate", name), ()) for name in raw["intermediate"])
+    yield ("scratch",), ()
+
+
+def at(checked, path):
+    section = getattr(checked, path[0])
+    return section[path[1]] if len(path) > 1 else section
+
+
+def test_the_list_of_other_values_is_whole(raw):
+    assert set(OTHER) == set(params.Training.model_fields) == set(raw["training"])
+    assert not [name for name, value in OTHER.items() if value == raw["training"][name]]
+
+
+def test_a_block_without_options_of_its_own_has_those_of_training(raw):
+    raw["training"] = OTHER
+    p = params.validate(raw)
+    for path, _ in places(raw):
+        own = raw[path[0]][path[1]] if len(path) > 1 else raw[path[0]]
+        assert params.training(p.training, at(p, path)) == OTHER | {name: own[name] for name in OTHER if name in own}, path
+
+
+def test_every_option_in_a_block_wins_over_training_there_alone(raw):
+    for path, unused in places(raw):
+        changed = copy.deepcopy(raw)
+        taken = {name: value for name, value in OTHER.items() if name not in unused}
+        for name, value in taken.items():
+            put(changed, (*path, name), value)
+        p = params.validate(changed)
+        before = params.validate(raw)
+        assert params.training(p.training, at(p, path)) == raw["training"] | taken
+        for other, _ in places(raw):
+            if other != path:
+                assert params.training(p.training, at(p, other)) == params.training(before.training, at(before, other))
+
+
+def test_an_option_that_a_strategy_has_no_use_for_is_refused_with_the_reason(raw):
+    assert set(params.plugin("strategies", "feature_extraction").UNUSED) == {"augment", "mixup", "cutmix"}
+    checked = 0
+    for path, unused in places(raw):
+        for name in unused:
+            put(raw, (*path, name), OTHER[name])
+            checked += 1
+    text = mistakes(raw)
+    for path, unused in places(raw):
+        for name in unused:
+            assert f"  {'.'.join(path)}.{name}: this strategy has no use for it; leave it out" in text
+    assert checked > 40 and f"{checked} mistakes" in text
+
+
+def test_an_option_in_a_block_is_checked_as_in_training(raw):
+    put(raw, ("strategies", "full", "mixup"), -1)
+    put(raw, ("strategies", "partial", "patience"), None)
+    put(raw, ("intermediate", "mono", "head"), {"hidden": 5})
+    put(raw, ("scratch", "optimizer"), "adma")
+    text = mistakes(raw)
+    assert "strategies.full.mixup: must be greater than or equal to 0; given: -1" in text
+    assert "strategies.partial.patience: must be a valid integer; given: None" in text
+    assert "intermediate.mono.head.dropout: this key is missing" in text
+    assert "scratch.optimizer: must be 'sgd', 'adam' or 'adamw'; given: 'adma'" in text
+
+
+def test_no_knob_of_a_plugin_hides_an_option_or_another_key():
+    for name in params.plugins("strategies"):
+        module = params.plugin("strategies", name)
+        assert not module.Knobs.model_fields.keys() & params.Training.model_fields.keys(), name
+        assert not module.Knobs.model_fields.keys() & (params.Hop.model_fields | params.Scratch.model_fields).keys(), name
+        assert set(getattr(module, "UNUSED", ())) <= params.Training.model_fields.keys(), name
+
+
+# Options that make no sense together.
+
+
+def test_one_cycle_with_a_warm_up_is_refused_with_the_reason(raw):
+    raw["strategies"]["full"]["schedule"] = "one_cycle"
+    assert "strategies.full: schedule one_cycle has a warm-up of its own; set warmup_epochs to 0" in mistakes(raw)
+    raw["strategies"]["full"]["warmup_epochs"] = 0
+    params.validate(raw)
+    raw["training"]["schedule"] = "one_cycle"
+    raw["intermediate"]["mono"]["warmup_epochs"] = 2.5
+    text = mistakes(raw)
+    assert text.count("one_cycle") == 2, "what many blocks inherit is told once"
+    assert "  training: schedule one_cycle" in text
+    assert "  intermediate.mono: schedule one_cycle" in text
+    raw["training"]["warmup_epochs"] = raw["intermediate"]["mono"]["warmup_epochs"] = 0
+    params.validate(raw)
+
+
+def test_options_that_a_strategy_has_no_use_for_do_not_count(raw):
+    """knn trains nothing and may not hold a warm-up of its own, so the one that it inherits must not matter."""
+    raw["training"]["schedule"] = "one_cycle"
+    for path, unused in places(raw):
+        if "warmup_epochs" not in unused:
+            put(raw, (*path, "warmup_epochs"), 0)
+    assert raw["training"]["warmup_epochs"] > 0
+    params.validate(raw)
+
+
+@pytest.mark.parametrize(
+    ("path", "key"),
+    [(("strategies", "full"), "epochs"), (("strategies", "lp_ft"), "probe_epochs"), (("strategies", "gradual"), "epochs"),
+     (("intermediate", "mono"), "epochs"), (("scratch",), "epochs")],
+)  # fmt: skip
+@pytest.mark.parametrize("inherited", [True, False])
+def test_epochs_must_go_beyond_the_warm_up_also_beyond_an_inherited_one(raw, path, key, inherited):
+    warmup = (*(("training",) if inherited else path), "warmup_epochs")
+    put(raw, (*path, key), 2)
+    put(raw, warmup, 1.9)
+    params.validate(raw)
+    put(raw, warmup, 2)
+    text = mistakes(raw)
+    assert f"  {'.'.join(path)}.{key}: must be more than warmup_epochs (2.0), or the learning rate never reaches" in text
+    assert "1 mistake:" in text
+
+
+def test_a_warm_up_of_the_head_needs_epochs_to_warm_up_in(raw):
+    raw["training"]["warmup"] = "head"
+    params.validate(raw)
+    raw["strategies"]["full"]["warmup_epochs"] = 0
+    assert "  strategies.full: warmup: head has nothing to warm up over" in mistakes(raw)
+
+
+# What is trained.
+
+
+@pytest.mark.parametrize(
+    ("trainable", "words"),
+    [
+        ({}, "must hold exactly one of last_blocks, freeze_fraction, freeze_layers, patterns, but holds 0"),
+        ({"last_blocks": 2, "patterns": ["a"]}, "but holds 2"),
+        ({"last_blocks": 0}, "trainable.last_blocks: must be greater than or equal to 1"),
+        ({"freeze_fraction": 1}, "trainable.freeze_fraction: must be less than 1"),
+        ({"freeze_fraction": "80 %"}, "trainable.freeze_fraction: must be a valid number"),
+        ({"freeze_layers": 2.5}, "trainable.freeze_layers: must be a valid integer"),
+        ({"patterns": []}, "trainable.patterns: "),
+        ({"patterns": "blocks.6.*"}, "trainable.patterns: must be a valid list"),
+        ({"patterns": [6]}, "trainable.patterns.0: must be a valid string"),
+        ({"blocks": 2}, "trainable.blocks: unknown key"),
+        ({"last_blocks": None}, "but holds 0"),
+        (3, "trainable: must be a block with the keys last_blocks, freeze_fraction, freeze_layers, patterns, not 3"),
+        ("everything", "trainable: must be "),
+    ],
+)
+def test_what_is_trained_is_said_in_exactly_one_way(raw, trainable, words):
+    for name in ("partial", "l2_sp"):
+        changed = copy.deepcopy(raw)
+        changed["strategies"][name]["trainable"] = trainable
+        text = mistakes(changed)
+        assert f"  strategies.{name}.trainable" in text and words in text
+
+
+@pytest.mark.parametrize(
+    "trainable", [{"last_blocks": 1}, {"freeze_fraction": 0.8}, {"freeze_layers": 50}, {"patterns": ["a.*"]}]
+)
+def test_each_of_the_four_ways_is_valid(raw, trainable):
+    raw["strategies"]["partial"]["trainable"] = trainable
+    block = params.validate(raw).strategies["partial"]
+    assert block.trainable.model_dump(exclude_none=True) == trainable
+
+
+def test_all_is_for_penalties_and_not_for_partial(raw):
+    raw["strategies"]["l2_sp"]["trainable"] = "all"
+    assert params.validate(raw).strategies["l2_sp"].trainable == "all"
+    raw["strategies"]["partial"]["trainable"] = "all"
+    assert "strategies.partial.trainable: must be a block" in mistakes(raw)
+
+
+# One mistake, several, and what must hold between sections.
 
 
 @pytest.mark.parametrize(
@@ -61,7 +263,28 @@ def test_every_leaf_is_required_typed_and_closed(raw):
         ("strategies.full.lr", "0.1", ["strategies.full.lr", "number", "'0.1'"]),
         ("strategies.full.lr", -1, ["strategies.full.lr", "greater than 0", "-1"]),
         ("strategies.full.epochs", True, ["strategies.full.epochs", "integer", "True"]),
-        ("strategies.full.warmup_epochs", 8, ["strategies.full.warmup_epochs", "less than epochs"]),
+        ("strategies.full.warmup_epochs", 99, ["strategies.full.epochs: must be more than warmup_epochs (99.0)"]),
+        ("strategies.scratch", {"epochs": 2, "lr": 0.1}, ["strategies.scratch: random weights are the control"]),
+        ("strategies.discriminative.rates", {"blocks.6.*": 0}, ["strategies.discriminative.rates.blocks.6.*", "greater than 0"]),
+        ("strategies.discriminative.rates", 3, ["strategies.discriminative.rates", "dictionary"]),
+        ("strategy", "scratch", ["strategy: 'scratch' is no block of strategies"]),
+        ("intermediate.mono", {"init": "imagenet", "data": "mono", "strategy": "auto"}, ["mono.strategy: auto is not for hops"]),
+        (
+            "intermediate.mono",
+            {"init": "imagenet", "data": "mono", "strategy": "scratch", "epochs": 2, "lr": 0.1},
+            ["mono.strategy: scratch is not for hops", "a source of random weights"],
+        ),
+        ("training.patient", 3, ["training.patient: unknown key", "Did you mean 'patience'"]),
+        (
+            "training.head.hiden",
+            3,
+            ["training.head.hiden: unknown key. Did you mean 'hidden'? Allowed here: hidden, dropout, zero"],
+        ),
+        ("training.augment", "heavy", ["training.augment: must be 'none', 'light', 'strong' or 'inspection'; given: 'heavy'"]),
+        ("checks.loss_jump", 1, ["checks.loss_jump: must be greater than 1"]),
+        ("checks.forgetting", 10, ["checks.forgetting: must be less than or equal to 1"]),
+        ("advise.num_images", 5, ["advise.num_images: must be greater than or equal to 20"]),
+        ("advise.preprocessing", "stop", ["advise.preprocessing: must be 'warn' or 'error'"]),
         ("strategies.magic", {}, ["strategies.magic: 'magic' does not exist", "feature_extraction"]),
         ("datasets.mono.reader", "elvp", ["datasets.mono.reader", "Did you mean 'elpv'"]),
         ("datasets.mono.raw", "data/raw/elvp", ["datasets.mono.raw", "Did you mean 'elpv'"]),
@@ -69,6 +292,7 @@ def test_every_leaf_is_required_typed_and_closed(raw):
         ("datasets.mono.split.size", 1, ["datasets.mono.split.size: unknown key"]),
         ("datasets.size", {}, ["datasets.size: not a usable name", "DVC ignores"]),
         ("datasets.my data", {}, ["datasets.my data: not a usable name"]),
+        ("intermediate", [], ["intermediate: must hold blocks by name (or {} for none), not []"]),
         ("intermediate.mono.init", "imagnet", ["intermediate.mono.init", "Did you mean 'imagenet'"]),
         ("intermediate.mono.init", "mono", ["round in a circle: mono -> mono"]),
         ("intermediate.mono.data", "mno", ["intermediate.mono.data", "Did you mean 'mono'"]),
@@ -102,6 +326,66 @@ def test_all_mistakes_come_at_once(raw):
         assert f"  {path}: " in text
 
 
+def test_what_is_wrong_between_sections_is_told_with_what_is_wrong_within_them(raw):
+    del raw["advise"]
+    raw["seed"] = "none"
+    raw["strategies"]["full"]["lr"] = 100
+    raw["strategies"]["scratch"] = {"epochs": 2, "lr": 0.1}
+    raw["strategies"]["bss"]["schedule"] = "one_cycle"
+    raw["datasets"]["mono"]["px"] = 3
+    raw["datasets"]["poly"]["preprocessing"] = "imagnet"
+    raw["source"]["other"] = {"weights": "timn"}
+    raw["intermediate"]["mono"]["data"] = "mno"
+    raw["inits"] = ["mnoo"]
+    raw["seeds"] = [1, 1]
+    raw["scratch"]["like"] = "imagnet"
+    text = mistakes(raw)
+    for words in ("advise: this section is missing", "seed: ", "strategies.full.lr: ", "strategies.scratch: random weights",
+                  "strategies.bss: schedule one_cycle", "datasets.mono.px: ", "datasets.poly.preprocessing: 'imagnet'",
+                  "source.other.weights: 'timn' does not exist", "intermediate.mono.data: 'mno'", "inits: 'mnoo'",
+                  "seeds: must name at least one", "scratch.like: 'imagnet'"):  # fmt: skip
+        assert f"\n  {words}" in text
+    assert "12 mistakes" in text
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "only"),
+    [
+        ("source.imagenet.licence", 3, "source.imagenet.licence: "),  # names of wrong blocks are known all the same
+        ("source.imagenet.weights", "pypi", "source.imagenet.weights: "),
+        ("datasets.poly.px", 0, "datasets.poly.px: "),
+        ("intermediate.mono.lr", 0, "intermediate.mono.lr: "),
+        ("source", 3, "source: must hold blocks"),  # and of what is not there nothing is said to be missing in it
+        ("download", None, "download: must hold blocks"),
+        ("strategies", None, "strategies: must hold blocks"),
+        ("target", None, "target: must be a block"),
+        ("scratch", None, "scratch: must be a block"),
+        ("training", None, "training: must be a block"),
+        ("strategy", 3, "strategy: must be a valid string"),
+        ("inits", "mono", "inits: must be a valid list"),
+        ("seeds", 0, "seeds: must be a valid list"),
+    ],
+)
+def test_nothing_follows_from_what_is_wrong_by_itself(raw, path, value, only):
+    put(raw, path.split("."), value)
+    text = mistakes(raw)
+    assert "1 mistake:" in text and f"\n  {only}" in text
+
+
+@pytest.mark.parametrize("section", params.SECTIONS)
+def test_a_missing_section_is_told_alone(raw, section):
+    del raw[section]
+    text = mistakes(raw)
+    assert re.fullmatch(rf"params.yaml has 1 mistake:\n  {section}: this section is missing\.", text)
+
+
+def test_names_that_are_no_words_are_answered_in_words(raw):
+    raw["datasets"][3] = {}
+    raw["target"]["data"] = "polly"
+    text = mistakes(raw)
+    assert "datasets.3: not a usable name" in text and "target.data: 'polly' is no dataset. Did you mean 'poly'?" in text
+
+
 def test_a_circle_of_hops_is_named_once(raw):
     hop = raw["intermediate"]["mono"]
     raw["intermediate"] = {"a": hop | {"init": "b"}, "b": hop | {"init": "a"}, "mono": hop}
@@ -133,10 +417,9 @@ def test_no_hop_at_all_is_valid(raw):
 
 
 def test_numbers_are_read_as_dvc_reads_them(tmp_path, raw):
-    text = (params.Path(__file__).parents[2] / "params.yaml").read_text()
     path = tmp_path / "params.yaml"
-    path.write_text(text.replace("lr: 0.001 ", "lr: 1e-3 "))  # PyYAML would give the string "1e-3"
-    assert params.load("strategies", path=path).strategies["full"].lr == YAML(typ="safe").load("1e-3") == 0.001
+    path.write_text(re.sub(r"(?m)^    lr: .*", "    lr: 3e-3", (ROOT / "params.yaml").read_text()))
+    assert params.load("strategies", path=path).strategies["full"].lr == 0.003  # PyYAML would give the string "3e-3"
 
 
 def test_a_stage_gets_only_the_sections_it_asks_for():
@@ -155,3 +438,24 @@ def test_a_file_that_is_no_params_file_is_said_to_be_none(tmp_path, text):
 def test_a_missing_file_says_where_to_run(tmp_path):
     with pytest.raises(UserError, match="root of the repository"):
         params.load(path=tmp_path / "params.yaml")
+
+
+def test_the_check_loads_nothing_slow(tmp_path):
+    """Neither does any plug-in that it imports, whether params.yaml names it or not."""
+    for name in ("params.yaml", "requirements.in"):
+        (tmp_path / name).write_bytes((ROOT / name).read_bytes())
+    (tmp_path / "metrics").mkdir()
+    program = """
+import sys
+from stages import check
+check.main()
+from stages.lib import params
+for folder in ("downloads", "readers", "strategies", "weights"):
+    for name in params.plugins(folder):
+        params.plugin(folder, name)
+print({name.partition(".")[0] for name in sys.modules} & {"torch", "torchvision", "timm", "pandas", "numpy", "sklearn", "mlflow"})
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)},
+                          capture_output=True, text=True)  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, "set()\n"), done.stderr
+    assert (tmp_path / "metrics/check.txt").read_text() == "ok\n"

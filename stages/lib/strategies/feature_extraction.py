@@ -2,8 +2,11 @@
 
 from pydantic import Field
 
+from stages.lib.layers import head_rates
 from stages.lib.strategies import Phase
 from stages.lib.strict import Strict
+
+UNUSED = ("augment", "mixup", "cutmix")  # a feature computed once stands for one view of its image
 
 
 class Knobs(Strict):
@@ -12,9 +15,5 @@ class Knobs(Strict):
 
 
 def plan(model, *, epochs: int, head_lr: float) -> list[Phase]:
-    """One phase that trains the head alone.
-
-    Images are not augmented: a feature computed once stands for one view of its image.
-    """
-    lrs = {f"head.{name}": head_lr for name, _ in model.head.named_parameters()}
-    return [Phase(lrs, epochs, augment="none")]
+    """One phase that trains the head alone."""
+    return [Phase(head_rates(model, head_lr), epochs, plain=True)]

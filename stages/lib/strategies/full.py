@@ -2,18 +2,17 @@
 
 from pydantic import Field
 
+from stages.lib.layers import head_rates, select
 from stages.lib.strategies import Phase
-from stages.lib.strict import Augment, Strict
+from stages.lib.strict import Strict
 
 
 class Knobs(Strict):
     epochs: int = Field(ge=1)
     lr: float = Field(gt=0, le=10)
     head_lr: float = Field(gt=0, le=10)
-    augment: Augment
 
 
-def plan(model, *, epochs: int, lr: float, head_lr: float, augment: str) -> list[Phase]:
+def plan(model, *, epochs: int, lr: float, head_lr: float) -> list[Phase]:
     """One phase that trains every parameter: `lr` for the backbone, `head_lr` for the head."""
-    lrs = {name: head_lr if name.startswith("head.") else lr for name, _ in model.named_parameters()}
-    return [Phase(lrs, epochs, augment)]
+    return [Phase(dict.fromkeys(select(model, "all"), lr) | head_rates(model, head_lr), epochs)]

@@ -1,0 +1,31 @@
+"""The command line of a stage: its words, one process at a time, and errors for people."""
+
+import inspect
+import os
+import re
+import sys
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+
+from stages.lib.errors import UserError
+from stages.lib.locks import alone
+
+
+def run(main: Callable[..., None]) -> None:
+    """Run a stage with the words of the command line; a UserError ends it with its text instead of a traceback."""
+    name, words = Path(sys.argv[0]).stem, sys.argv[1:]
+    try:
+        inspect.signature(main).bind(*words)
+    except TypeError:
+        usage = " ".join(parameter.upper() for parameter in inspect.signature(main).parameters)
+        sys.exit(f"error: usage: python -m stages.{name} {usage}".rstrip())
+    lock = Path(".transfer/stages") / (re.sub(r"[^\w.-]", "_", "-".join([name, *words])) + ".lock")
+    first = os.environ.get("LOCAL_RANK", "0") == "0"  # of the processes of one training only the first writes
+    try:
+        with alone(lock, f"stages.{name} {' '.join(words)}".rstrip()) if first else nullcontext():
+            main(*words)
+    except UserError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,92 @@
+"""What stands on a backbone: features (N, D) to logits (N, C). Most heads are trained; two are computed from features."""
+
+import torch
+from torch import nn
+from torch.nn.functional import normalize, one_hot
+
+
+def build(num_features: int, num_classes: int, *, kind: str = "linear", **spec) -> nn.Module:
+    """Make a head from its specification, which travels on the model's card.
+
+    Args:
+        num_features: D.
+        num_classes: C.
+        kind: "linear" (trained: `hidden`, `dropout`, `zero`, none of them for a plain layer), "knn" (`neighbours`,
+            `temperature`, `num_examples`) or "prototype" (`temperature`).
+    """
+    if kind == "knn":
+        return Neighbours(num_features, num_classes, **spec)
+    if kind == "prototype":
+        return Prototypes(num_features, num_classes, **spec)
+    return _linear(num_features, num_classes, **spec)
+
+
+def _linear(num_features: int, num_classes: int, *, hidden: int = 0, dropout: float = 0.0, zero: bool = False) -> nn.Module:
+    """A linear layer, or with `hidden` units an MLP of one hidden layer with ReLU.
+
+    Args:
+        dropout: of what the last layer sees, in training.
+        zero: the last layer starts at zero: every class is equally likely at first, and no noise of a random layer
+            reaches the backbone in the first step (Zhang et al., Fixup, ICLR 2019; BiT, ECCV 2020, does so too).
+    """
+    layers = [nn.Linear(num_features, hidden), nn.ReLU()] if hidden else []
+    last = nn.Linear(hidden or num_features, num_classes)
+    if zero:
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+    layers += [nn.Dropout(dropout)] if dropout else []
+    return nn.Sequential(*layers, last) if layers else last
+
+
+class Neighbours(nn.Module):
+    """k nearest neighbours by cosine similarity, each vote weighted by exp(similarity / temperature).
+
+    The training features are part of the model. Logits are the logarithms of the classes' shares of the votes.
+
+    Reference:
+        Wu et al., Unsupervised Feature Learning via Non-Parametric Instance Discrimination, CVPR 2018.
+    """
+
+    computed = True  # its buffers are filled from training features and are no parameters
+
+    def __init__(self, num_features: int, num_classes: int, *, neighbours: int, temperature: float, num_examples: int):
+        super().__init__()
+        self.num_classes, self.neighbours, self.temperature = num_classes, min(neighbours, num_examples), temperature
+        self.register_buffer("features", torch.zeros(num_examples, num_features))
+        self.register_buffer("labels", torch.zeros(num_examples, dtype=torch.int64))
+
+    def compute(self, features: torch.Tensor, labels: torch.Tensor) -> None:
+        """Keep the training features (N, D), at length 1, and their labels (N,)."""
+        self.features.copy_(normalize(features))
+        self.labels.copy_(labels)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        similarity = normalize(features.float()) @ self.features.T
+        nearest, indices = similarity.topk(self.neighbours, dim=1)
+        votes = (nearest / self.temperature).softmax(1)
+        shares = (one_hot(self.labels[indices], self.num_classes) * votes[:, :, None]).sum(1)
+        return shares.clamp_min(1e-6).log()  # a class without a vote is unlikely, not impossible
+
+
+class Prototypes(nn.Module):
+    """The nearest class by cosine similarity to the mean of its training features.
+
+    Reference:
+        Mensink et al., Distance-Based Image Classification (nearest class mean), TPAMI 2013; Snell et al.,
+        Prototypical Networks, NeurIPS 2017, without their episodes.
+    """
+
+    computed = True
+
+    def __init__(self, num_features: int, num_classes: int, *, temperature: float):
+        super().__init__()
+        self.temperature = temperature
+        self.register_buffer("means", torch.zeros(num_classes, num_features))
+
+    def compute(self, features: torch.Tensor, labels: torch.Tensor) -> None:
+        """Average the training features (N, D), at length 1, of each class; all classes must be in labels (N,)."""
+        members = one_hot(labels, len(self.means)).float()
+        self.means.copy_(normalize(members.T @ normalize(features)))
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        return normalize(features.float()) @ self.means.T / self.temperature

@@ -1,0 +1,31 @@
+"""Train the backbone's bias vectors and the head (Ben Zaken et al., BitFit, ACL 2022)."""
+
+from pydantic import Field
+
+from stages.lib.errors import UserError
+from stages.lib.layers import head_rates
+from stages.lib.strategies import Phase
+from stages.lib.strict import Strict
+
+
+class Knobs(Strict):
+    epochs: int = Field(ge=1)
+    lr: float = Field(gt=0, le=10)
+    head_lr: float = Field(gt=0, le=10)
+
+
+def plan(model, *, epochs: int, lr: float, head_lr: float) -> list[Phase]:
+    """One phase that trains every bias of the backbone, those of its normalisations too, and the whole head.
+
+    Raises:
+        UserError: the backbone has no bias.
+    """
+    # By the end of the name, as attention has more of them in one module (in_proj_bias, q_bias).
+    biases = [
+        f"backbone.{name}"
+        for name, parameter in model.backbone.named_parameters()
+        if name.endswith("bias") and parameter.ndim == 1
+    ]
+    if not biases:
+        raise UserError("strategy bitfit: this backbone has no bias vectors to train. Choose partial or norm_only.")
+    return [Phase(dict.fromkeys(biases, lr) | head_rates(model, head_lr), epochs)]

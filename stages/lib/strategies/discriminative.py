@@ -1,0 +1,47 @@
+"""Train everything, each block more gently than the one after it (Howard & Ruder, ULMFiT, ACL 2018)."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from stages.lib.errors import UserError
+from stages.lib.layers import blocks, head_rates, matching
+from stages.lib.strategies import Phase
+from stages.lib.strict import Strict
+
+
+class Knobs(Strict):
+    epochs: int = Field(ge=1)
+    lr: float = Field(gt=0, le=10)
+    head_lr: float = Field(gt=0, le=10)
+    decay: float = Field(gt=0, le=1)
+    rates: dict[str, Annotated[float, Field(gt=0, le=10)]]
+
+
+def plan(model, *, epochs: int, lr: float, head_lr: float, decay: float, rates: dict[str, float]) -> list[Phase]:
+    """One phase that trains every parameter.
+
+    Args:
+        lr: of the last block.
+        decay: each block has the rate of the one after it, times this. ULMFiT uses 1/2.6 for its four layers; a network of
+            many blocks needs one nearer to 1, or its first blocks stand still.
+        rates: learning rates by pattern ("layer4.*"), for tensors that are to have another one; {} for none.
+
+    Raises:
+        UserError: a pattern matches nothing, or a tensor matches two.
+    """
+    named = blocks(model)
+    lrs = {}
+    for distance, block in zip(reversed(range(len(named))), named, strict=True):
+        lrs |= dict.fromkeys(named[block], lr * decay**distance)
+    chosen: dict[str, str] = {}
+    for pattern in rates:
+        for tensor in matching(model, pattern, "strategy discriminative: rates"):
+            if tensor in chosen:
+                raise UserError(
+                    f"strategy discriminative: rates: {tensor.removeprefix('backbone.')} matches both {chosen[tensor]!r} and "
+                    f"{pattern!r}, so its learning rate is not clear. Make one of them narrower."
+                )
+            chosen[tensor] = pattern
+    lrs |= {tensor: rates[pattern] for tensor, pattern in chosen.items()}
+    return [Phase(lrs | head_rates(model, head_lr), epochs)]

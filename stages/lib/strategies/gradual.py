@@ -1,0 +1,47 @@
+"""Gradual unfreezing: the head first, then the blocks from the head down, a few more in each phase (Howard & Ruder, ULMFiT,
+ACL 2018)."""
+
+from pydantic import Field
+
+from stages.lib.errors import UserError
+from stages.lib.layers import blocks, head_rates
+from stages.lib.strategies import Phase
+from stages.lib.strict import Strict
+
+
+class Knobs(Strict):
+    epochs: int = Field(ge=1)
+    steps: int = Field(ge=1)
+    lr: float = Field(gt=0, le=10)
+    head_lr: float = Field(gt=0, le=10)
+    decay: float = Field(gt=0, le=1)
+
+
+def plan(model, *, epochs: int, steps: int, lr: float, head_lr: float, decay: float) -> list[Phase]:
+    """A phase for the head alone, then one for each step, which trains all that is unfrozen so far.
+
+    Args:
+        epochs: of each phase.
+        steps: in how many groups the blocks are unfrozen; their sizes differ by one block at most, and after the last
+            step everything is trained.
+        lr: of the first step, for the blocks and for the head, which stays with them (as in fastai's ULMFiT, where the
+            head has the phase's rate and not one of its own: by then it is trained).
+        head_lr: of the phase that trains the head alone.
+        decay: each step has the learning rate of the one before, times this.
+
+    Raises:
+        UserError: there are fewer blocks than steps.
+    """
+    named = blocks(model)
+    if steps > len(named):
+        raise UserError(
+            f"strategy gradual: steps: {steps} was given, but this backbone has {len(named)} blocks ({', '.join(named)}), "
+            f"and each step unfreezes at least one. Allowed: 1 to {len(named)}."
+        )
+    phases = [Phase(head_rates(model, head_lr), epochs, plain=True)]
+    for step in range(steps):
+        rate = lr * decay**step
+        unfrozen = list(named)[-(len(named) * (step + 1) // steps) :]
+        tensors = [tensor for block in unfrozen for tensor in named[block]]
+        phases.append(Phase(dict.fromkeys(tensors, rate) | head_rates(model, rate), epochs))
+    return phases

@@ -1,0 +1,59 @@
+"""Low-rank adapters beside the linear layers, merged into them at the end (Hu et al., LoRA, ICLR 2022; through peft)."""
+
+from pydantic import Field
+
+from stages.lib.errors import UserError
+from stages.lib.layers import head_rates
+from stages.lib.strategies import Phase
+from stages.lib.strict import Strict
+
+
+class Knobs(Strict):
+    epochs: int = Field(ge=1)
+    lr: float = Field(gt=0, le=10)
+    head_lr: float = Field(gt=0, le=10)
+    rank: int = Field(ge=1)
+    alpha: float = Field(gt=0)
+
+
+def adapt(model, *, rank: int, alpha: float) -> dict[str, str]:
+    """Put adapters of a rank beside every linear layer of the backbone; at first they add zero.
+
+    Returns:
+        The weight that each adapter is merged into, by the adapter's name.
+
+    Raises:
+        UserError: the backbone has no linear layer (attention is made of linear layers).
+    """
+    from peft import LoraConfig, inject_adapter_in_model  # here: it takes seconds, and no other strategy needs it
+    from torch import nn
+
+    linear = [name for name, module in model.backbone.named_modules() if isinstance(module, nn.Linear)]
+    if not linear:
+        raise UserError(
+            "strategy lora: this backbone has no linear or attention layers, only convolutions. Choose partial, bitfit or "
+            "norm_only, or a transformer (vit_*, convnext_*) as architecture."
+        )
+    inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=alpha, target_modules=linear), model.backbone)
+    return {
+        f"backbone.{name}": f"backbone.{name.partition('.lora_')[0]}.weight"
+        for name, _ in model.backbone.named_parameters()
+        if ".lora_" in name
+    }
+
+
+def plan(model, *, epochs: int, lr: float, head_lr: float) -> list[Phase]:
+    """One phase that trains the adapters and the head."""
+    adapters = {f"backbone.{name}": lr for name, _ in model.backbone.named_parameters() if ".lora_" in name}
+    return [Phase(adapters | head_rates(model, head_lr), epochs)]
+
+
+def finish(fabric, model, *, start, train, val, batch_size: int) -> dict:
+    """Add each adapter to its layer's weight, so that the network is the one it was, with other numbers."""
+    from peft.tuners.lora import LoraLayer
+
+    adapted = [(name, module) for name, module in model.backbone.named_modules() if isinstance(module, LoraLayer)]
+    for name, module in adapted:
+        module.merge()
+        model.backbone.set_submodule(name, module.get_base_layer())
+    return {}

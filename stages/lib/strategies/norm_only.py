@@ -1,0 +1,28 @@
+"""Train the scales and shifts of the backbone's normalisation layers, and the head (Frankle et al., Training BatchNorm and
+Only BatchNorm, ICLR 2021)."""
+
+from pydantic import Field
+
+from stages.lib.errors import UserError
+from stages.lib.layers import head_rates, normalisations
+from stages.lib.strategies import Phase
+from stages.lib.strict import Strict
+
+
+class Knobs(Strict):
+    epochs: int = Field(ge=1)
+    lr: float = Field(gt=0, le=10)
+    head_lr: float = Field(gt=0, le=10)
+
+
+def plan(model, *, epochs: int, lr: float, head_lr: float) -> list[Phase]:
+    """One phase that trains the affine parameters of batch, layer, group and instance normalisation, and the head.
+
+    Raises:
+        UserError: the backbone has none of them.
+    """
+    owners = {name for name, module in model.backbone.named_modules() if isinstance(module, normalisations())}
+    affine = [f"backbone.{name}" for name, _ in model.backbone.named_parameters() if name.rpartition(".")[0] in owners]
+    if not affine:
+        raise UserError("strategy norm_only: this backbone has no normalisation with parameters. Choose partial or bitfit.")
+    return [Phase(dict.fromkeys(affine, lr) | head_rates(model, head_lr), epochs)]

@@ -1,0 +1,16 @@
+"""The control: everything, from random weights (He et al., Rethinking ImageNet Pre-training, ICCV 2019)."""
+
+from pydantic import Field
+
+from stages.lib.strategies import Phase
+from stages.lib.strict import Strict
+
+
+class Knobs(Strict):
+    epochs: int = Field(ge=1)
+    lr: float = Field(gt=0, le=10)
+
+
+def plan(model, *, epochs: int, lr: float) -> list[Phase]:
+    """One phase that trains every parameter at one learning rate: nothing here is pretrained and needs a gentler one."""
+    return [Phase(dict.fromkeys(dict(model.named_parameters()), lr), epochs)]

@@ -1,0 +1,276 @@
+"""What frozen features (N, D) say about a target before any training. Every function is pure and deterministic.
+
+Integer labels (N,) need not be 0, 1, 2, ...; a class that has no example is not known here and counts nowhere.
+"""
+
+import numpy as np
+from sklearn.covariance import ledoit_wolf_shrinkage
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedKFold
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+ROWS = 1024  # examples whose similarities to all others are held at once
+PROBE_C = 0.1  # inverse strength of the probe's L2 penalty: strong, as there are often more features than examples
+EXPONENTS = -12.0, 12.0  # of 10: where `logme` searches for its ratio of precisions
+
+# Per example, so that two kinds of features can be compared on the same examples.
+
+
+def knn_accuracy(features: np.ndarray, labels: np.ndarray, *, k: int, groups: np.ndarray | None = None) -> np.ndarray:
+    """Whether each example is classified correctly by its k nearest neighbours among the others (leave one out).
+
+    A neighbour's vote weighs its cosine similarity, and nothing where that is negative. Of classes with equally many votes
+    the one with the nearest neighbour wins, of equally near neighbours those that come first in the data.
+
+    Args:
+        features: (N, D); a row of zeros is similar to nothing.
+        labels: (N,) integers.
+        k: neighbours that vote; all there are where there are fewer.
+        groups: (N,) what each example belongs to (patient, module), or None. Others of the same group do not vote, for
+            they would make the features look better than they are; examples with "" belong to none.
+
+    Returns:
+        (N,) bool. An example with no possible neighbour, or the only one of its class, is wrong.
+
+    Reference:
+        Wu et al., Unsupervised Feature Learning via Non-Parametric Instance Discrimination, CVPR 2018, section 3.4, with
+        the similarity itself as the weight.
+    """
+    features, labels = _checked(features, labels)
+    if k < 1:
+        raise ValueError(f"k must be 1 or more, not {k}")
+    num = len(labels)
+    units = np.arange(num) if groups is None else _units(np.asarray(groups))
+    lengths = np.linalg.norm(features, axis=1, keepdims=True)
+    directions = np.divide(features, lengths, out=np.zeros_like(features), where=lengths > 0)
+    classes, index = np.unique(labels, return_inverse=True)
+    predicted = np.full(num, -1)
+    for start in range(0, num, ROWS):
+        rows = np.arange(start, min(start + ROWS, num))
+        similarity = (directions[rows] @ directions.T).round(12)  # so that equals tie, whatever order a machine adds in
+        similarity[units[rows][:, None] == units] = -np.inf
+        nearest = np.argsort(-similarity, axis=1, kind="stable")[:, :k]
+        similarity = np.take_along_axis(similarity, nearest, 1)
+        of = index[nearest]
+        votes = np.zeros((len(rows), len(classes)))
+        np.add.at(votes, (np.arange(len(rows))[:, None], of), similarity.clip(min=0))
+        total = np.take_along_axis(votes.round(9), of, 1)  # of each neighbour's class
+        total[np.isneginf(similarity)] = -1
+        best = total.argmax(1)[:, None]  # the nearest one where several are highest
+        known = np.take_along_axis(total, best, 1) >= 0
+        predicted[rows] = np.where(known, np.take_along_axis(of, best, 1), -1)[:, 0]
+    return predicted == index
+
+
+def probe_accuracy(features: np.ndarray, labels: np.ndarray, *, folds: int, seed: int) -> np.ndarray:
+    """Whether each example is classified correctly by a linear probe that was fitted without it.
+
+    Logistic regression with an L2 penalty (PROBE_C) on features standardised over the examples it is fitted to, in
+    stratified cross-validation; L-BFGS, because the penalty keeps the problem smooth and bounded for any shape. It
+    has no groups: examples that resemble each other (of one patient) flatter it, unlike `knn_accuracy`.
+
+    Args:
+        features: (N, D).
+        labels: (N,) integers.
+        folds: parts of the data, 2 or more, of which each is predicted once; fewer are used where a class has fewer
+            examples, see `possible_folds`.
+        seed: decides which example is in which part.
+
+    Returns:
+        (N,) bool. The only example of a class cannot be learned without it: it is wrong, and left out of the others' fits.
+
+    Reference:
+        Alain and Bengio, Understanding Intermediate Layers Using Linear Classifier Probes, 2016 (arXiv 1610.01644).
+    """
+    features, labels = _checked(features, labels)
+    folds = possible_folds(labels, folds)
+    _, index, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    able = np.flatnonzero(counts[index] >= 2)
+    correct = np.zeros(len(labels), dtype=bool)
+    if len(np.unique(index[able])) < 2:  # nothing to tell apart: the one class is always right
+        correct[able] = True
+        return correct
+    parts = StratifiedKFold(folds, shuffle=True, random_state=seed % 2**32)
+    for fitted, held in parts.split(able, index[able]):
+        fitted, held = able[fitted], able[held]
+        probe = make_pipeline(StandardScaler(), LogisticRegression(C=PROBE_C, solver="lbfgs", max_iter=2000))
+        correct[held] = probe.fit(features[fitted], index[fitted]).predict(features[held]) == index[held]
+    return correct
+
+
+def possible_folds(labels: np.ndarray, folds: int) -> int:
+    """How many folds `probe_accuracy` uses: no more than the smallest class of two or more has examples, and at least 2."""
+    if folds < 2:
+        raise ValueError(f"folds must be 2 or more, not {folds}")
+    counts = np.unique(labels, return_counts=True)[1]
+    return min([folds, *counts[counts >= 2].tolist()])
+
+
+# One number for features and labels, to rank sources by; higher is better.
+
+
+def logme(features: np.ndarray, labels: np.ndarray) -> float:
+    """Logarithm of the maximum evidence of a Bayesian linear model from features to one-hot labels.
+
+    For each class, labels y (0 or 1) are F w plus noise, with w ~ N(0, I / alpha) and noise ~ N(0, I / beta); the
+    evidence p(y | F, alpha, beta) at its maximum over alpha and beta says how well F explains y, less what
+    a flexible model explains of anything. Rotating or scaling the features changes nothing; shifting them does, as there
+    is no intercept. Values depend on N and on the shares of the classes: compare sources on the same examples only.
+
+    With the singular values of F, evidence is a function of alpha / beta alone, whose maximum is searched for on a grid and
+    then nearer and nearer. The paper's fixed-point iteration from alpha = beta = 1 ends at a local maximum where there
+    are several, and there often are for columns of unequal scale.
+
+    Args:
+        features: (N, D), also with D > N.
+        labels: (N,) integers.
+
+    Returns:
+        The mean over classes of the log evidence per example, in nats. Labels that features explain without any error would
+        have infinite evidence; the ends of EXPONENTS keep it finite.
+
+    Reference:
+        You et al., LogME: Practical Assessment of Pre-trained Models for Transfer Learning, ICML 2021 (arXiv 2102.11005).
+    """
+    features, labels = _checked(features, labels)
+    num = len(labels)
+    left, squares = _decompose(features, features)
+    evidences = []
+    for kind in np.unique(labels):
+        target = (labels == kind).astype(float)
+        inside = (left.T @ target) ** 2  # energy of the labels along each direction
+        outside = max(0.0, target.sum() - inside.sum())  # what no direction explains
+
+        def evidence(exponents, inside=inside, outside=outside):  # of alpha / beta in units of the largest square, (G,)
+            ratio = 10 ** exponents[:, None] * squares.max(initial=0)
+            errors = outside + (inside * ratio / (squares + ratio)).sum(1)  # squared errors + alpha / beta * |mean of w|^2
+            penalty = np.log1p(squares / ratio).sum(1) / num
+            return 0.5 * (np.log(num / errors) - np.log(2 * np.pi) - 1 - penalty)  # at the best beta, num / errors
+
+        grid, step = np.linspace(*EXPONENTS, 97), (EXPONENTS[1] - EXPONENTS[0]) / 96
+        for _ in range(8):
+            best = grid[evidence(grid).argmax()]
+            grid, step = best + step * np.linspace(-1, 1, 17), step / 8
+        evidences.append(evidence(grid).max())
+    return float(np.mean(evidences))
+
+
+def h_score(features: np.ndarray, labels: np.ndarray) -> float:
+    """How much of the features' variance the classes account for, each direction counted in units of its own variance.
+
+    trace of (covariance of the features)^-1 (covariance of the class means), between 0 and C - 1. The covariance is shrunk
+    towards a multiple of the identity (Ledoit-Wolf), and the second one by the same factor; without that it would be
+    C - 1 for any features with D >= N. Rotating, scaling or shifting the features changes nothing. A class with one
+    example is its own mean, so many of these make any features look good.
+
+    Args:
+        features: (N, D), also with D > N.
+        labels: (N,) integers.
+
+    Returns:
+        The regularised H-score; 0 for features without variance.
+
+    Reference:
+        Bao et al., An Information-Theoretic Approach to Transferability in Task Transfer Learning, ICIP 2019;
+        Ibrahim et al., Newer is not always better: Rethinking Transferability Metrics, Their Peculiarities, Stability and
+        Performance, 2021 (arXiv 2110.06893), for the shrinkage; Ledoit and Wolf, JMVA 2004.
+    """
+    features, labels = _checked(features, labels)
+    num, width = features.shape
+    centred = features - features.mean(0)
+    left, squares = _decompose(centred, features)
+    if len(squares) == 0:
+        return 0.0
+    _, index, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    sums = np.zeros((len(counts), left.shape[1]))
+    np.add.at(sums, index, left)
+    between = (sums**2 / counts[:, None]).sum(0)  # share of each principal direction's variance that class means hold
+    shrinkage = ledoit_wolf_shrinkage(centred, assume_centered=True)
+    variances = (1 - shrinkage) * squares / num
+    return float((between * variances / (variances + shrinkage * squares.sum() / num / width)).sum())
+
+
+# Two sets of features, and labels alone.
+
+
+def frechet_distance(first: np.ndarray, second: np.ndarray) -> float:
+    """Squared Frechet (Wasserstein-2) distance between two sets of features, each taken for a Gaussian.
+
+    |m1 - m2|^2 + trace(S1 + S2 - 2 (S1 S2)^(1/2)). With S1 = A'A and S2 = B'B, the eigenvalues of S1 S2 are the squared
+    singular values of A B', so that the last trace is their sum: no matrix root is taken, which fails for the singular
+    covariances of fewer examples than features. Few examples still give too large a distance (two halves of one
+    set are not at 0), so compare distances between sets of the same sizes only.
+
+    Args:
+        first, second: (N, D) and (M, D).
+
+    Returns:
+        0 or more.
+
+    Reference:
+        Heusel et al., GANs Trained by a Two Time-Scale Update Rule Converge to a Local Nash Equilibrium, NeurIPS 2017
+        (arXiv 1706.08500); Dowson and Landau, The Frechet Distance between Multivariate Normal Distributions, JMVA 1982.
+    """
+    first, second = _checked(first), _checked(second)
+    if first.shape[1] != second.shape[1]:
+        raise ValueError(f"features of {first.shape[1]} and {second.shape[1]} columns cannot be compared")
+    means = [each.mean(0) for each in (first, second)]
+    roots = [(each - mean) / np.sqrt(max(1, len(each) - 1)) for each, mean in zip((first, second), means, strict=True)]
+    triangles = [np.linalg.qr(root, mode="r") for root in roots]  # at most D rows, and the same root'root
+    common = np.linalg.svd(triangles[0] @ triangles[1].T, compute_uv=False).sum()
+    return max(0.0, float(((means[0] - means[1]) ** 2).sum() + sum((root**2).sum() for root in roots) - 2 * common))
+
+
+def imbalance(labels: np.ndarray) -> dict[str, float]:
+    """How unequal the classes are.
+
+    Args:
+        labels: (N,) integers.
+
+    Returns:
+        num_classes; min and max, examples of the smallest and largest class; ratio, max / min; effective, the number
+        of equally large classes with the same entropy, exp(-sum p log p) (Hill, Ecology 1973).
+    """
+    counts = np.unique(labels, return_counts=True)[1]
+    shares = counts / counts.sum()
+    return {
+        "num_classes": len(counts),
+        "min": int(counts.min()),
+        "max": int(counts.max()),
+        "ratio": float(counts.max() / counts.min()),
+        "effective": float(np.exp(-(shares * np.log(shares)).sum())),
+    }
+
+
+# Small parts.
+
+
+def _checked(features: np.ndarray, labels: np.ndarray | None = None):
+    """Features as float64, and labels where given; a ValueError for what would give numbers without a meaning."""
+    features = np.asarray(features, dtype=np.float64)
+    if features.ndim != 2 or 0 in features.shape:
+        raise ValueError(f"features must be (N, D), not {features.shape}")
+    if not np.isfinite(features).all():
+        raise ValueError("features hold numbers that are not finite")
+    if labels is None:
+        return features
+    labels = np.asarray(labels)
+    if labels.shape != features.shape[:1]:
+        raise ValueError(f"{features.shape[0]} examples need as many labels, not {labels.shape}")
+    return features, labels
+
+
+def _units(groups: np.ndarray) -> np.ndarray:
+    """A number for each group; examples with "" get one each."""
+    units = np.unique(groups, return_inverse=True)[1]
+    alone = groups == ""
+    units[alone] = len(groups) + np.arange(alone.sum())
+    return units
+
+
+def _decompose(matrix: np.ndarray, origin: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Left singular vectors (N, rank) and squared singular values (rank,), without those that are rounding errors of `origin`."""
+    left, values, _ = np.linalg.svd(matrix, full_matrices=False)
+    real = values > np.linalg.norm(origin) * max(matrix.shape) * np.finfo(float).eps
+    return left[:, real], values[real] ** 2

@@ -1,0 +1,61 @@
+"""The audit command on a real store: nothing to find after a run, and each kind of fault found and named."""
+
+import subprocess
+import sys
+
+import pytest
+from mlflow import MlflowClient
+
+from tests.conftest import Repo
+
+HOW = [sys.executable, "-m", "stages.commands.audit"]
+
+
+@pytest.fixture(scope="module")
+def audited(finished, tmp_path_factory) -> Repo:
+    folder = tmp_path_factory.mktemp("audit") / "repo"
+    subprocess.run(["cp", "-r", finished.path, folder], check=True)
+    return Repo(folder)
+
+
+@pytest.fixture
+def repo(audited, tmp_path) -> Repo:
+    subprocess.run(["cp", "-r", audited.path, tmp_path / "repo"], check=True)
+    return Repo(tmp_path / "repo")
+
+
+def store(repo: Repo):
+    client = MlflowClient(f"sqlite:///{repo.path}/mlflow.db")
+    experiment = client.get_experiment_by_name("transfer-learning").experiment_id
+    return client, experiment, {run.data.tags["transfer.stage"]: run for run in client.search_runs([experiment])}
+
+
+def test_a_finished_pipeline_has_nothing_to_be_found(repo):
+    assert repo.run(*HOW).splitlines()[-1] == "6 runs of 1 states: 0 findings."
+
+
+def test_what_is_missing_is_found_and_filled_in(repo):
+    client, _, runs = store(repo)
+    client.delete_run(runs["target dots-0"].info.run_id)
+    client.delete_run(runs["pipeline"].info.run_id)
+    found = repo.run(*HOW, ok=False)
+    assert "missing: target dots-0" in found and "missing: pipeline" in found
+    assert "its parent" in found  # the others' parent is gone
+    assert repo.run(*HOW, "--fill").splitlines()[-1] == "6 runs of 1 states: 0 findings."  # the others found their new parent
+
+
+def test_duplicates_and_orphans_are_found(repo):
+    client, experiment, runs = store(repo)
+    client.create_run(experiment, tags=runs["scratch 0"].data.tags)
+    tags = {"transfer.stage": "target dots-9", "transfer.kind": "target", "transfer.key": "x"}
+    client.create_run(experiment, tags=tags)
+    client.create_run(experiment, tags={"somebody": "else's"})
+    found = repo.run(*HOW, ok=False)
+    assert "duplicate: scratch 0" in found and found.count("orphan: ") == 1 and "orphan: target dots-9" in found
+    assert "unfinished: scratch 0" in found
+
+
+def test_a_store_that_is_no_store_is_said(repo):
+    (repo.path / "mlflow.db").write_text("no database, but long enough to be taken for one" * 100)
+    found = repo.run(*HOW, ok=False)
+    assert found.startswith("error: The MLflow store") and "Traceback" not in found

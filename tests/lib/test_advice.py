@@ -1,0 +1,110 @@
+"""The advisor's rule on made-up shares; the measured ones are only held against what they must look like."""
+
+import math
+
+import numpy as np
+import pytest
+
+from stages.lib import advice, params, transferability
+
+MEASURED = advice.EXAMPLES, advice.ERRORS_LEFT
+SHARES = {"probe": (1.0, 1.0, 1.0), "tuned": (1.2, 0.8, 0.4), "same": (1.2, 0.8, 0.4)}
+
+
+@pytest.fixture(autouse=True)
+def rule(monkeypatch):
+    monkeypatch.setattr(advice, "EXAMPLES", (10, 100, 1000))
+    monkeypatch.setattr(advice, "ERRORS_LEFT", SHARES)
+
+
+def known(num, probe=0.8, error=0.01, least=20):
+    return {"num_examples": num, "probe_accuracy": probe, "probe_error": error, "min": least}
+
+
+def expected(num, probe=0.8):
+    return {entry["strategy"]: entry["expected"] for entry in advice.rank(known(num, probe))}
+
+
+@pytest.mark.parametrize(
+    ("num", "left"),
+    [
+        (10, 1.2),
+        (100, 0.8),
+        (1000, 0.4),
+        (31.6228, 1.0),
+        (316.228, 0.6),
+        (50, 1.2 - 0.4 * math.log(5, 10)),
+        (1, 1.2),
+        (10**6, 0.4),
+    ],
+)
+def test_a_share_of_the_errors_is_left_linear_in_the_logarithm_and_constant_beyond(num, left):
+    assert expected(num) == pytest.approx({"probe": 0.8, "tuned": 1 - 0.2 * left, "same": 1 - 0.2 * left}, abs=1e-6)
+
+
+def test_the_best_comes_first_and_of_equals_the_one_that_the_rule_names_first():
+    assert [entry["strategy"] for entry in advice.rank(known(20))] == ["probe", "tuned", "same"]
+    assert [entry["strategy"] for entry in advice.rank(known(500))] == ["tuned", "same", "probe"]
+
+
+def test_where_the_probe_makes_no_errors_none_are_left():
+    assert set(expected(500, probe=1.0).values()) == {1.0}
+    assert advice.rank(known(500, probe=1.0))[0]["strategy"] == "probe"
+
+
+def test_the_reason_is_told_in_words(monkeypatch):
+    words = {entry["strategy"]: entry["why"] for entry in advice.rank(known(100))}
+    assert words["tuned"] == "with 100 examples it made 20% fewer errors than a linear probe, which is right for 80.0% here"
+    assert words["probe"] == "with 100 examples it made as many errors as a linear probe, which is right for 80.0% here"
+    assert "made 20% more errors than a linear probe" in advice.rank(known(10))[-1]["why"]
+    monkeypatch.setattr(advice, "ERRORS_LEFT", {"nearly": (1.004, 0.996, 1.0)})
+    assert all("as many errors as" in advice.rank(known(num))[0]["why"] for num in (10, 100))
+
+
+def test_it_is_unsure_of_what_is_no_farther_apart_than_the_probe_can_tell():
+    sure = advice.unsure(known(20, error=0.001), advice.rank(known(20)))
+    assert sure == ""
+    ranking = advice.rank(known(500))  # tuned and same at one place, probe 0.08 behind
+    assert advice.unsure(known(500, error=0.01), ranking) == "same may be as good (within 1.0 points)"
+    assert advice.unsure(known(500, error=0.2), ranking) == "same, probe may be as good (within 20.0 points)"
+
+
+def test_it_is_unsure_far_from_what_was_measured_and_of_small_classes():
+    def reasons(num, least=20):
+        return advice.unsure(known(num, error=0, least=least), advice.rank(known(num)))
+
+    assert reasons(10) == reasons(2000) == reasons(500) == ""
+    assert reasons(9) == "the rule was measured on 10 to 1000 examples, and here are 9"
+    assert reasons(2001) == "the rule was measured on 10 to 1000 examples, and here are 2001"
+    assert reasons(500, least=5) == ""
+    assert reasons(9, least=4).endswith("here are 9; the smallest class has 4 examples")
+
+
+def test_the_facts_are_those_of_the_features():
+    random = np.random.default_rng(0)
+    labels = np.repeat([0, 1, 2], [30, 20, 10])
+    features = random.normal(size=(60, 8)) + 0.8 * labels[:, None]
+    facts = advice.facts(features, labels)
+    accuracy = transferability.probe_accuracy(features, labels, folds=5, seed=0).mean()
+    assert 0.5 < accuracy < 0.95
+    assert facts["probe_accuracy"] == accuracy
+    assert facts["probe_error"] == pytest.approx(math.sqrt(accuracy * (1 - accuracy) / 60))
+    assert (facts["num_examples"], facts["num_classes"], facts["min"], facts["max"], facts["ratio"]) == (60, 3, 10, 30, 3.0)
+    assert facts["logme"] == transferability.logme(features, labels)
+    assert facts["h_score"] == transferability.h_score(features, labels)
+
+
+def test_a_probe_that_is_always_right_is_not_surely_so():
+    labels = np.repeat([0, 1], 20)
+    facts = advice.facts(np.random.default_rng(0).normal(size=(40, 3)) + 100 * labels[:, None], labels)
+    assert facts["probe_accuracy"] == 1
+    assert facts["probe_error"] == pytest.approx(1 / 40)  # as if one of 40 were wrong
+
+
+def test_the_measured_shares_are_a_rule():
+    examples, errors_left = MEASURED
+    assert list(examples) == sorted(set(examples)) and examples[0] > 1
+    assert errors_left.keys() <= set(params.plugins("strategies")) - {"auto", "scratch"}
+    for strategy, shares in errors_left.items():
+        assert len(shares) == len(examples), strategy
+        assert all(0 < share < 10 for share in shares), strategy
