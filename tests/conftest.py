@@ -2,8 +2,6 @@
 
 import json
 import os
-
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # several processes run tests side by side, on networks too small for more
 import shutil
 import subprocess
 import sys
@@ -13,6 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 from ruamel.yaml import YAML
+
+# Several processes run tests side by side, on networks too small for more. Read when torch is imported, which is later.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 ROOT = Path(__file__).resolve().parents[1]
 TRAINING = {"optimizer": "adamw", "momentum": 0.9, "weight_decay": 0.05, "schedule": "cosine", "warmup_epochs": 0.5,
@@ -77,7 +78,6 @@ class Repo:
         self.path = path
         self.environment = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "DVC_"))}
         self.environment |= {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-                             "OMP_NUM_THREADS": "1",  # so small a network is no faster on more, and others run beside it
                              "GIT_AUTHOR_NAME": "a", "GIT_AUTHOR_EMAIL": "a@b", "GIT_COMMITTER_NAME": "a",
                              "GIT_COMMITTER_EMAIL": "a@b"}  # fmt: skip
 
