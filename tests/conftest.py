@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from PIL import Image
 from ruamel.yaml import YAML
 
@@ -116,12 +117,19 @@ def new_repo(path: Path, values: dict) -> Repo:
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory) -> Repo:
-    """The small pipeline, run once. Tests that change it take a copy (`copy_of`)."""
-    repo = new_repo(tmp_path_factory.mktemp("finished") / "repo", PARAMS)
-    repo.output = repo.run("dvc", "repro")
-    repo.run("git", "add", "-A")
-    repo.run("git", "commit", "-qm", "run")
+def finished(tmp_path_factory, worker_id) -> Repo:
+    """The small pipeline, run once for all processes of the tests. Tests that change it take a copy (`copy_of`)."""
+    folder = tmp_path_factory.getbasetemp()
+    folder = (folder if worker_id == "master" else folder.parent) / "finished"
+    with FileLock(f"{folder}.lock"):
+        if not (folder / "output.txt").exists():
+            repo = new_repo(folder / "repo", PARAMS)
+            output = repo.run("dvc", "repro")
+            repo.run("git", "add", "-A")
+            repo.run("git", "commit", "-qm", "run")
+            (folder / "output.txt").write_text(output)
+    repo = Repo(folder / "repo")
+    repo.output = (folder / "output.txt").read_text()
     return repo
 
 

@@ -252,7 +252,7 @@ def test_dvc_outside_its_environment_says_so(finished, copy_of, path, tmp_path):
         Path(path).mkdir()
         (tmp_path / "bin/sh").symlink_to("/bin/sh")
         (tmp_path / "bin/git").symlink_to(shutil.which("git"))
-    output = repo.run(shutil.which("dvc"), "repro", "-f", "check", ok=False, PATH=path)
+    output = repo.run(str(Path(sys.executable).parent / "dvc"), "repro", "-f", "check", ok=False, PATH=path)
     assert "virtual environment" in output
     assert "Traceback" not in output
 

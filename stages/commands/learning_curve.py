@@ -156,7 +156,7 @@ def read_arms(fabric, p, strategies: list[str], data: Path, data_card: dict) -> 
     arms = {}
     for name, block in blocks.items():
         card = artifacts.read_json(starts[name] / "card.json")
-        hop._require_same_geometry(data, data_card, starts[name], card)
+        hop.require_same_geometry(data, data_card, starts[name], card)
         packed = (artifacts.read_split(data, split) for split in ("train", "val"))
         splits = (images.examples(split, card["preprocessing"], fabric.device) for split in packed)
         how = {"strategy": name, "knobs": params.knobs(block, params.plugin("strategies", name)),

@@ -2,12 +2,12 @@
 
 import inspect
 import os
-import re
 import sys
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import ExitStack
 from pathlib import Path
 
+from stages.lib import progress
 from stages.lib.errors import UserError
 from stages.lib.locks import alone
 
@@ -20,10 +20,13 @@ def run(main: Callable[..., None]) -> None:
     except TypeError:
         usage = " ".join(parameter.upper() for parameter in inspect.signature(main).parameters)
         sys.exit(f"error: usage: python -m stages.{name} {usage}".rstrip())
-    lock = Path(".transfer/stages") / (re.sub(r"[^\w.-]", "_", "-".join([name, *words])) + ".lock")
+    lock = Path(".transfer/stages") / f"{progress.file_name([name, *words])}.lock"
     first = os.environ.get("LOCAL_RANK", "0") == "0"  # of the processes of one training only the first writes
     try:
-        with alone(lock, f"stages.{name} {' '.join(words)}".rstrip()) if first else nullcontext():
+        with ExitStack() as stack:
+            if first:
+                stack.enter_context(alone(lock, f"stages.{name} {' '.join(words)}".rstrip()))
+                stack.enter_context(progress.shown([name, *words]))
             main(*words)
     except UserError as error:
         sys.exit(f"error: {error}")

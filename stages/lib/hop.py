@@ -47,7 +47,7 @@ def run(
     """
     fabric = launch(**device)
     data_card, start_card = artifacts.read_json(data / "card.json"), artifacts.read_json(start / "card.json")
-    _require_same_geometry(data, data_card, start, start_card)
+    require_same_geometry(data, data_card, start, start_card)
     preprocessing = start_card["preprocessing"] | data_card["geometry"]
     train, val = (images.examples(artifacts.read_split(data, split), preprocessing, fabric.device) for split in ("train", "val"))
     prepared = transfer.prepare(
@@ -125,7 +125,7 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _require_same_geometry(data: Path, data_card: dict, start: Path, start_card: dict) -> None:
+def require_same_geometry(data: Path, data_card: dict, start: Path, start_card: dict) -> None:
     for name in ("interpolation",) if data_card["geometry"]["fit"] == "squash" else ("interpolation", "crop_pct"):
         given, wanted = data_card["geometry"][name], start_card["preprocessing"][name]
         if given != wanted:

@@ -1,4 +1,4 @@
-"""A training in MLflow while it runs. What is missing at its end, `stages.lib.tracking` fills in."""
+"""A training in MLflow while it runs, with what it takes of the machine. What is missing at its end, `tracking` fills in."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,7 +27,7 @@ def training(key: str, name: str, stage: str, settings: dict[str, Any]) -> Itera
         the block ever raises by itself: a store that cannot be reached is told once, and then left alone, but for one
         attempt to end the run of an aborted training.
     """
-    client = run_id = None
+    client = run_id = monitor = None
     away = False
 
     def log(row: dict) -> None:
@@ -50,6 +50,7 @@ def training(key: str, name: str, stage: str, settings: dict[str, Any]) -> Itera
                 run_id = run.info.run_id
                 client.update_run(run_id, status="RUNNING")
                 store.fill_params(client, run, settings)
+                monitor = _watch(run_id)
         except Exception as error:
             away = True
             store.tell(error, "training goes on without it")
@@ -61,3 +62,15 @@ def training(key: str, name: str, stage: str, settings: dict[str, Any]) -> Itera
             except Exception as error:
                 store.tell(error, "the run of this training stays RUNNING in it", aborted)
         raise
+    finally:
+        if monitor is not None:
+            monitor.finish()
+
+
+def _watch(run_id: str):
+    """Log processor, memory, disk and GPU every 10 s from a thread of its own, which ends by itself when the store is away."""
+    from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+    monitor = SystemMetricsMonitor(run_id, resume_logging=True, tracking_uri=store.uri())
+    monitor.start()
+    return monitor

@@ -56,6 +56,7 @@ def connect(timeout_s: int):
 
         for name in ("mlflow", "alembic", "urllib3"):  # their warnings (retries, migrations) are told here in one line
             logging.getLogger(name).setLevel(logging.ERROR)
+        logging.getLogger("mlflow.system_metrics").setLevel(logging.CRITICAL)  # an observer of the observer
         client = mlflow.MlflowClient(uri())
         experiment = client.get_experiment_by_name(experiment_name())
         if experiment is None:
