@@ -124,6 +124,7 @@ class Evaluate(Strict):
     num_resamples: int = Field(ge=100)
     confidence: float = Field(gt=0.5, lt=1)
     ece_bins: int = Field(ge=2)
+    num_shown: int = Field(ge=0, le=50)
 
 
 class Compare(Strict):
