@@ -269,6 +269,35 @@ def draw_forgetting(forgotten: dict[str, pd.DataFrame]) -> None:
         pictures.alphas(METRICS / "plots" / "alpha.png", curves)
 
 
+def against(old: Path, new: Path, classes: list[str], settings) -> tuple[bool, str]:
+    """Whether one model is better than another on the same test images, beyond chance.
+
+    Args:
+        old, new: the tables that evaluate wrote of the two.
+        classes: of the new one.
+        settings: the section `compare`.
+
+    Returns:
+        Whether the new one is better, and a sentence that says why.
+    """
+    try:
+        tables = [read_predictions(path, [f"p_{name}" for name in classes]) for path in (old, new)]
+    except UserError:
+        return False, "it knows other classes, so the two cannot be compared."
+    same = [table.set_index("key")[["label", "group"]] for table in tables]
+    if not same[0].equals(same[1]):
+        return False, "it was measured on other test images, so the two cannot be compared."
+    arms = [table[[f"p_{name}" for name in classes]].to_numpy(np.float64)[None] for table in tables]
+    labels = pd.Categorical(tables[0]["label"], categories=classes).codes.astype(np.int64)
+    groups = None if (tables[0]["group"] == "").all() else tables[0]["group"].to_numpy()
+    how = settings.model_dump(exclude={"metric"}) | {"seed": seed_for(0, "compare", "bootstrap")}
+    found = statistics.paired_difference(settings.metric, arms[1], arms[0], labels, groups, **how)
+    between = f"{settings.confidence:.0%} interval {points(found['lower'])} to {points(found['upper'])}"
+    words = f"{points(found['difference'])} points of {settings.metric.replace('_', ' ')} on the same {len(labels)} test images"
+    words += f" ({between})"
+    return found["verdict"] == "helps", f"{words}: {'better' if found['verdict'] == 'helps' else 'not shown to be better'}."
+
+
 def rounded(value):
     """Six digits: finer than any test resolves. Not-a-number becomes null, which JSON can hold."""
     if isinstance(value, dict):

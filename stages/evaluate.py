@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from stages.lib import artifacts, backbones, command, images, params, statistics
+from stages.lib import artifacts, backbones, command, images, params, pictures, saliency, statistics
+from stages.lib.backbones import Model
 from stages.lib.device import launch
 from stages.lib.errors import UserError
 from stages.lib.fit import predict
@@ -29,7 +30,9 @@ def main(stage: str, name: str, data: str) -> None:
     probabilities, split = predictions(tensors, card, data_folder, p)
     report = measure(probabilities, split, card["classes"], p.evaluate)
     report["split_by_group"] = data_card["settings"]["split"]["by_group"]
-    write(Path("metrics/evaluate") / f"{stage}-{name}", probabilities, split, report, p.evaluate.ece_bins)
+    out = Path("metrics/evaluate") / f"{stage}-{name}"
+    write(out, probabilities, split, report, p.evaluate.ece_bins)
+    show(out / "mistakes.png", tensors, card, probabilities, split, p)
     accuracy, sure = report["metrics"]["accuracy"], p.evaluate.confidence
     print(f"{stage} {name} on {data}: accuracy {accuracy['value']:.1%} ({sure:.0%} interval {accuracy['lower']:.1%} to "
           f"{accuracy['upper']:.1%}, {len(split.keys)} test images)")  # fmt: skip
@@ -61,15 +64,20 @@ def predictions(tensors: dict[str, torch.Tensor], card: dict, data_folder: Path,
     Args:
         tensors: of the whole network, and `card`, what they are.
     """
-    fabric = launch(accelerator=p.device.accelerator, devices=1, num_nodes=1, precision="32-true")
-    model = backbones.build(card["architecture"], len(card["classes"]))
-    model.load_state_dict(tensors)
-    model.to(fabric.device, memory_format=torch.channels_last)
+    model, device = network(tensors, card, p)
     split = artifacts.read_split(data_folder, "test")
-    logits = predict(model, images.examples(split, card["preprocessing"], fabric.device), p.evaluate.batch_size)
+    logits = predict(model, images.examples(split, card["preprocessing"], device), p.evaluate.batch_size)
     if not torch.isfinite(logits).all():
         raise UserError(f"{card['name']} answers with numbers that are not finite; its training must have diverged.")
     return logits.softmax(1).cpu().numpy(), split
+
+
+def network(tensors: dict[str, torch.Tensor], card: dict, p) -> tuple[Model, torch.device]:
+    """The trained network in evaluation mode, on the device where it runs."""
+    fabric = launch(accelerator=p.device.accelerator, devices=1, num_nodes=1, precision="32-true")
+    model = backbones.build(card["architecture"], len(card["classes"]))
+    model.load_state_dict(tensors)
+    return model.to(fabric.device, memory_format=torch.channels_last).eval(), fabric.device
 
 
 def measure(probabilities: np.ndarray, split: artifacts.Split, classes: list[str], settings) -> dict:
@@ -112,6 +120,28 @@ def measure(probabilities: np.ndarray, split: artifacts.Split, classes: list[str
         "grouped": split.groups is not None,
         "confidence": settings.confidence,
     }
+
+
+def show(path: Path, tensors: dict[str, torch.Tensor], card: dict, probabilities: np.ndarray, split: artifacts.Split, p) -> None:
+    """Draw the images on which the model was most surely wrong, and half as many on which it was most surely right."""
+    sure, predicted = probabilities.max(1), probabilities.argmax(1)
+    order = np.argsort(-sure, kind="stable")
+    right = predicted[order] == split.labels[order]
+    rows = np.concatenate([order[~right][: p.evaluate.num_shown], order[right][: p.evaluate.num_shown // 2]])
+    pixels = np.array(split.inputs[rows])
+    maps = None
+    if len(rows):
+        model, device = network(tensors, card, p)
+        how = card["preprocessing"]
+        inputs = images.to_network(torch.from_numpy(pixels).to(device), how["mean"], how["std"])
+        maps = saliency.grad_cam(model, inputs, torch.from_numpy(predicted[rows]).to(device))
+    titles = [
+        f"{card['classes'][predicted[row]]} ({sure[row]:.0%})"
+        + (", right" if predicted[row] == split.labels[row] else f"\nis {card['classes'][split.labels[row]]}")
+        + f"\n{split.keys[row]}"
+        for row in rows
+    ]
+    pictures.images(path, pixels, None if maps is None else maps.cpu().numpy(), titles)
 
 
 def number(value: np.ndarray) -> float | None:

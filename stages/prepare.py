@@ -16,10 +16,11 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from stages.lib import artifacts, command, images, params, splits
+from stages.lib import artifacts, command, images, params, pictures, splits
 from stages.lib.errors import UserError
 from stages.lib.readers import Example
 
+SAMPLES, MOST_CLASSES = 3, 12  # images of each class and split in samples.png, and how many classes fit there
 BATCH = 256  # images that threads decode before their pixels are written: the most that is held in memory
 
 
@@ -42,6 +43,7 @@ def main(name: str) -> None:
     except UserError as error:
         raise UserError(f"datasets.{name}: {error}") from None
     artifacts.write_json(out / "card.json", card)
+    show(out, card["classes"])
     totals = ", ".join(f"{split} {sum(counts.values())}" for split, counts in card["counts"].items())
     if block.px != wanted["px"]:
         print(f"{name}: packed at {block.px} px; the weights of {block.preprocessing} were trained at {wanted['px']} px")
@@ -106,6 +108,17 @@ def prepare(name: str, block, geometry: dict, out: Path) -> dict:
         "duplicates_dropped": [_pair(examples[row], examples[kept]) for row, kept in sorted(dropped.items())],
         "sha256": {path.name: artifacts.sha256(path) for path in files},
     }
+
+
+def show(folder: Path, classes: list[str]) -> None:
+    """Draw the first images of each class and split as they were packed, for people to look at before they train."""
+    found = {}
+    for split in splits.NAMES:
+        packed = artifacts.read_split(folder, split)
+        for index, label in enumerate(classes[:MOST_CLASSES]):
+            found[label, split] = np.array(packed.inputs[np.flatnonzero(packed.labels == index)[:SAMPLES]])
+    left_out = f" (the first {MOST_CLASSES} of {len(classes)} classes)" if len(classes) > MOST_CLASSES else ""
+    pictures.samples(folder / "samples.png", found, SAMPLES, f"{folder.name}{left_out}")
 
 
 def decode_all(examples: list[Example], geometry: dict, store: IO[bytes]) -> list[Decoded]:

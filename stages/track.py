@@ -18,6 +18,8 @@ import yaml
 from stages.lib import command, params, tracking
 from stages.lib.errors import UserError
 
+SHIPPED = "shipped"  # folder in the parent's run for what belongs to the model that is shipped
+
 
 class Training(NamedTuple):
     """One training of the pipeline."""
@@ -34,7 +36,7 @@ def main() -> None:
     current = state(trainings)
     if not tracking.published(current):
         children = [advice(raw), *(child(training) for training in trainings)]
-        tracking.publish(current, parent(raw, trainings), children, shipped)
+        tracking.publish(current, parent(raw, trainings), children, shipped, f"{SHIPPED}/predictions.csv", judge)
 
 
 def expand(raw: dict) -> Iterator[Training]:
@@ -82,7 +84,9 @@ def parent(raw: dict, trainings: list[Training]) -> tracking.Run:
         tags["mlflow.source.git.commit"] = commit
     if experiment := os.environ.get("DVC_EXP_NAME"):
         tags["dvc.experiment"] = experiment
-    files = [(Path(name), "") for name in ("params.yaml", "dvc.lock", "metrics/compare.json")] + [(verdict, "")]
+    files = [(Path(name), "") for name in ("params.yaml", "dvc.lock", "metrics/compare.json")]
+    files += [(verdict, ""), (_there(Path("metrics/report.html")), "")]
+    files += [(_there(_evaluation("target", compare["ship"]) / name), SHIPPED) for name in ("predictions.csv", "mistakes.png")]
     seeds = ", ".join(str(seed) for seed in raw["seeds"])
     return tracking.Run(
         stage=tracking.PIPELINE,
@@ -102,18 +106,18 @@ def parent(raw: dict, trainings: list[Training]) -> tracking.Run:
 def child(training: Training) -> tracking.Run:
     """The run of one training and of its evaluation."""
     metrics = Path("metrics") / training.kind / training.name
-    evaluation = Path("metrics/evaluate") / f"{training.kind}-{training.name}"
+    evaluation = _evaluation(training.kind, training.name)
     run, report = _read(metrics / "run.json"), _read(evaluation / "report.json")
     with open(_there(metrics / "history.csv"), newline="") as file:
         history = [{name: _number(text) for name, text in row.items()} for row in csv.DictReader(file)]
     files = [(_there(metrics / name), "") for name in ("history.csv", "certificate.csv", "layers.csv")]
     files += [(path, "") for path in [metrics / "alpha.csv"] if path.exists()]  # what wise_ft has to show
-    evaluated = ("report.json", "confusion.csv", "reliability.csv", "predictions.csv")
+    evaluated = ("report.json", "confusion.csv", "reliability.csv", "predictions.csv", "mistakes.png")
     return tracking.Run(
         stage=run["name"],
         kind=training.kind,
         name=f"{run['name']}: {run['settings']['strategy']} on {training.data}",
-        tags={"transfer.key": run["key"]},
+        tags={"transfer.key": run["key"], "mlflow.note.content": _note(training, run["settings"]["strategy"], history, report)},
         params=run["settings"],
         metrics={f"test_{name}": value for name, value in flat(report["metrics"], "_") if _is_number(value)},
         history=history,
@@ -149,6 +153,24 @@ def shipped() -> dict[str, Any]:
     return serving.package(_there(folder / "card.json").parent)
 
 
+def judge(champion: Path | None) -> tuple[bool, str]:
+    """Whether the model that is shipped now is better than the registered one, on the same test images, beyond chance.
+
+    Args:
+        champion: the table of what that one answered, as evaluate writes it.
+
+    Returns:
+        Whether it is, and a sentence that says why.
+    """
+    from stages import compare  # imports matplotlib
+
+    if champion is None:
+        return False, "its answers on the test images are gone, so the two cannot be compared."
+    p, ship = params.load("compare"), _read(Path("metrics/compare.json"))["ship"]
+    classes = _read(Path("models/target") / ship / "card.json")["classes"]
+    return compare.against(champion, _evaluation("target", ship) / "predictions.csv", classes, p.compare)
+
+
 def flat(value: Any, separator: str, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """The leaves of nested dicts by their path; {"accuracy": {"value": 0.9, "lower": 0.8}} gives accuracy, accuracy_lower."""
     if not isinstance(value, dict) or not value:
@@ -159,11 +181,31 @@ def flat(value: Any, separator: str, prefix: str = "") -> Iterator[tuple[str, An
         yield from flat(inner, separator, prefix if name == "value" and prefix else path)
 
 
+def _note(training: Training, strategy: str, history: list[dict], report: dict) -> str:
+    """What MLflow shows at the top of a training's page."""
+    starts = {"intermediate": "One hop of the chain", "target": "The target", "scratch": "The control, from random weights"}
+    figures = report["metrics"]["accuracy"]
+    kept = [row["epoch"] for row in history if row["best"]]
+    lines = [
+        f"{starts[training.kind]}, trained on {training.data} by {strategy}.",
+        f"Test accuracy {figures['value']:.1%} ({figures['lower']:.1%} to {figures['upper']:.1%}).",
+        f"{len(history)} epochs; kept, by the validation loss: epoch {kept[-1]:.0f}." if kept else "Nothing was trained.",
+        "",
+        "Artifacts: `layers.csv` which layers train at which rate, `certificate.csv` what moved and what did not, "
+        "`evaluate/mistakes.png` on which images it was most surely wrong.",
+    ]
+    return "\n".join(lines)
+
+
 def _data(name: str) -> tracking.Data:
     path = Path("data/prepared") / name / "card.json"
     card = _read(path)  # holds the sha256 of every file of the dataset, so its own stands for all of them
     digest = hashlib.sha256(path.read_bytes()).hexdigest()[:32]
     return tracking.Data(name, digest, json.dumps({"uri": path.parent.as_posix()}), json.dumps(card["counts"]))
+
+
+def _evaluation(kind: str, name: str) -> Path:
+    return Path("metrics/evaluate") / f"{kind}-{name}"
 
 
 def _commit() -> str | None:

@@ -356,3 +356,43 @@ def test_many_classes_fit_into_the_picture(tmp_path):
         pictures.confusion(tmp_path / "confusion.png", counts, [f"class {i}" for i in range(num)], "title")
         with Image.open(tmp_path / "confusion.png") as image:
             assert image.width <= 720
+
+
+# One model against another, for the registry
+
+
+def answers(path, labels, right, keys=None, classes=("cross", "frame")):
+    """A table as evaluate writes it, of a model that is right where `right` says so."""
+    predicted = np.where(right, labels, 1 - labels)
+    table = pd.DataFrame({"key": [f"{i:03}" for i in range(len(labels))] if keys is None else keys, "group": ""})
+    table["label"], table["predicted"] = (np.array(classes)[each] for each in (labels, predicted))
+    for index, name in enumerate(classes):
+        table[f"p_{name}"] = np.where(predicted == index, 0.9, 0.1)
+    table.to_csv(path, index=False)
+    return path
+
+
+def test_one_model_is_better_than_another_beyond_the_interval_only(tmp_path):
+    labels = np.arange(200) % 2
+    random = np.random.default_rng(0).random(200)
+    settings = SimpleNamespace(metric="accuracy", confidence=0.95,
+                               model_dump=lambda exclude: {"num_resamples": 500, "confidence": 0.95})  # fmt: skip
+    paths = [answers(tmp_path / f"{rate}.csv", labels, random < rate) for rate in (0.7, 0.71, 0.9)]
+    better, words = compare.against(paths[0], paths[2], CLASSES, settings)
+    assert better and words.startswith("+2") and words.endswith("better.")
+    better, words = compare.against(paths[0], paths[1], CLASSES, settings)
+    assert not better and words.endswith("not shown to be better.")
+    assert not compare.against(paths[2], paths[0], CLASSES, settings)[0]
+
+
+def test_models_of_other_test_images_or_classes_are_not_compared(tmp_path):
+    labels = np.arange(20) % 2
+    one = answers(tmp_path / "one.csv", labels, labels == labels)
+    keys = [f"other {i}" for i in range(20)]
+    other = answers(tmp_path / "other.csv", labels, labels == labels, keys=keys)
+    assert compare.against(other, one, CLASSES, None) == (
+        False,
+        "it was measured on other test images, so the two cannot be compared.",
+    )
+    renamed = answers(tmp_path / "renamed.csv", labels, labels == labels, classes=("cross", "line"))
+    assert compare.against(renamed, one, CLASSES, None) == (False, "it knows other classes, so the two cannot be compared.")

@@ -80,7 +80,7 @@ def test_what_is_packed(project, capsys):
     assert sorted(everything) == sorted(str(path.relative_to("raw")) for path in Path("raw").rglob("*.png")), "each image once"
     for name, sha256 in card["sha256"].items():
         assert artifacts.sha256(Path("data/prepared/pets", name)) == sha256
-    assert sorted(files()) == ["card.json", *sorted(card["sha256"])], "nothing else is left in the folder"
+    assert sorted(files()) == ["card.json", "samples.png", *sorted(card["sha256"])], "nothing else is left in the folder"
 
 
 def test_the_file_is_what_numpy_writes(project):

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import mlflow
+import pandas as pd
 import pytest
 import torch
 import yaml
@@ -44,7 +45,7 @@ def finish(folder: Path, values: dict = PARAMS) -> Path:
             artifacts.write_json(trained / "run.json", run)
             measured = {"accuracy": {"value": 0.9, "lower": 0.8, "upper": 1.0}, "auroc": {"value": None}}
             artifacts.write_json(evaluated / "report.json", {"metrics": measured, "num_examples": 20})
-            for table in ("confusion.csv", "reliability.csv", "predictions.csv"):
+            for table in ("confusion.csv", "reliability.csv", "predictions.csv", "mistakes.png"):
                 (evaluated / table).write_text("column\n")
             (evaluated / "note.txt").write_text("of the user's")
     lock |= {"advise": {"cmd": "advise"}, "forgetting@dots": {"cmd": "forget"}}
@@ -61,6 +62,7 @@ def finish(folder: Path, values: dict = PARAMS) -> Path:
     compare = {"accuracy": {"dots": 0.9, "scratch": None}, "transfer": transfer, "ship": "dots-0"}
     artifacts.write_json(folder / "metrics/compare.json", compare)
     (folder / "metrics/verdict.md").write_text("No difference shown.\n")
+    (folder / "metrics/report.html").write_text("<h1>No difference shown</h1>")
     (folder / "metrics/plots").mkdir()
     (folder / "metrics/plots/curves.png").write_bytes(b"png")
     for name in ("dots", "lines"):
@@ -160,7 +162,8 @@ def test_a_state_becomes_one_run_with_everything_in_it(tracked):
     assert parent.data.tags["mlflow.note.content"] == "No difference shown.\n"
     assert {entry.dataset.name for entry in parent.inputs.dataset_inputs} == {"dots", "lines"}
     assert files(client, parent) == {
-        "compare.json", "dvc.lock", "forgetting/dots/accuracy.csv", "params.yaml", "plots/curves.png", "verdict.md",
+        "compare.json", "dvc.lock", "forgetting/dots/accuracy.csv", "params.yaml", "plots/curves.png", "report.html",
+        "shipped/mistakes.png", "shipped/predictions.csv", "verdict.md",
     }  # fmt: skip
     advice = by_name["advise: partial for lines"]
     assert advice.data.metrics == {"probe_accuracy": 0.8}
@@ -174,11 +177,28 @@ def test_a_state_becomes_one_run_with_everything_in_it(tracked):
         (2, 0.5),
         (3, 1 / 3),
     ]
-    evaluated = {f"evaluate/{name}" for name in ("confusion.csv", "predictions.csv", "reliability.csv", "report.json")}
+    evaluated = {
+        f"evaluate/{name}" for name in ("confusion.csv", "mistakes.png", "predictions.csv", "reliability.csv", "report.json")
+    }
     assert files(client, child) == {"certificate.csv", "history.csv", "layers.csv"} | evaluated
+    assert child.data.tags["mlflow.note.content"].startswith(
+        "The target, trained on lines by partial.\nTest accuracy 90.0% (80.0% to 100.0%).\n3 epochs; kept, by the validation "
+        "loss: epoch 3."
+    )
     (model,) = client.search_logged_models([experiment])
-    assert (model.status, model.source_run_id) == ("READY", parent.info.run_id)
-    assert list(tracked.glob("mlartifacts/**/weights.safetensors"))
+    version = client.get_model_version_by_alias("transfer-learning", "champion")
+    assert (version.source, version.run_id) == (f"models:/{model.model_id}", parent.info.run_id)
+    assert version.description == "The first model of this name."
+
+
+def test_the_champion_answers(tracked):
+    mlflow.set_tracking_uri(f"sqlite:///{tracked}/mlflow.db")
+    try:
+        model = mlflow.pyfunc.load_model("models:/transfer-learning@champion")
+    finally:
+        mlflow.set_tracking_uri(None)
+    image = torch.zeros(40, 40, 3, dtype=torch.uint8).numpy()
+    assert list(model.predict(pd.DataFrame({"image": [image]})).columns) == ["label", "probability", "p_cross", "p_frame"]
 
 
 def files(client, run, folder=None):

@@ -4,6 +4,7 @@ Colours by Okabe and Ito (told apart by colour-blind readers too); read best at 
 """
 
 from pathlib import Path
+from typing import BinaryIO
 
 import matplotlib
 
@@ -182,6 +183,90 @@ def alphas(path: Path, curves: dict[str, pd.DataFrame]) -> None:
         _save(figure, path)
 
 
+def waterfall(path: Path | BinaryIO, metric: str, steps: list[dict]) -> None:
+    """What each step of the chain added, from the first (all of it) to the last.
+
+    Args:
+        steps: name, value and, after the first, difference, lower, upper and verdict against the one before.
+    """
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(figsize=(7, 1 + 0.5 * len(steps)), layout="constrained")
+        for row, step in enumerate(steps):
+            start = 0 if row == 0 else 100 * steps[row - 1]["value"]
+            colour = DARK if row == 0 else VERDICTS[step["verdict"]]
+            axes.barh(row, 100 * step["value"] - start, left=start, color=colour, height=0.55)
+            text = f"{100 * step['value']:.1f}"
+            if row:
+                difference, lower, upper = (100 * step[name] for name in ("difference", "lower", "upper"))
+                text += f"  ({difference:+.1f}, {lower:+.1f} to {upper:+.1f}: {step['verdict']})"
+                axes.plot([start, start], [row - 0.75, row + 0.3], color=GREY, linewidth=1)
+            axes.annotate(
+                text, (max(start, 100 * step["value"]), row), (5, 0), textcoords="offset points", va="center", fontsize=8
+            )
+        lowest = min(100 * step["value"] for step in steps)
+        axes.set_xlim(max(0, lowest - 10), 100 + (100 - max(0, lowest - 10)) * 0.6)  # a place for the words
+        axes.set_xticks([tick for tick in axes.get_xticks() if max(0, lowest - 10) <= tick <= 100])
+        axes.set_yticks(range(len(steps)), ["random weights" if step["name"] == "scratch" else step["name"] for step in steps])
+        axes.set_ylim(len(steps) - 0.5, -0.5)
+        axes.tick_params(axis="y", length=0)
+        axes.grid(visible=False, axis="y")
+        axes.set(title=f"Test {metric} of the target after each step of the chain, %")
+        _save(figure, path)
+
+
+def images(path: Path, pixels: np.ndarray, maps: np.ndarray | None, titles: list[str]) -> None:
+    """Images under their titles, each beside itself with the heat map of where its answer comes from.
+
+    Args:
+        pixels: (N, H, W, 3) uint8; without any, the picture says so.
+        maps: (N, H, W) from 0 to 1, or None: then the images stand alone.
+    """
+    columns, each = 3, 1 if maps is None else 2
+    rows = max(1, -(-len(pixels) // columns))
+    with plt.rc_context(STYLE | {"axes.grid": False, "axes.titleweight": "normal", "axes.titlesize": 8}):
+        figure, grid = plt.subplots(rows, columns * each, figsize=(7.2, 1.75 * rows), squeeze=False, layout="constrained")
+        for axes in grid.flat:
+            axes.set_axis_off()
+        if not len(pixels):
+            grid[0, 0].text(0, 0.5, "No image was answered wrong, and none is to be shown.")
+        for index, (image, title) in enumerate(zip(pixels, titles, strict=True)):
+            row, column = divmod(index, columns)
+            grid[row, column * each].imshow(image)
+            grid[row, column * each].set_title(_short(title))
+            if maps is not None:
+                grid[row, column * each + 1].imshow(image)
+                grid[row, column * each + 1].imshow(maps[index], cmap="inferno", alpha=0.5, vmin=0, vmax=1)
+        _save(figure, path)
+
+
+def samples(path: Path, found: dict[tuple[str, str], np.ndarray], num: int, title: str) -> None:
+    """A few images of each class (row) and split (column).
+
+    Args:
+        found: (n, H, W, 3) uint8 for each (class, split), with n up to `num`.
+    """
+    classes, names = (list(dict.fromkeys(key[part] for key in found)) for part in (0, 1))
+    with plt.rc_context(STYLE | {"axes.grid": False, "axes.titleweight": "normal"}):
+        size = (7.2, 0.5 + 0.8 * len(classes))
+        figure, grid = plt.subplots(len(classes), num * len(names), figsize=size, squeeze=False, layout="constrained")
+        figure.suptitle(title, x=0.01, ha="left", fontsize=10, fontweight="bold")
+        for axes in grid.flat:
+            axes.set(xticks=[], yticks=[])
+            axes.spines[:].set_visible(False)
+        for (label, split), pixels in found.items():
+            row, column = classes.index(label), num * names.index(split)
+            grid[0, column].set_title(split)
+            grid[row, 0].set_ylabel(_short(label), rotation=0, ha="right", va="center")
+            for index, image in enumerate(pixels):
+                grid[row, column + index].imshow(image)
+        _save(figure, path)
+
+
+def _short(title: str) -> str:
+    """Each line with its end, where a file has its name, if it is too long for its image."""
+    return "\n".join(line if len(line) <= 30 else f"…{line[-29:]}" for line in title.split("\n"))
+
+
 def _interval(axes, row: int, value: float, ends: dict, colour: str, text: str) -> None:
     axes.plot([100 * ends["lower"], 100 * ends["upper"]], [row, row], color=colour, linewidth=2.5, solid_capstyle="round")
     axes.plot(100 * value, row, "o", color=colour, markersize=7)
@@ -189,7 +274,7 @@ def _interval(axes, row: int, value: float, ends: dict, colour: str, text: str) 
     axes.annotate(text, (100 * value, row), (0, 7), textcoords="offset points", ha="center", color=colour, bbox=behind)
 
 
-def _save(figure, path: Path) -> None:
+def _save(figure, path: Path | BinaryIO) -> None:
     figure.get_layout_engine().set(w_pad=0.1, h_pad=0.1)
     figure.savefig(path, dpi=100, metadata={"Software": None})  # the version of matplotlib would change the bytes
     plt.close(figure)

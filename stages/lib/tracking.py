@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from filelock import FileLock
 
-from stages.lib import store
+from stages.lib import registry, store
 
 PIPELINE = "pipeline"
 TIMEOUT_S = 60  # an upload of weights may take a while
@@ -65,7 +65,14 @@ def published(state: str) -> bool:
         return False
 
 
-def publish(state: str, parent: Run, children: list[Run], model: Callable[[], dict[str, Any]]) -> None:
+def publish(
+    state: str,
+    parent: Run,
+    children: list[Run],
+    model: Callable[[], dict[str, Any]],
+    predictions: str,
+    judge: Callable[[Path | None], tuple[bool, str]],
+) -> None:
     """Make sure that MLflow holds one state of the pipeline, wholly and once.
 
     What is there already (from `live`, or from a `publish` that was killed) is kept and completed.
@@ -76,6 +83,7 @@ def publish(state: str, parent: Run, children: list[Run], model: Callable[[], di
         children: one for each training; their `tags` hold the training's transfer.key.
         model: gives the keyword arguments of mlflow.pyfunc.log_model for the model that is shipped; called only when
             it has to be logged, since making them takes seconds.
+        predictions, judge: see stages.lib.registry.register.
 
     Raises:
         Exception: a mistake of this code's. One of the user's and a store that fails are told, and raise nothing.
@@ -91,7 +99,8 @@ def publish(state: str, parent: Run, children: list[Run], model: Callable[[], di
             for child in children:
                 _publish_child(client, experiment, state, run.info.run_id, child)
             _fill(client, run, parent)
-            _log_model(client, experiment, run.info.run_id, model)
+            model_id = _log_model(client, experiment, run.info.run_id, model)
+            registry.register(client, run.info.run_id, model_id, predictions, judge)
             client.set_terminated(run.info.run_id, "FINISHED")  # last: a run that is not finished is gone on with
     except Exception as error:
         if not store.expected(error):
@@ -138,7 +147,7 @@ def _fill(client, run, wanted: Run) -> None:
         client.log_artifact(run_id, str(path), folder or None)
 
 
-def _log_model(client, experiment: str, run_id: str, model: Callable[[], dict[str, Any]]) -> None:
+def _log_model(client, experiment: str, run_id: str, model: Callable[[], dict[str, Any]]) -> str:
     import mlflow
 
     mlflow.set_tracking_uri(store.uri())  # log_model has no argument for it
@@ -146,10 +155,12 @@ def _log_model(client, experiment: str, run_id: str, model: Callable[[], dict[st
     for entry in models:
         if entry.status != "READY":  # an upload that was killed
             client.delete_logged_model(entry.model_id)
-    if not any(entry.status == "READY" for entry in models):
+    ready = [entry.model_id for entry in models if entry.status == "READY"]
+    if not ready:
         with mlflow.start_run(run_id=run_id, log_system_metrics=False), warnings.catch_warnings():  # ends the run too
             warnings.filterwarnings("ignore", ".*An input example was not provided")  # it would load and run the model: seconds
-            mlflow.pyfunc.log_model(name="model", **model())
+            ready = [mlflow.pyfunc.log_model(name="model", **model()).model_id]
+    return ready[0]
 
 
 def _last_epoch_ms(client, run) -> int | None:

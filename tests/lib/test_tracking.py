@@ -7,7 +7,7 @@ import pytest
 
 from stages.lib import live, tracking
 from stages.lib.errors import UserError
-from tests.lib.mlflow_runs import SETTINGS, child, client_of, curve, parent, points, publish, row, runs, train
+from tests.lib.mlflow_runs import JUDGE, SETTINGS, child, client_of, curve, parent, points, publish, row, runs, train
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*Add type hints")
 
@@ -129,7 +129,7 @@ def broken(error):
 @pytest.mark.parametrize("error", [TypeError("wrong"), KeyError("ship"), AttributeError("card"), AssertionError("never")])
 def test_a_mistake_of_this_code_is_not_laid_to_the_store(root, capsys, error):
     with pytest.raises(type(error)) as raised:
-        tracking.publish("s1", parent(), [child()], broken(error))
+        tracking.publish("s1", parent(), [child()], broken(error), *JUDGE)
     assert raised.value is error
     assert capsys.readouterr().err == ""
     assert not tracking.published("s1")
@@ -144,6 +144,6 @@ def test_a_training_without_its_key_is_a_mistake_of_this_code(root):
 
 
 def test_a_mistake_of_the_user_is_told_in_its_own_words(root, capsys):
-    tracking.publish("s1", parent(), [child()], broken(UserError("models/target is missing. Run: dvc repro")))
+    tracking.publish("s1", parent(), [child()], broken(UserError("models/target is missing. Run: dvc repro")), *JUDGE)
     own = "MLflow: models/target is missing. Run: dvc repro; this run is not in it yet; "
     assert capsys.readouterr().err == own + "the next dvc repro fills in what is missing.\n"

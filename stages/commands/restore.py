@@ -1,0 +1,170 @@
+"""Bring back what a run in MLflow stands for: python -m stages.commands.restore RUN_ID [--into FOLDER]
+
+Says which code, params and data it was, and how to have them again. With --into FOLDER it is done: a clone at the run's
+commit, with the run's own params.yaml and dvc.lock, and the data and models from DVC's cache or remote; there every model is
+evaluated anew, and every figure is held against the run's.
+"""
+
+import argparse
+import hashlib
+import json
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+from stages import track
+from stages.lib import checkpoints, params, progress, store
+from stages.lib.errors import UserError
+
+TIMEOUT_S = 60
+RECORDED = ("params.yaml", "dvc.lock")  # which every pipeline's run keeps a copy of
+SAME = 1e-6  # reports are rounded to six digits
+
+
+def main(words: list[str]) -> None:
+    parser = argparse.ArgumentParser("python -m stages.commands.restore", description=__doc__.partition(":")[0])
+    parser.add_argument("run_id", help="of any run of this pipeline, as MLflow's page shows it")
+    parser.add_argument("--into", type=Path, metavar="FOLDER", help="a new folder in which to restore and evaluate it")
+    asked = parser.parse_args(words)
+    root = checkpoints.root().parent
+    try:
+        client, experiment = store.connect(TIMEOUT_S)
+        run = pipeline_of(client, asked.run_id)
+        runs = {each.data.tags["transfer.stage"]: each for each in store.search(client, experiment, state=state(run))}
+        commit = run.data.tags.get("mlflow.source.git.commit")
+        print(f"{run.info.run_name}\n  commit {commit or 'unknown: it ran outside git'}\n  state  {state(run)}")
+        for entry in run.inputs.dataset_inputs:
+            print(f"  data   {entry.dataset.name}, version {entry.dataset.digest}")
+        folder = asked.into or Path("restored")
+        by_hand = ["git", "clone", str(root), str(folder)], ["git", "-C", str(folder), "checkout", commit or "COMMIT"]
+        print("\nBy hand:", *(f"  {shlex.join(line)}" for line in by_hand), sep="\n")
+        print(f"  copy {' and '.join(RECORDED)} of the run (Artifacts, in MLflow's page) there, then, in it: dvc pull")
+        if not asked.into:
+            print(f"\nOr at once, and checked: python -m stages.commands.restore {asked.run_id} --into {folder}")
+            return
+        if commit is None:
+            raise UserError(f"Run {run.info.run_id} has no git commit, so its code cannot be restored.")
+        clone(root, commit, folder)
+        for name in RECORDED:
+            client.download_artifacts(run.info.run_id, name, str(folder))
+    except Exception as error:
+        if isinstance(error, UserError) or not store.expected(error):
+            raise
+        raise UserError(f"The MLflow store {store.uri()} cannot be read: {error}") from None
+    for path in changed_code(folder):
+        print(f"WARNING: {path} is not as it was: the run was made with a change that was not in its commit.")
+    fetch(root, folder)
+    wrong, num = evaluate(folder, runs)
+    for line in wrong:
+        print(line)
+    print(f"\n{folder}: {num} figures evaluated anew, {len(wrong)} differ from the run's.")
+    if wrong:
+        sys.exit(1)
+
+
+def pipeline_of(client, run_id: str):
+    """The pipeline's run, given it or one of its children."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        run = client.get_run(run_id)
+        if run.data.tags.get("transfer.kind") != "pipeline" and "mlflow.parentRunId" in run.data.tags:
+            run = client.get_run(run.data.tags["mlflow.parentRunId"])
+    except MlflowException as error:
+        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            raise
+        raise UserError(f"{store.uri()} has no run {run_id}. MLflow's page shows a run's id under its name.") from None
+    if run.data.tags.get("transfer.kind") != "pipeline":
+        raise UserError(f"Run {run_id} belongs to no finished pipeline, so there is no state to restore (see the command audit).")
+    return run
+
+
+def state(run) -> str:
+    return run.data.tags["transfer.state"]
+
+
+def clone(root: Path, commit: str, folder: Path) -> None:
+    """Clone the repository at a commit."""
+    if folder.exists() and any(folder.iterdir()):
+        raise UserError(f"--into {folder}: there is something in it. Name a new folder.")
+    command("git", "clone", "-q", "--no-checkout", str(root), str(folder))
+    try:
+        command("git", "-C", str(folder), "checkout", "-q", commit)
+    except UserError:
+        raise UserError(f"{root} does not have the commit {commit}. Get it with `git fetch`, then try again.") from None
+
+
+def changed_code(folder: Path) -> list[str]:
+    """Files of stages/ that are not what dvc.lock says the stages ran with."""
+    lock = yaml.safe_load((folder / "dvc.lock").read_text())["stages"]
+    present = progress.expand(yaml.safe_load((folder / "dvc.yaml").read_text()), params.read(folder / "params.yaml"))
+    deps = [dep for stage in present for dep in lock.get(stage.name, {}).get("deps", []) if dep["path"].endswith(".py")]
+    return sorted({dep["path"] for dep in deps if _md5(folder / dep["path"]) != dep["md5"]})
+
+
+def fetch(root: Path, folder: Path) -> None:
+    """Bring the data and models that dvc.lock names from the repository's own cache, or else from a remote."""
+    cache = command("dvc", "cache", "dir", cwd=root).strip()
+    command("dvc", "cache", "dir", "--local", str((root / cache).resolve()), cwd=folder)
+    try:
+        command("dvc", "checkout", "-q", "--force", cwd=folder)
+    except UserError as missing:
+        try:
+            command("dvc", "pull", "-q", "--force", cwd=folder)
+        except UserError as error:
+            raise UserError(
+                f"Not all of its data and models are in the cache, and no remote has them. {missing} {error} "
+                f"The code and params are in {folder}: `dvc repro` there makes everything anew."
+            ) from None
+
+
+def evaluate(folder: Path, runs: dict) -> tuple[list[str], int]:
+    """Evaluate every model there anew, and compare.
+
+    Args:
+        runs: of MLflow, by transfer.stage.
+
+    Returns:
+        A line for each figure that differs, and how many there are.
+    """
+    raw = params.read(folder / "params.yaml")
+    wrong, num = [], 0
+    for training in track.expand(raw):
+        name = f"{training.kind} {training.name}"
+        if name not in runs:
+            wrong.append(f"{name}: MLflow has no run of it (the command audit says more)")
+            continue
+        command(sys.executable, "-m", "stages.evaluate", training.kind, training.name, training.data, cwd=folder)
+        report = json.loads((folder / "metrics/evaluate" / f"{training.kind}-{training.name}" / "report.json").read_text())
+        found = {f"test_{key}": value for key, value in track.flat(report["metrics"], "_") if value is not None}
+        for key, value in found.items():
+            num += 1
+            recorded = runs[name].data.metrics.get(key)
+            if recorded is None or abs(recorded - value) > SAME:
+                wrong.append(f"{name}, {key}: {value} now, {recorded} in the run")
+    return wrong, num
+
+
+def _md5(path: Path) -> str | None:
+    return hashlib.md5(path.read_bytes()).hexdigest() if path.exists() else None  # noqa: S324 (DVC's choice)
+
+
+def command(*words: str, cwd: Path | None = None) -> str:
+    """Run a program; a UserError with what it said if it fails."""
+    try:
+        done = subprocess.run(words, cwd=cwd, capture_output=True, text=True)
+    except FileNotFoundError:
+        raise UserError(f"{words[0]} was not found. Activate the virtual environment first.") from None
+    if done.returncode:
+        raise UserError(f"`{shlex.join(words)}` failed: {(done.stderr or done.stdout).strip()[-500:]}")
+    return done.stdout
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except UserError as error:
+        sys.exit(f"error: {error}")
