@@ -16,7 +16,7 @@ from markdown_it import MarkdownIt
 from markupsafe import Markup
 
 from stages import compare, track
-from stages.lib import artifacts, command, params, pictures, progress, statistics
+from stages.lib import artifacts, command, params, pictures, statistics
 from stages.lib.seeds import seed_for
 
 METRICS = Path("metrics")
@@ -68,21 +68,28 @@ def steps(p, card: dict) -> list[dict[str, Any]]:
 
     Returns:
         For random weights, and each name of the chain that the target was trained from: name, value, and against the one before
-        difference, lower, upper, verdict; minutes, which its training took when it last ran here, or None.
+        difference, lower, upper, verdict; and seen, on how many images its own training looked (0 for what is downloaded).
     """
     chain = artifacts.read_json(Path(f"models/target/{p.inits[0]}-{p.seeds[0]}/card.json"))["chain"][:-1]
     names = [compare.SCRATCH, *(name for name in chain if name in p.inits)]
     test, arms = compare.read_arms(p.inits, p.seeds, card)
     how = p.compare.model_dump(exclude={"metric"}) | {"seed": seed_for(0, "compare", "bootstrap")}
-    seconds, found = progress.read_seconds(), []
+    found = []
     for before, name in zip([None, *names], names, strict=False):
         value = statistics.mean_over_seeds(p.compare.metric, arms[name], test.labels, test.groups, **how)["value"]
         gained = {"difference": None}
         if before:
             gained = statistics.paired_difference(p.compare.metric, arms[name], arms[before], test.labels, test.groups, **how)
-        took = seconds.get(progress.file_name(["intermediate", name]))
-        found.append({"name": name, "value": value, "minutes": took and took / 60, **gained})
+        hop = METRICS / "intermediate" / name
+        seen = images_seen(hop, p.intermediate[name].data) if name in p.intermediate else 0
+        found.append({"name": name, "value": value, "seen": seen, **gained})
     return found
+
+
+def images_seen(metrics: Path, data: str) -> int:
+    """On how many images a training looked, each epoch anew: its cost, which unlike minutes is the same on every machine."""
+    counts = artifacts.read_json(Path("data/prepared") / data / "card.json")["counts"]["train"]
+    return len(artifacts.read_table(metrics / "history.csv")) * sum(counts.values())
 
 
 def about(training: track.Training) -> dict[str, Any]:
@@ -100,7 +107,7 @@ def about(training: track.Training) -> dict[str, Any]:
         "moved": int(whole.moved.sum()),
         "tensors": len(whole),
         "ok": bool((proof.verdict == "ok").all()),
-        "seconds": progress.read_seconds().get(progress.file_name([training.kind, training.name])),
+        "seen": images_seen(folder, training.data),
     }
 
 

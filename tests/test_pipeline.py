@@ -22,7 +22,7 @@ from tests.helpers import leaves, put
 TARGETS = {"target@dots-0", "target@tiny-0"}
 TRAININGS = TARGETS | {"intermediate@dots", "scratch@0"}
 EVALUATIONS = {"evaluate@dots-0", "evaluate@tiny-0", "evaluate-scratch@0", "evaluate-intermediate@dots"}
-END = {"compare", "track"}
+END = {"compare", "report", "track"}
 EVERYTHING = {"check", "source@tiny", "prepare@dots", "prepare@lines", "advise", "recipe", "forgetting@dots"}
 EVERYTHING |= TRAININGS | EVALUATIONS | END
 
@@ -138,14 +138,14 @@ STALE = {  # what a change of each section makes stale by itself, beside check, 
     "datasets.dots": {"prepare@dots"},
     "datasets.lines": {"prepare@lines"},
     "source.tiny": {"source@tiny"},
-    "intermediate.dots": {"intermediate@dots", "forgetting@dots", "compare"},
-    "target": TARGETS | {"scratch@0", "advise"},
+    "intermediate.dots": {"intermediate@dots", "forgetting@dots", "compare", "report"},
+    "target": TARGETS | {"scratch@0", "advise", "report"},
     "scratch": {"scratch@0"},
     "advise": {"advise"},
     "evaluate": EVALUATIONS | {"forgetting@dots"},
-    "compare": {"compare"},
-    "inits": {"compare", "forgetting@dots", "advise"},
-    "seeds": {"compare", "forgetting@dots"},
+    "compare": {"compare", "report"},
+    "inits": {"compare", "report", "forgetting@dots", "advise"},
+    "seeds": {"compare", "report", "forgetting@dots"},
 }
 
 
@@ -209,7 +209,7 @@ def test_every_stage_checks_the_whole_file_itself(finished, copy_of):
     repo = copy_of(finished)
     write_params(repo.path, PARAMS | {"sed": 1})
     for command in ("prepare dots", "source tiny", "intermediate dots", "advise", "recipe", "target dots 0", "scratch 0",
-                    "evaluate target dots-0 lines", "forgetting dots dots", "compare", "track", "check"):  # fmt: skip
+                    "evaluate target dots-0 lines", "forgetting dots dots", "compare", "report", "track", "check"):  # fmt: skip
         output = repo.run(sys.executable, "-m", *f"stages.{command}".split(), ok=False)
         assert "sed: unknown section. Did you mean 'seed'?" in output, command
         assert "Traceback" not in output
