@@ -41,7 +41,7 @@ def main() -> None:
     known |= {"num_examples": len(split.labels), "num_looked_at": num, "chance": float(np.bincount(labels).max() / num)}
     known |= {"drift": drift.end(), "num_parameters": sum(each.numel() for each in backbone.parameters())}
     known |= {"device": fabric.device.type}
-    ranking = advice.rank(known)
+    ranking = advice.rank(known, advice.ERRORS_LEFT)
     unsure = advice.unsure(known, ranking)
 
     correct = {"card": transferability.knn_accuracy(features, labels, k=p.advise.neighbours, groups=groups)}

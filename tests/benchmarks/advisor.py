@@ -4,8 +4,10 @@
 
 Trains every strategy on stratified parts of each dataset, as stages.commands.learning_curve does, and holds what
 stages.lib.advice says of the same part before training against the accuracy on the test. Each result is a line of FILE.csv;
-what is there already is not trained again, so the run can be stopped at any time. With --no-advice it measures only; the
-column `probe` is what a rule needs to be fitted to the table afterwards.
+what is there already is not trained again, so the run can be stopped at any time. With --no-advice it measures only.
+
+The rule itself is fitted to such a table (tests/benchmarks/advisor.csv): `--fit FILE.csv` trains nothing, prints the numbers that
+stages/lib/advice.py should hold, and the marks that the rule gets on each dataset when it was fitted to the others.
 
 Regret is the accuracy of the best strategy minus that of the chosen one. The best of many noisy figures is too high, and with
 it every regret: compare them with each other. Needs the root of a repository in which `dvc repro` has run, and params.yaml.
@@ -27,7 +29,7 @@ from tqdm import tqdm
 
 from stages.commands.learning_curve import few, train_on_few
 from stages.evaluate import predictions
-from stages.lib import artifacts, backbones, images, params, transfer
+from stages.lib import advice, artifacts, backbones, images, params, transfer
 from stages.lib.device import launch
 from stages.lib.errors import UserError
 from stages.lib.examples import Examples
@@ -60,6 +62,10 @@ class Data(NamedTuple):
 
 def main() -> None:
     asked = arguments()
+    if asked.fit:
+        results = pd.read_csv(asked.fit)
+        print(pd.DataFrame(fit(results), index=advice.EXAMPLES).T.round(2), marks_left_out(results), sep="\n\n")
+        return
     p = params.load("seed", "strategies", "training", "checks", "device", "datasets", "evaluate")
     fabric = launch(**p.device.model_dump() | {"devices": 1, "num_nodes": 1})
     tensors, start = artifacts.read_model(Path("models") / asked.source)
@@ -104,7 +110,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--source", default="imagenet", help="a model in models/")
     parser.add_argument("--px", type=int, default=96)
     parser.add_argument("--no-advice", action="store_true", help="measure only")
-    parser.add_argument("--out", type=Path, required=True)
+    how = parser.add_mutually_exclusive_group(required=True)
+    how.add_argument("--out", type=Path, help="the table to which results are added")
+    how.add_argument("--fit", type=Path, help="a table to which the rule is fitted; nothing is trained")
     asked = parser.parse_args()
     asked.folder = dict(asked.folder)
     return asked
@@ -178,9 +186,7 @@ def measure(case: tuple, data: Data, fabric, p, tensors: dict, start: dict, stra
     frozen, labels = data.features[rows], data.train.labels.cpu().numpy()[rows]
     ranking = []
     if not asked.no_advice:
-        from stages.lib import advice
-
-        ranking = advice.rank(advice.facts(frozen, labels))
+        ranking = advice.rank(advice.facts(frozen, labels), advice.ERRORS_LEFT)
     expected = {entry["strategy"]: entry for entry in ranking}
     known = {"classes": len(data.card["classes"]), "probe": probe_accuracy(frozen, labels, folds=FOLDS, seed=0).mean()}
     missing = [strategy for strategy in strategies if (*case, strategy) not in done(asked.out)]
@@ -215,6 +221,41 @@ def done(path: Path) -> set[tuple]:
 def append(path: Path, row: dict) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     pd.DataFrame([row], columns=COLUMNS).round(5).to_csv(path, mode="a", header=not path.exists(), index=False)
+
+
+def errors_left(results: pd.DataFrame) -> pd.DataFrame:
+    """Logarithm of each strategy's errors over those of feature_extraction; a row for each case that all strategies have.
+
+    Args:
+        results: the lines of a table.
+    """
+    accuracy = results.pivot_table(index=CASE, columns="strategy", values="accuracy")[list(advice.ERRORS_LEFT)].dropna()
+    errors = (1 - accuracy).clip(lower=0.005)  # none at all on a small test is chance
+    return np.log(errors.div(errors["feature_extraction"], axis=0))
+
+
+def fit(results: pd.DataFrame) -> dict[str, tuple[float, float]]:
+    """The rule's numbers: for each strategy a straight line in the logarithms, by least squares, every dataset with equal weight.
+
+    Returns:
+        For each strategy the share of errors left at the two ends of advice.EXAMPLES.
+    """
+    left = errors_left(results)
+    sizes = left.groupby("dataset").size()
+    weights = np.sqrt(1 / sizes.loc[left.index.get_level_values("dataset")].to_numpy())
+    examples = np.log(left.index.get_level_values("examples").to_numpy(float))
+    lines = {name: np.polyfit(examples, left[name], 1, w=weights) for name in left}
+    return {name: tuple(np.exp(np.polyval(line, np.log(advice.EXAMPLES))).tolist()) for name, line in lines.items()}
+
+
+def marks_left_out(results: pd.DataFrame) -> pd.DataFrame:
+    """What `marks` gives where every dataset is ranked by a rule fitted to the others."""
+    left, ranked = errors_left(results), {}
+    for name in dict.fromkeys(left.index.get_level_values("dataset")):
+        table = fit(results[results.dataset != name])
+        for case in left.index[left.index.get_level_values("dataset") == name]:
+            ranked[case] = advice.rank({"num_examples": case[CASE.index("examples")], "probe_accuracy": 0.0}, table)
+    return marks(results, ranked, list(advice.ERRORS_LEFT))
 
 
 def marks(results: pd.DataFrame, ranked: dict[tuple, list[dict]], strategies: list[str]) -> pd.DataFrame:
