@@ -2,15 +2,18 @@
 
 Each state of the pipeline (dvc.lock) is one parent run, and each of its trainings one child. Lists what is missing for the
 present state, what is there more than once, and what belongs to no state; exits with 1 if it finds anything. With --fill what
-is missing is put there first. Nothing is ever deleted: which of two runs to keep is for a person to say.
+is missing is put there first, and what was killed and still stands there as running is ended. Nothing is ever deleted: which of
+two runs to keep is for a person to say.
 """
 
 import argparse
 import sys
 from collections import Counter
 
+from filelock import FileLock, Timeout
+
 from stages import track
-from stages.lib import params, store
+from stages.lib import checkpoints, params, store
 from stages.lib.errors import UserError
 
 TIMEOUT_S = 60
@@ -28,6 +31,8 @@ def main(words: list[str]) -> None:
     expected = ["pipeline", "advise", *(f"{training.kind} {training.name}" for training in trainings)]
     try:
         client, experiment = store.connect(TIMEOUT_S)
+        if asked.fill:
+            end_killed(client, everything(client, experiment))
         runs = everything(client, experiment)
     except Exception as error:
         if not store.expected(error):
@@ -51,6 +56,21 @@ def everything(client, experiment: str) -> list:
         token = page.token
         if not token:
             return runs
+
+
+def end_killed(client, runs: list) -> None:
+    """End the runs of killed trainings: they stand as running, and no process of this machine holds their checkpoint."""
+    for run in runs:
+        stage, key = run.data.tags["transfer.stage"], run.data.tags.get("transfer.key", "")
+        lock = checkpoints.root() / "checkpoints" / f"{stage.replace(' ', '-')}-{key[:16]}" / "lock"
+        if run.info.status != "RUNNING" or not lock.exists():  # where there is no lock, it may run on another machine
+            continue
+        try:
+            with FileLock(lock, timeout=0):
+                client.set_terminated(run.info.run_id, "KILLED")
+                print(f"ended: {stage}, run {run.info.run_id}: its training was killed; it would go on in this run")
+        except Timeout:
+            pass  # it does run
 
 
 def findings(runs: list, state: str, expected: list[str]) -> list[str]:

@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+from filelock import FileLock
 from mlflow import MlflowClient
 
 from tests.conftest import Repo
@@ -53,6 +54,23 @@ def test_duplicates_and_orphans_are_found(repo):
     found = repo.run(*HOW, ok=False)
     assert "duplicate: scratch 0" in found and found.count("orphan: ") == 1 and "orphan: target dots-9" in found
     assert "unfinished: scratch 0" in found
+
+
+def test_what_was_killed_is_ended_and_what_runs_is_left_alone(repo):
+    client, experiment, _ = store(repo)
+    made = {}
+    for name, key in (("dead", "d" * 20), ("alive", "a" * 20), ("elsewhere", "e" * 20)):
+        tags = {"transfer.stage": f"target {name}-0", "transfer.kind": "target", "transfer.key": key}
+        made[name] = client.create_run(experiment, tags=tags).info.run_id
+        if name != "elsewhere":
+            folder = repo.path / f".transfer/checkpoints/target-{name}-0-{key[:16]}"
+            folder.mkdir(parents=True)
+            (folder / "lock").touch()
+    with FileLock(repo.path / f".transfer/checkpoints/target-alive-0-{'a' * 16}/lock"):
+        told = repo.run(*HOW, "--fill", ok=False)
+    assert told.count("ended: ") == 1 and "ended: target dead-0" in told
+    status = {name: client.get_run(run_id).info.status for name, run_id in made.items()}
+    assert status == {"dead": "KILLED", "alive": "RUNNING", "elsewhere": "RUNNING"}
 
 
 def test_a_store_that_is_no_store_is_said(repo):
