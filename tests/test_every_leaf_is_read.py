@@ -19,7 +19,7 @@ READERS = {  # schema: the files that read it
     params.Source: ["stages/source.py"],
     params.Target: ["stages/target.py"],
     params.Advise: ["stages/advise.py"],
-    params.Checks: ["stages/lib/transfer.py", "stages/compare.py"],
+    params.Checks: ["stages/lib/transfer.py", "stages/lib/words.py"],
     params.Evaluate: ["stages/evaluate.py"],
     params.Compare: ["stages/compare.py"],
 }

@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 import torch
 
-from stages import compare, forgetting
-from stages.lib import artifacts, backbones
+from stages import forgetting
+from stages.lib import artifacts, backbones, words
 from stages.lib.errors import UserError
 from tests.conftest import FULL, PARAMS, write_params
 
@@ -288,7 +288,7 @@ def signs(hop):
     for folder in ("intermediate/dots", "target/dots-0", "target/tiny-0", "scratch/0"):
         artifacts.write_json(Path("metrics") / folder / "run.json", {"name": folder, "warnings": []})
     p = SimpleNamespace(intermediate=["dots"], inits=["dots", "tiny"], seeds=[0], checks=SimpleNamespace(forgetting=0.1))
-    return compare.signs(p, {"dots": artifacts.read_table(Path("metrics/forgetting/dots/accuracy.csv"))})
+    return words.signs(p, {"dots": artifacts.read_table(Path("metrics/forgetting/dots/accuracy.csv"))})
 
 
 def test_a_backbone_made_anew_is_catastrophic_forgetting_and_a_small_change_is_not(hop):
