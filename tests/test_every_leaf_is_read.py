@@ -21,7 +21,7 @@ READERS = {  # schema: the files that read it
     params.Advise: ["stages/advise.py"],
     params.Checks: ["stages/lib/transfer.py", "stages/lib/words.py"],
     params.Evaluate: ["stages/evaluate.py"],
-    params.Compare: ["stages/compare.py"],
+    params.Compare: ["stages/compare.py", "stages/lib/words.py"],
 }
 
 
