@@ -4,6 +4,7 @@ MLflow copies this file into the model and runs it there ("models from code"), w
 """
 
 import base64
+import io
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -90,13 +91,17 @@ def package(folder: Path) -> dict[str, Any]:
     The input is declared as "any": a declared type would let through only one of bytes, text and arrays. The
     requirements are named because inferring them takes MLflow seconds and a second copy of the model.
     """
-    classes = artifacts.read_json(folder / "card.json")["classes"]
+    card = artifacts.read_json(folder / "card.json")
+    classes, px = card["classes"], card["preprocessing"]["px"]
+    example = io.BytesIO()
+    Image.new("L", (px, px), 128).save(example, "PNG")
     outputs = [ColSpec("string", "label"), ColSpec("float", "probability")] + [ColSpec("float", f"p_{name}") for name in classes]
     return {
         "python_model": str(Path(__file__).resolve()),
         "artifacts": {"model": str(folder.resolve())},
         "code_paths": [str(Path(__file__).resolve().parents[1])],
         "pip_requirements": [f"{name}=={version(name).partition('+')[0]}" for name in PACKAGES],  # no "+cu128": not on PyPI
+        "input_example": pd.DataFrame({"image": [base64.b64encode(example.getvalue()).decode()]}),  # JSON holds no bytes
         "signature": ModelSignature(Schema([ColSpec(AnyType(), "image")]), Schema(outputs)),
     }
 

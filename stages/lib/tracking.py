@@ -6,7 +6,6 @@ each epoch as it ends; `publish` comes last, knows all that should be there, and
 
 import sqlite3
 import time
-import warnings
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -157,8 +156,7 @@ def _log_model(client, experiment: str, run_id: str, model: Callable[[], dict[st
             client.delete_logged_model(entry.model_id)
     ready = [entry.model_id for entry in models if entry.status == "READY"]
     if not ready:
-        with mlflow.start_run(run_id=run_id, log_system_metrics=False), warnings.catch_warnings():  # ends the run too
-            warnings.filterwarnings("ignore", ".*An input example was not provided")  # it would load and run the model: seconds
+        with mlflow.start_run(run_id=run_id, log_system_metrics=False):  # ends the run too
             ready = [mlflow.pyfunc.log_model(name="model", **model()).model_id]
     return ready[0]
 
