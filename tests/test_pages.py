@@ -36,7 +36,7 @@ def pages(finished, tmp_path_factory):
 def dom(address, folder):
     """The page as it is once its scripts have had twenty seconds of its own time."""
     words = [BROWSER, *FLAGS, f"--user-data-dir={folder}/browser", "--virtual-time-budget=20000", "--dump-dom", address]
-    return subprocess.run(words, capture_output=True, text=True, timeout=180).stdout
+    return subprocess.run(words, capture_output=True, text=True, timeout=600).stdout
 
 
 def test_the_run_of_the_pipeline_shows_the_verdict(pages):

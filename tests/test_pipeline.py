@@ -419,7 +419,7 @@ def test_experiments_in_temporary_clones_reach_the_same_store(finished, copy_of)
     repo.run("dvc", "exp", "run", "--queue", "-S", "strategy=full")
     repo.run("dvc", "exp", "run", "--queue", "-S", "strategies.partial.epochs=3")
     repo.run("dvc", "queue", "start", "-j", "2")
-    deadline = time.time() + 240
+    deadline = time.time() + 1800
     while any(word in repo.run("dvc", "queue", "status") for word in ("Queued", "Running")):
         assert time.time() < deadline
         time.sleep(2)

@@ -76,7 +76,7 @@ def process(root, script):
     return subprocess.Popen([sys.executable, "-c", code], env=environment, text=True, stderr=subprocess.PIPE)
 
 
-def wait(condition, seconds=60):
+def wait(condition, seconds=600):
     deadline = time.time() + seconds
     while not condition():
         assert time.time() < deadline

@@ -717,7 +717,7 @@ def test_two_processes_train_to_what_one_trains_to(tmp_path):
     script.write_text(textwrap.dedent(WORKER.format(root=str(ROOT))))
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     command = [sys.executable, str(script)]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=1200, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     two = json.loads(done.stdout.split("RESULT")[1].splitlines()[0])
     one = shared(Fabric(accelerator="cpu", devices=1))
