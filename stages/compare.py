@@ -86,8 +86,7 @@ def read_arms(inits: list[str], seeds: list[int], card: dict) -> tuple[Test, dic
             folder = METRICS / "evaluate" / name
             table = read_predictions(folder / "predictions.csv", columns)
             if test is None:
-                groups = None if (table["group"] == "").all() else table["group"].to_numpy()
-                labels = pd.Categorical(table["label"], categories=card["classes"]).codes.astype(np.int64)
+                labels, groups = labels_and_groups(table, card["classes"])
                 by_group = artifacts.read_json(folder / "report.json")["split_by_group"]
                 test, first = Test(card["data"], card["classes"], table["key"].tolist(), labels, groups, by_group), (name, table)
             elif not table[["key", "label", "group"]].equals(first[1][["key", "label", "group"]]):
@@ -98,6 +97,12 @@ def read_arms(inits: list[str], seeds: list[int], card: dict) -> tuple[Test, dic
             parts.append(table[columns].to_numpy(np.float32))
         arms[arm] = np.stack(parts).astype(np.float64)
     return test, arms
+
+
+def labels_and_groups(table: pd.DataFrame, classes: list[str]) -> tuple[np.ndarray, np.ndarray | None]:
+    """Of the test images: (N,) indices into `classes`, and (N,) what each belongs to, or None where the data names no groups."""
+    labels = pd.Categorical(table["label"], categories=classes).codes.astype(np.int64)
+    return labels, None if (table["group"] == "").all() else table["group"].to_numpy()
 
 
 def read_predictions(path: Path, columns: list[str]) -> pd.DataFrame:
@@ -175,8 +180,7 @@ def against(old: Path, new: Path, classes: list[str], settings) -> tuple[bool, s
     if not same[0].equals(same[1]):
         return False, "it was measured on other test images, so the two cannot be compared."
     arms = [table[[f"p_{name}" for name in classes]].to_numpy(np.float64)[None] for table in tables]
-    labels = pd.Categorical(tables[0]["label"], categories=classes).codes.astype(np.int64)
-    groups = None if (tables[0]["group"] == "").all() else tables[0]["group"].to_numpy()
+    labels, groups = labels_and_groups(tables[0], classes)
     how = settings.model_dump(exclude={"metric"}) | {"seed": seed_for(0, "compare", "bootstrap")}
     found = statistics.paired_difference(settings.metric, arms[1], arms[0], labels, groups, **how)
     between = f"{settings.confidence:.0%} interval {points(found['lower'])} to {points(found['upper'])}"

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from stages.lib import artifacts, backbones, command, images, params, pictures, saliency, statistics
+from stages.lib import artifacts, backbones, command, images, params, statistics
 from stages.lib.backbones import Model
 from stages.lib.device import launch
 from stages.lib.errors import UserError
@@ -27,12 +27,13 @@ def main(stage: str, name: str, data: str) -> None:
     folder, data_folder = FOLDERS[stage] / name, Path("data/prepared") / data
     tensors, card = artifacts.read_model(folder)
     data_card = require_fit(folder, card, data_folder)
-    probabilities, split = predictions(tensors, card, data_folder, p)
+    model, device = network(tensors, card, p)
+    probabilities, split = answers(model, device, card, data_folder, p)
     report = measure(probabilities, split, card["classes"], p.evaluate)
     report["split_by_group"] = data_card["settings"]["split"]["by_group"]
     out = Path("metrics/evaluate") / f"{stage}-{name}"
     write(out, probabilities, split, report, p.evaluate.ece_bins)
-    show(out / "mistakes.png", tensors, card, probabilities, split, p)
+    show(out / "mistakes.png", model, device, card, probabilities, split, p.evaluate.num_shown)
     accuracy, sure = report["metrics"]["accuracy"], p.evaluate.confidence
     print(f"{stage} {name} on {data}: accuracy {accuracy['value']:.1%} ({sure:.0%} interval {accuracy['lower']:.1%} to "
           f"{accuracy['upper']:.1%}, {len(split.keys)} test images)")  # fmt: skip
@@ -57,27 +58,28 @@ def require_fit(model_folder: Path, card: dict, data_folder: Path) -> dict:
 
 
 def predictions(tensors: dict[str, torch.Tensor], card: dict, data_folder: Path, p) -> tuple[np.ndarray, artifacts.Split]:
-    """Probabilities (N, C) float32 of the test examples, and the examples.
+    """What `answers` gives, for the tensors of a whole network and the card that says what they are."""
+    return answers(*network(tensors, card, p), card, data_folder, p)
+
+
+def network(tensors: dict[str, torch.Tensor], card: dict, p) -> tuple[Model, torch.device]:
+    """The trained network in evaluation mode, and the device where it is.
 
     One process and float32 on any device, whatever the training used: so the figures are those of the saved weights.
-
-    Args:
-        tensors: of the whole network, and `card`, what they are.
     """
-    model, device = network(tensors, card, p)
+    fabric = launch(accelerator=p.device.accelerator, devices=1, num_nodes=1, precision="32-true")
+    model = backbones.build(card["architecture"], len(card["classes"]))
+    model.load_state_dict(tensors)
+    return model.to(fabric.device, memory_format=torch.channels_last).eval(), fabric.device
+
+
+def answers(model: Model, device: torch.device, card: dict, data_folder: Path, p) -> tuple[np.ndarray, artifacts.Split]:
+    """Probabilities (N, C) float32 of the test examples, and the examples."""
     split = artifacts.read_split(data_folder, "test")
     logits = predict(model, images.examples(split, card["preprocessing"], device), p.evaluate.batch_size)
     if not torch.isfinite(logits).all():
         raise UserError(f"{card['name']} answers with numbers that are not finite; its training must have diverged.")
     return logits.softmax(1).cpu().numpy(), split
-
-
-def network(tensors: dict[str, torch.Tensor], card: dict, p) -> tuple[Model, torch.device]:
-    """The trained network in evaluation mode, on the device where it runs."""
-    fabric = launch(accelerator=p.device.accelerator, devices=1, num_nodes=1, precision="32-true")
-    model = backbones.build(card["architecture"], len(card["classes"]))
-    model.load_state_dict(tensors)
-    return model.to(fabric.device, memory_format=torch.channels_last).eval(), fabric.device
 
 
 def measure(probabilities: np.ndarray, split: artifacts.Split, classes: list[str], settings) -> dict:
@@ -122,16 +124,16 @@ def measure(probabilities: np.ndarray, split: artifacts.Split, classes: list[str
     }
 
 
-def show(path: Path, tensors: dict[str, torch.Tensor], card: dict, probabilities: np.ndarray, split: artifacts.Split, p) -> None:
-    """Draw the images on which the model was most surely wrong, and half as many on which it was most surely right."""
+def show(path: Path, model: Model, device: torch.device, card: dict, probabilities: np.ndarray, split, num: int) -> None:
+    """Draw the `num` images on which the model was most surely wrong, and half as many on which it was most surely right."""
+    from stages.lib import pictures, saliency  # here: who only wants `predictions` need not wait for matplotlib
+
     sure, predicted = probabilities.max(1), probabilities.argmax(1)
     order = np.argsort(-sure, kind="stable")
     right = predicted[order] == split.labels[order]
-    rows = np.concatenate([order[~right][: p.evaluate.num_shown], order[right][: p.evaluate.num_shown // 2]])
-    pixels = np.array(split.inputs[rows])
-    maps = None
+    rows = np.concatenate([order[~right][:num], order[right][: num // 2]])
+    pixels, maps = np.array(split.inputs[rows]), None
     if len(rows):
-        model, device = network(tensors, card, p)
         how = card["preprocessing"]
         inputs = images.to_network(torch.from_numpy(pixels).to(device), how["mean"], how["std"])
         maps = saliency.grad_cam(model, inputs, torch.from_numpy(predicted[rows]).to(device))

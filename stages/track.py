@@ -119,11 +119,16 @@ def child(training: Training) -> tracking.Run:
         name=f"{run['name']}: {run['settings']['strategy']} on {training.data}",
         tags={"transfer.key": run["key"], "mlflow.note.content": _note(training, run["settings"]["strategy"], history, report)},
         params=run["settings"],
-        metrics={f"test_{name}": value for name, value in flat(report["metrics"], "_") if _is_number(value)},
+        metrics=figures(report),
         history=history,
         files=files + [(_there(evaluation / name), "evaluate") for name in evaluated],
         data=[_data(training.data)],
     )
+
+
+def figures(report: dict) -> dict[str, float]:
+    """What evaluate measured, by the names that MLflow shows."""
+    return {f"test_{name}": value for name, value in flat(report["metrics"], "_") if _is_number(value)}
 
 
 def advice(raw: dict) -> tracking.Run:

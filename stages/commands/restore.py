@@ -139,8 +139,7 @@ def evaluate(folder: Path, runs: dict) -> tuple[list[str], int]:
             continue
         command(sys.executable, "-m", "stages.evaluate", training.kind, training.name, training.data, cwd=folder)
         report = json.loads((folder / "metrics/evaluate" / f"{training.kind}-{training.name}" / "report.json").read_text())
-        found = {f"test_{key}": value for key, value in track.flat(report["metrics"], "_") if value is not None}
-        for key, value in found.items():
+        for key, value in track.figures(report).items():
             num += 1
             recorded = runs[name].data.metrics.get(key)
             if recorded is None or abs(recorded - value) > SAME:
