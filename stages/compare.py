@@ -1,5 +1,6 @@
 """The target against its controls, paired: did transfer help, did the hops help, which model to ship: python -m stages.compare"""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +37,7 @@ def main() -> None:
     words = verdict(p, test, chain, pairs, results, differences, cards, ship)
     words += "\n".join(["", "## Signs of mistakes", "", *signs(p, forgotten)]) + "\n"
     (METRICS / "verdict.md").write_text(words)
-    draw(p, test, cards, pairs, arms, results, differences, ship)
+    draw(p, cards, pairs, results, differences, ship)
     draw_forgetting(forgotten)
     print(words.split("\n## ")[0].partition("\n\n")[2].strip())
 
@@ -116,7 +117,7 @@ def read_predictions(path: Path, columns: list[str]) -> pd.DataFrame:
     return table
 
 
-def draw(p, test, cards, pairs, arms, results, differences, ship) -> None:
+def draw(p, cards, pairs, results, differences, ship) -> None:
     """The pictures in metrics/plots."""
     folder = METRICS / "plots"
     folder.mkdir(parents=True, exist_ok=True)
@@ -127,14 +128,8 @@ def draw(p, test, cards, pairs, arms, results, differences, ship) -> None:
     tables = {name: [artifacts.read_table(path / "history.csv") for path in paths] for name, paths in histories.items()}
     pictures.curves(folder / "curves.png", tables, len(hops))
 
-    shipped = next(arms[init][index] for init in p.inits for index, seed in enumerate(p.seeds) if f"{init}-{seed}" == ship)
-    counts = statistics.confusion(shipped.argmax(1), test.labels, len(test.classes))
-    pictures.confusion(folder / "confusion.png", counts, test.classes, f"{ship} on {len(test.keys)} test images")
-    pictures.reliability(
-        folder / "reliability.png",
-        artifacts.read_table(METRICS / "evaluate" / f"target-{ship}" / "reliability.csv"),
-        f"{ship}: is it as sure as it is right?",
-    )
+    for name in ("confusion.png", "reliability.png"):
+        shutil.copyfile(METRICS / "evaluate" / f"target-{ship}" / name, folder / name)
     named = [(f"{p.inits[0]} against {pair.control}", differences[pair.key]) for pair in pairs]
     pictures.comparison(folder / "comparison.png", p.compare.metric.replace("_", " "), results, named, p.compare.confidence)
 

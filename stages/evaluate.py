@@ -126,7 +126,7 @@ def measure(probabilities: np.ndarray, split: artifacts.Split, classes: list[str
 
 def show(path: Path, model: Model, device: torch.device, card: dict, probabilities: np.ndarray, split, num: int) -> None:
     """Draw the `num` images on which the model was most surely wrong, and half as many on which it was most surely right."""
-    from stages.lib import pictures, saliency  # here: who only wants `predictions` need not wait for matplotlib
+    from stages.lib import pictures, saliency
 
     sure, predicted = probabilities.max(1), probabilities.argmax(1)
     order = np.argsort(-sure, kind="stable")
@@ -152,7 +152,9 @@ def number(value: np.ndarray) -> float | None:
 
 
 def write(folder: Path, probabilities: np.ndarray, split: artifacts.Split, report: dict, num_bins: int) -> None:
-    """Write report.json, predictions.csv, confusion.csv and reliability.csv."""
+    """Write report.json, predictions.csv, and confusion and reliability as a table and a picture each."""
+    from stages.lib import pictures  # here: who only wants `predictions` need not wait for matplotlib
+
     artifacts.write_json(folder / "report.json", report)
     classes = np.array(report["classes"], dtype=object)
     table = {
@@ -172,6 +174,9 @@ def write(folder: Path, probabilities: np.ndarray, split: artifacts.Split, repor
     bins = pd.DataFrame(statistics.reliability(probabilities.astype(np.float64), split.labels, num_bins))
     bins.insert(0, "bin", np.arange(1, num_bins + 1))
     bins.round(6).to_csv(folder / "reliability.csv", index=False)
+
+    pictures.confusion(folder / "confusion.png", counts, report["classes"], f"{folder.name} on {len(split.keys)} test images")
+    pictures.reliability(folder / "reliability.png", bins, f"{folder.name}: is it as sure as it is right?")
 
 
 if __name__ == "__main__":

@@ -112,7 +112,8 @@ def child(training: Training) -> tracking.Run:
         history = [{name: _number(text) for name, text in row.items()} for row in csv.DictReader(file)]
     files = [(_there(metrics / name), "") for name in ("history.csv", "certificate.csv", "layers.csv")]
     files += [(path, "") for path in [metrics / "alpha.csv"] if path.exists()]  # what wise_ft has to show
-    evaluated = ("report.json", "confusion.csv", "reliability.csv", "predictions.csv", "mistakes.png")
+    evaluated = ["report.json", "predictions.csv", "mistakes.png"]
+    evaluated += ["confusion.csv", "confusion.png", "reliability.csv", "reliability.png"]
     return tracking.Run(
         stage=run["name"],
         kind=training.kind,

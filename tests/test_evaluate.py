@@ -75,7 +75,15 @@ def read_report():
 
 def test_the_predictions_are_those_of_the_saved_weights(project):
     evaluate.main("target", "dots-0", "lines")
-    files = {"predictions.csv", "report.json", "confusion.csv", "reliability.csv", "mistakes.png"}
+    files = {
+        "predictions.csv",
+        "report.json",
+        "confusion.csv",
+        "reliability.csv",
+        "mistakes.png",
+        "confusion.png",
+        "reliability.png",
+    }
     assert {path.name for path in OUT.iterdir()} == files
     split = artifacts.read_split(Path("data/prepared/lines"), "test")
     model = backbones.build(ARCHITECTURE, 3)

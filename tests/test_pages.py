@@ -57,8 +57,9 @@ def test_the_run_of_a_training_says_what_it_was(pages):
         assert words in shown, words
 
 
-def test_the_mistakes_are_shown_as_a_picture_and_the_certificate_as_a_table(finished, pages):
-    assert "<img" in pages("target dots-0", "/artifacts/evaluate/mistakes.png").split("evaluate/mistakes.png", 1)[1]
+def test_what_evaluate_drew_is_shown_as_pictures_and_the_certificate_as_a_table(finished, pages):
+    for picture in ("mistakes.png", "confusion.png", "reliability.png"):
+        assert "<img" in pages("target dots-0", f"/artifacts/evaluate/{picture}").split(f"evaluate/{picture}", 1)[1]
     shown = pages("target dots-0", "/artifacts/certificate.csv")
     first = pd.read_csv(finished.path / "metrics/target/dots-0/certificate.csv").tensor[0]
     assert first in shown and "declared" in shown

@@ -23,6 +23,7 @@ from tests.conftest import HOW, PARAMS, ROOT, TINY, write_params
 
 STAGES = {"intermediate": ["dots"], "target": ["dots-0", "tiny-0"], "scratch": ["0"]}
 EVALUATE = {"intermediate": "evaluate-intermediate", "target": "evaluate", "scratch": "evaluate-scratch"}
+EVALUATED = ["confusion.csv", "confusion.png", "mistakes.png", "predictions.csv", "reliability.csv", "reliability.png"]
 
 
 def finish(folder: Path, values: dict = PARAMS) -> Path:
@@ -45,8 +46,8 @@ def finish(folder: Path, values: dict = PARAMS) -> Path:
             artifacts.write_json(trained / "run.json", run)
             measured = {"accuracy": {"value": 0.9, "lower": 0.8, "upper": 1.0}, "auroc": {"value": None}}
             artifacts.write_json(evaluated / "report.json", {"metrics": measured, "num_examples": 20})
-            for table in ("confusion.csv", "reliability.csv", "predictions.csv", "mistakes.png"):
-                (evaluated / table).write_text("column\n")
+            for name in EVALUATED:
+                (evaluated / name).write_text("column\n")
             (evaluated / "note.txt").write_text("of the user's")
     lock |= {"advise": {"cmd": "advise"}, "forgetting@dots": {"cmd": "forget"}}
     ranking = [{"strategy": "partial", "expected": 0.9, "why": "it is so"}]
@@ -177,9 +178,7 @@ def test_a_state_becomes_one_run_with_everything_in_it(tracked):
         (2, 0.5),
         (3, 1 / 3),
     ]
-    evaluated = {
-        f"evaluate/{name}" for name in ("confusion.csv", "mistakes.png", "predictions.csv", "reliability.csv", "report.json")
-    }
+    evaluated = {f"evaluate/{name}" for name in [*EVALUATED, "report.json"]}
     assert files(client, child) == {"certificate.csv", "history.csv", "layers.csv"} | evaluated
     assert child.data.tags["mlflow.note.content"].startswith(
         "The target, trained on lines by partial.\nTest accuracy 90.0% (80.0% to 100.0%).\n3 epochs; kept, by the validation "

@@ -1,5 +1,6 @@
 """The command line of a stage: its words, one process at a time, and errors for people."""
 
+import errno
 import inspect
 import os
 import sys
@@ -10,6 +11,13 @@ from pathlib import Path
 from stages.lib import progress
 from stages.lib.errors import UserError
 from stages.lib.locks import alone
+
+UNWRITABLE = {  # what the operating system says, and what to do
+    os.strerror(errno.ENOSPC): "Make room: python -m stages.commands.clean deletes checkpoints of trainings that are over, and "
+                               "dvc gc --all-commits --all-experiments what no commit and no experiment needs.",
+    os.strerror(errno.EDQUOT): "Make room within your quota.",
+    os.strerror(errno.EROFS): "Make it writable.",
+}  # fmt: skip
 
 
 def run(main: Callable[..., None]) -> None:
@@ -32,3 +40,19 @@ def run(main: Callable[..., None]) -> None:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         sys.exit(130)
+    except Exception as error:
+        reason = unwritable(error)
+        if reason is None:
+            raise
+        sys.exit(f"error: {reason}: {Path.cwd()}. {UNWRITABLE[reason]} Then dvc repro again: a training goes on after its last "
+                 "whole epoch.")  # fmt: skip
+
+
+def unwritable(error: BaseException | None) -> str | None:
+    """What the disk has against being written, if that is what failed; torch and safetensors wrap it in errors of their own."""
+    while error is not None:
+        for reason in UNWRITABLE:
+            if reason in str(error):
+                return reason
+        error = error.__cause__ or error.__context__
+    return None

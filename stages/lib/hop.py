@@ -105,6 +105,8 @@ def _observed(fabric, stage: str, name: str, key: str, settings: dict[str, Any])
         return
     with checkpoints.hold(f"{stage}-{name}", key) as path, live.training(key, f"{stage} {name}", stage, settings) as log:
         state = fabric.broadcast(checkpoints.load(path))
+        if state:
+            print(f"{stage} {name} goes on after epoch {len(state['history'])}, where it stopped before.", file=sys.stderr)
         for row in state["history"] if state else []:
             log(row)  # the last epoch may have been saved and not logged when it was killed
 
@@ -126,6 +128,7 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def require_same_geometry(data: Path, data_card: dict, start: Path, start_card: dict) -> None:
+    """Raise a UserError if the data were resized otherwise than the images that the starting point knows."""
     for name in ("interpolation",) if data_card["geometry"]["fit"] == "squash" else ("interpolation", "crop_pct"):
         given, wanted = data_card["geometry"][name], start_card["preprocessing"][name]
         if given != wanted:

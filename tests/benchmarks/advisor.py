@@ -27,12 +27,12 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
-from stages.commands.learning_curve import few, train_on_few
 from stages.evaluate import predictions
 from stages.lib import advice, artifacts, backbones, images, params, transfer
 from stages.lib.device import launch
 from stages.lib.errors import UserError
 from stages.lib.examples import Examples
+from stages.lib.few import few, train_on_few
 from stages.lib.fit import features
 from stages.lib.readers import image_folder
 from stages.lib.seeds import seed_for
