@@ -61,7 +61,7 @@ def main() -> None:
             "warnings": warnings}  # fmt: skip
     settings = p.advise.model_dump() | {"init": p.inits[0], "data": p.target.data}
     key = checkpoints.key(stage="advise", settings=settings, data=data_card, start=card)
-    with live.training(key, "advise", "advise", settings) as log:
+    with checkpoints.hold("advise", key), live.training(key, "advise", "advise", settings) as log:
         log({"epoch": 0, "time_ms": int(time.time() * 1000), **figures(told)})
         artifacts.write_json(OUT, rounded(told | {"figures": figures(told)}) | {"key": key, "settings": settings})
         say(told, p.inits[0], p.target.data)
@@ -69,6 +69,7 @@ def main() -> None:
             print(f"WARNING, preprocessing: {warning}", file=sys.stderr)
         if warnings and p.advise.preprocessing == "error":
             raise UserError("The preprocessing looks wrong, see above; advise.preprocessing: warn goes on all the same.")
+    checkpoints.end("advise", key)
 
 
 def frozen(backbone, pixels: torch.Tensor, prepare, preprocessing: dict, title: str) -> np.ndarray:
@@ -100,7 +101,7 @@ class Drift:
 
     def _watch(self, name: str):
         def add(layer, inputs) -> None:
-            values = inputs[0].double().transpose(0, 1).flatten(1)  # (C, everything else)
+            values = inputs[0].cpu().double().transpose(0, 1).flatten(1)  # (C, everything else); not every device has doubles
             seen = self.sums.setdefault(name, [0, 0.0, 0.0])
             seen[0] += values.shape[1]
             seen[1] = seen[1] + values.sum(1)
@@ -116,9 +117,9 @@ class Drift:
         distances = []
         for name, (count, total, squares) in self.sums.items():
             layer = self.layers[name]
-            mean, remembered = total / count, layer.running_var.double() + layer.eps
-            deviation = (squares / count - mean.square()).clamp_min(0).sqrt()
-            squared = (mean - layer.running_mean).square() + (deviation - remembered.sqrt()).square()
+            mean, remembered = total / count, layer.running_var.cpu().double() + layer.eps
+            deviation = ((squares / count - mean.square()).clamp_min(0) + layer.eps).sqrt()
+            squared = (mean - layer.running_mean.cpu()).square() + (deviation - remembered.sqrt()).square()
             distances.append((squared / remembered).mean().item())
         return float(np.mean(distances)) if distances else None
 

@@ -88,8 +88,8 @@ def read_arms(inits: list[str], seeds: list[int], card: dict) -> tuple[Test, dic
             table = read_predictions(folder / "predictions.csv", columns)
             if test is None:
                 labels, groups = labels_and_groups(table, card["classes"])
-                by_group = artifacts.read_json(folder / "report.json")["split_by_group"]
-                test, first = Test(card["data"], card["classes"], table["key"].tolist(), labels, groups, by_group), (name, table)
+                split = {key: artifacts.read_json(folder / "report.json")[key] for key in ("split_by_group", "split_given")}
+                test, first = Test(card["data"], card["classes"], table["key"].tolist(), labels, groups, **split), (name, table)
             elif not table[["key", "label", "group"]].equals(first[1][["key", "label", "group"]]):
                 raise UserError(
                     f"The predictions of {first[0]} and {name} are not for the same test images in the same order, so they "
@@ -125,13 +125,19 @@ def draw(p, cards, pairs, results, differences, ship) -> None:
     histories = {f"hop {hop}": [METRICS / "intermediate" / hop] for hop in hops}
     histories |= {init: [METRICS / "target" / f"{init}-{seed}" for seed in p.seeds] for init in p.inits}
     histories |= {SCRATCH: [METRICS / SCRATCH / str(seed) for seed in p.seeds]}
-    tables = {name: [artifacts.read_table(path / "history.csv") for path in paths] for name, paths in histories.items()}
+    tables = {name: [history(path) for path in paths] for name, paths in histories.items()}
     pictures.curves(folder / "curves.png", tables, len(hops))
 
     for name in ("confusion.png", "reliability.png"):
         shutil.copyfile(METRICS / "evaluate" / f"target-{ship}" / name, folder / name)
     named = [(f"{p.inits[0]} against {pair.control}", differences[pair.key]) for pair in pairs]
     pictures.comparison(folder / "comparison.png", p.compare.metric.replace("_", " "), results, named, p.compare.confidence)
+
+
+def history(metrics: Path) -> pd.DataFrame:
+    """The epochs of one training, and in the column `kept` which of them its model is of."""
+    table = artifacts.read_table(metrics / "history.csv")
+    return table.assign(kept=table["epoch"] == artifacts.read_json(metrics / "run.json")["best"]["epoch"])
 
 
 def draw_forgetting(forgotten: dict[str, pd.DataFrame]) -> None:

@@ -1,7 +1,7 @@
 """Open the test split and measure a trained model: python -m stages.evaluate STAGE NAME DATA
 
-STAGE is target, scratch or intermediate, NAME what its stage calls the model, DATA a prepared dataset. Only this stage
-reads the test split.
+STAGE is target, scratch or intermediate, NAME what its stage calls the model, DATA a prepared dataset. No training reads the test
+split: the stage forgetting opens it too, and the command learning_curve, both through the functions here.
 """
 
 from pathlib import Path
@@ -31,6 +31,7 @@ def main(stage: str, name: str, data: str) -> None:
     probabilities, split = answers(model, device, card, data_folder, p)
     report = measure(probabilities, split, card["classes"], p.evaluate)
     report["split_by_group"] = data_card["settings"]["split"]["by_group"]
+    report["split_given"] = "test" in data_card["given_splits"]
     out = Path("metrics/evaluate") / f"{stage}-{name}"
     write(out, probabilities, split, report, p.evaluate.ece_bins)
     show(out / "mistakes.png", model, device, card, probabilities, split, p.evaluate.num_shown)

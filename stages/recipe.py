@@ -15,15 +15,7 @@ OUT = Path("metrics/recipe.json")
 
 def main() -> None:
     p = params.load("strategy", "strategies", "training")
-    chosen = p.strategy
-    if chosen == "auto":
-        advised = [entry["strategy"] for entry in artifacts.read_json(Path("metrics/advise.json"))["ranking"]]
-        chosen = next((name for name in advised if name in p.strategies), None)
-        if chosen is None:
-            raise UserError(
-                f"strategy: auto finds no block in strategies for what can be advised ({', '.join(advised)}). Add one of them to "
-                "strategies in params.yaml, or name a strategy."
-            )
+    chosen = advised(p.strategies) if p.strategy == "auto" else p.strategy
     block, plugin = p.strategies[chosen], params.plugin("strategies", chosen)
     artifacts.write_json(OUT, {
         "strategy": chosen,
@@ -33,6 +25,22 @@ def main() -> None:
         "code": hashlib.sha256(inspect.getsource(plugin).encode()).hexdigest(),
     })  # fmt: skip
     print(f"{p.strategy}: {chosen}" if p.strategy == "auto" else chosen)
+
+
+def advised(blocks: dict) -> str:
+    """The strategy that the stage advise ranks first of those that have a block.
+
+    Raises:
+        UserError: none has one, or the stage has not run.
+    """
+    ranking = [entry["strategy"] for entry in artifacts.read_json(Path("metrics/advise.json"))["ranking"]]
+    for name in ranking:
+        if name in blocks:
+            return name
+    raise UserError(
+        f"strategy: auto finds no block in strategies for what can be advised ({', '.join(ranking)}). Add one of them to "
+        "strategies in params.yaml, or name a strategy."
+    )
 
 
 if __name__ == "__main__":

@@ -89,7 +89,12 @@ def steps(p, card: dict) -> list[dict[str, Any]]:
 def images_seen(metrics: Path, data: str) -> int:
     """On how many images a training looked, each epoch anew: its cost, which unlike minutes is the same on every machine."""
     counts = artifacts.read_json(Path("data/prepared") / data / "card.json")["counts"]["train"]
-    return len(artifacts.read_table(metrics / "history.csv")) * sum(counts.values())
+    return num_epochs(metrics) * sum(counts.values())
+
+
+def num_epochs(metrics: Path) -> int:
+    """How many epochs a training had; a strategy that trains nothing has a row without a training loss."""
+    return int(artifacts.read_table(metrics / "history.csv").train_loss.count())
 
 
 def about(training: track.Training) -> dict[str, Any]:
@@ -103,7 +108,7 @@ def about(training: track.Training) -> dict[str, Any]:
         "data": training.data,
         "strategy": run["settings"]["strategy"],
         "accuracy": report["metrics"]["accuracy"],
-        "epochs": len(artifacts.read_table(folder / "history.csv")),
+        "epochs": num_epochs(folder),
         "moved": int(whole.moved.sum()),
         "tensors": len(whole),
         "ok": bool((proof.verdict == "ok").all()),

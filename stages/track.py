@@ -6,6 +6,7 @@ Runs at the end of every `dvc repro`. When the state is there already it ends be
 import csv
 import hashlib
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -30,13 +31,18 @@ class Training(NamedTuple):
 
 
 def main() -> None:
+    publish(anew=False)
+
+
+def publish(*, anew: bool) -> None:
+    """Put the present state into MLflow; with `anew` look at all of its runs, even if it is there."""
     raw = params.read()
     params.validate(raw)
     trainings = list(expand(raw))
     current = state(trainings)
-    if not tracking.published(current):
+    if anew or not tracking.published(current):
         children = [advice(raw), *(child(training) for training in trainings)]
-        tracking.publish(current, parent(raw, trainings), children, shipped, f"{SHIPPED}/predictions.csv", judge)
+        tracking.publish(current, parent(raw, trainings), children, shipped, f"{SHIPPED}/predictions.csv", judge, anew=anew)
 
 
 def expand(raw: dict) -> Iterator[Training]:
@@ -118,7 +124,7 @@ def child(training: Training) -> tracking.Run:
         stage=run["name"],
         kind=training.kind,
         name=f"{run['name']}: {run['settings']['strategy']} on {training.data}",
-        tags={"transfer.key": run["key"], "mlflow.note.content": _note(training, run["settings"]["strategy"], history, report)},
+        tags={"transfer.key": run["key"], "mlflow.note.content": _note(training, run, history, report)},
         params=run["settings"],
         metrics=figures(report),
         history=history,
@@ -178,8 +184,11 @@ def judge(champion: Path | None) -> tuple[bool, str]:
 
 
 def flat(value: Any, separator: str, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """The leaves of nested dicts by their path; {"accuracy": {"value": 0.9, "lower": 0.8}} gives accuracy, accuracy_lower."""
-    if not isinstance(value, dict) or not value:
+    """The leaves of nested dicts by their path; {"accuracy": {"value": 0.9, "lower": 0.8}} gives accuracy, accuracy_lower.
+
+    A dict whose keys are no names (patterns of layers) is a leaf: MLflow takes no such params.
+    """
+    if not isinstance(value, dict) or not value or not all(str(name).isidentifier() for name in value):
         yield prefix, value
         return
     for name, inner in value.items():
@@ -187,15 +196,15 @@ def flat(value: Any, separator: str, prefix: str = "") -> Iterator[tuple[str, An
         yield from flat(inner, separator, prefix if name == "value" and prefix else path)
 
 
-def _note(training: Training, strategy: str, history: list[dict], report: dict) -> str:
+def _note(training: Training, run: dict, history: list[dict], report: dict) -> str:
     """What MLflow shows at the top of a training's page."""
     starts = {"intermediate": "One hop of the chain", "target": "The target", "scratch": "The control, from random weights"}
     figures = report["metrics"]["accuracy"]
-    kept = [row["epoch"] for row in history if row["best"]]
+    num_epochs = sum(not math.isnan(row["train_loss"]) for row in history)
     lines = [
-        f"{starts[training.kind]}, trained on {training.data} by {strategy}.",
+        f"{starts[training.kind]}, trained on {training.data} by {run['settings']['strategy']}.",
         f"Test accuracy {figures['value']:.1%} ({figures['lower']:.1%} to {figures['upper']:.1%}).",
-        f"{len(history)} epochs; kept, by the validation loss: epoch {kept[-1]:.0f}." if kept else "Nothing was trained.",
+        f"{num_epochs} epochs; kept: epoch {run['best']['epoch']}." if num_epochs else "Computed from features, not trained.",
         "",
         "Artifacts: `layers.csv` which layers train at which rate, `certificate.csv` what moved and what did not, "
         "`evaluate/mistakes.png` on which images it was most surely wrong.",

@@ -268,7 +268,7 @@ def drift_by_hand(tensors, pixels):
     distances = []
     for layer, values in seen.items():
         variance = (layer.running_var + layer.eps).double()
-        mean, deviation = values.mean((0, 2, 3)), values.var((0, 2, 3), correction=0).sqrt()
+        mean, deviation = values.mean((0, 2, 3)), (values.var((0, 2, 3), correction=0) + layer.eps).sqrt()
         distances.append((((mean - layer.running_mean) ** 2 + (deviation - variance.sqrt()) ** 2) / variance).mean().item())
     assert len(distances) > 5
     return np.mean(distances)

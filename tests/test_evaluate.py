@@ -33,7 +33,8 @@ def write_data(name="lines", groups=None, **card):
     artifacts.write_split(folder, "test", pixels, table)
     settings = {"split": {"by_group": False}}
     artifacts.write_json(
-        folder / "card.json", {"name": name, "classes": CLASSES, "geometry": GEOMETRY, "settings": settings} | card
+        folder / "card.json",
+        {"name": name, "classes": CLASSES, "geometry": GEOMETRY, "settings": settings, "given_splits": []} | card,
     )
 
 
@@ -130,7 +131,8 @@ def test_the_figures_follow_from_the_predictions(project, capsys):
     assert listed == counts
     assert bins["bin"].tolist() == [1, 2, 3, 4, 5]
     assert bins["count"].sum() == 60
-    settings = {"num_examples": 60, "num_groups": None, "grouped": False, "split_by_group": False, "confidence": 0.95}
+    settings = {"num_examples": 60, "num_groups": None, "grouped": False, "split_by_group": False, "split_given": False,
+                "confidence": 0.95}  # fmt: skip
     assert report == report | settings | {"classes": CLASSES}
     line = capsys.readouterr().out
     assert line.count("\n") == 1

@@ -195,7 +195,9 @@ def test_every_hop_of_a_chain_is_asked_after_every_training_behind_it(hop):
 def test_a_hop_that_nothing_follows_has_an_empty_table(hop):
     settings(inits=["tiny"])
     assert run().empty
-    assert signs(hop) == ["None found: no learning rate too high, no forgotten freezing, no earlier task forgotten."]
+    assert signs(hop) == [
+        "None found: no learning rate too high, no forgotten freezing, no earlier task lost more than 10 points."
+    ]
 
 
 def test_groups_are_drawn_whole(hop):

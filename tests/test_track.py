@@ -42,7 +42,13 @@ def finish(folder: Path, values: dict = PARAMS) -> Path:
             (trained / "certificate.csv").write_text("tensor,declared,moved\nhead.weight,trainable,True\n")
             (trained / "layers.csv").write_text("phase,layer\n0,head\n")
             settings = {"strategy": "partial", "lr": 0.01}
-            run = {"key": f"key-{kind}-{name}", "name": f"{kind} {name}", "stage": kind, "settings": settings}
+            run = {
+                "key": f"key-{kind}-{name}",
+                "name": f"{kind} {name}",
+                "stage": kind,
+                "settings": settings,
+                "best": {"epoch": 3},
+            }
             artifacts.write_json(trained / "run.json", run)
             measured = {"accuracy": {"value": 0.9, "lower": 0.8, "upper": 1.0}, "auroc": {"value": None}}
             artifacts.write_json(evaluated / "report.json", {"metrics": measured, "num_examples": 20})
@@ -181,8 +187,7 @@ def test_a_state_becomes_one_run_with_everything_in_it(tracked):
     evaluated = {f"evaluate/{name}" for name in [*EVALUATED, "report.json"]}
     assert files(client, child) == {"certificate.csv", "history.csv", "layers.csv"} | evaluated
     assert child.data.tags["mlflow.note.content"].startswith(
-        "The target, trained on lines by partial.\nTest accuracy 90.0% (80.0% to 100.0%).\n3 epochs; kept, by the validation "
-        "loss: epoch 3."
+        "The target, trained on lines by partial.\nTest accuracy 90.0% (80.0% to 100.0%).\n3 epochs; kept: epoch 3."
     )
     (model,) = client.search_logged_models([experiment])
     version = client.get_model_version_by_alias("transfer-learning", "champion")

@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 
 from stages import track
 from stages.lib import checkpoints, params, store
-from stages.lib.errors import UserError
+from stages.lib.command import in_words
 
 TIMEOUT_S = 60
 
@@ -26,7 +26,7 @@ def main(words: list[str]) -> None:
     raw = params.read()
     params.validate(raw)
     if asked.fill:
-        track.main()
+        track.publish(anew=True)
     trainings = list(track.expand(raw))
     expected = ["pipeline", "advise", *(f"{training.kind} {training.name}" for training in trainings)]
     try:
@@ -37,7 +37,7 @@ def main(words: list[str]) -> None:
     except Exception as error:
         if not store.expected(error):
             raise
-        raise UserError(f"The MLflow store {store.uri()} cannot be read: {error}") from None
+        raise store.unread(error) from None
     found = findings(runs, track.state(trainings), expected)
     for line in found:
         print(line)
@@ -62,13 +62,13 @@ def end_killed(client, runs: list) -> None:
     """End the runs of killed trainings: they stand as running, and no process of this machine holds their checkpoint."""
     for run in runs:
         stage, key = run.data.tags["transfer.stage"], run.data.tags.get("transfer.key", "")
-        lock = checkpoints.root() / "checkpoints" / f"{stage.replace(' ', '-')}-{key[:16]}" / "lock"
+        lock = checkpoints.folder_of(stage.replace(" ", "-"), key) / "lock"
         if run.info.status != "RUNNING" or not lock.exists():  # where there is no lock, it may run on another machine
             continue
         try:
             with FileLock(lock, timeout=0):
                 client.set_terminated(run.info.run_id, "KILLED")
-                print(f"ended: {stage}, run {run.info.run_id}: its training was killed; it would go on in this run")
+                print(f"ended: {stage}, run {run.info.run_id}: nothing trains there now; if it goes on, then in this run")
         except Timeout:
             pass  # it does run
 
@@ -116,7 +116,5 @@ def _place(run) -> tuple[str, str]:
 
 
 if __name__ == "__main__":
-    try:
+    with in_words():
         main(sys.argv[1:])
-    except UserError as error:
-        sys.exit(f"error: {error}")

@@ -14,6 +14,7 @@ import numpy as np
 
 from stages.commands.predict import shipped
 from stages.lib import artifacts
+from stages.lib.command import in_words
 from stages.lib.errors import UserError
 
 TOLERANCE = 1e-4  # of a probability: other kernels round otherwise
@@ -114,7 +115,5 @@ def _pt2(network, example, about: str, path: Path):
 
 
 if __name__ == "__main__":
-    try:
+    with in_words():
         main(sys.argv[1:])
-    except UserError as error:
-        sys.exit(f"error: {error}")

@@ -22,12 +22,14 @@ from tqdm import tqdm
 
 from stages.evaluate import predictions
 from stages.lib import artifacts, few, hop, images, mistakes, params, statistics, worth
+from stages.lib.command import in_words
 from stages.lib.device import launch
 from stages.lib.errors import UserError
 from stages.lib.examples import Examples
 from stages.lib.pictures import COLOURS, DARK, STYLE, plt
 from stages.lib.seeds import seed_for
 from stages.lib.worth import CONTROL, shown
+from stages.recipe import advised
 
 OUT = Path("metrics/learning_curve")
 HALVINGS = 4  # of the training images, where --examples does not say
@@ -131,8 +133,7 @@ def resolved(names: list[str], blocks: dict) -> list[str]:
         raise UserError(f"--strategies: {CONTROL} is the control, which is trained in any case; leave it out.")
     for name in names:
         params.block(blocks, "strategies", name)
-    advised = [artifacts.read_json(Path("metrics/recipe.json"))["strategy"] if name == "auto" else name for name in names]
-    return list(dict.fromkeys(advised))
+    return list(dict.fromkeys(advised(blocks) if name == "auto" else name for name in names))
 
 
 def read_arms(fabric, p, strategies: list[str], data: Path, data_card: dict) -> dict[str, Arm]:
@@ -204,9 +205,5 @@ def draw(path: Path, table: pd.DataFrame, data: str, confidence: float) -> None:
 
 
 if __name__ == "__main__":
-    try:
+    with in_words():
         main(sys.argv[1:])
-    except UserError as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        sys.exit(130)

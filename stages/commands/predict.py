@@ -13,6 +13,7 @@ import pandas as pd
 from PIL import Image
 
 from stages.lib import artifacts
+from stages.lib.command import in_words
 from stages.lib.errors import UserError
 
 COMPARE = Path("metrics/compare.json")
@@ -45,6 +46,7 @@ def main(words: list[str]) -> None:
             shown[column] = (100 * table[column]).map("{:.1f} %".format)
         print(shown.to_string(index=False))
         if asked.csv:
+            asked.csv.parent.mkdir(parents=True, exist_ok=True)
             table.to_csv(asked.csv, index=False)
     if broken:
         raise UserError(f"{len(broken)} of {len(paths)} files could not be read.")
@@ -82,7 +84,5 @@ def classify(model: Path, paths: list[Path]) -> pd.DataFrame:
 
 
 if __name__ == "__main__":
-    try:
+    with in_words():
         main(sys.argv[1:])
-    except UserError as error:
-        sys.exit(f"error: {error}")

@@ -17,6 +17,7 @@ import yaml
 
 from stages import track
 from stages.lib import checkpoints, params, progress, store
+from stages.lib.command import in_words
 from stages.lib.errors import UserError
 
 TIMEOUT_S = 60
@@ -30,10 +31,13 @@ def main(words: list[str]) -> None:
     parser.add_argument("--into", type=Path, metavar="FOLDER", help="a new folder in which to restore and evaluate it")
     asked = parser.parse_args(words)
     root = checkpoints.root().parent
+    if asked.into and (asked.into.is_file() or (asked.into.is_dir() and any(asked.into.iterdir()))):
+        raise UserError(f"--into {asked.into}: there is something already. Name a new folder.")
     try:
-        client, experiment = store.connect(TIMEOUT_S)
+        client, _ = store.connect(TIMEOUT_S)
         run = pipeline_of(client, asked.run_id)
-        runs = {each.data.tags["transfer.stage"]: each for each in store.search(client, experiment, state=state(run))}
+        found = store.search(client, run.info.experiment_id, state=state(run))
+        runs = {each.data.tags["transfer.stage"]: each for each in found}
         commit = run.data.tags.get("mlflow.source.git.commit")
         print(f"{run.info.run_name}\n  commit {commit or 'unknown: it ran outside git'}\n  state  {state(run)}")
         for entry in run.inputs.dataset_inputs:
@@ -53,7 +57,7 @@ def main(words: list[str]) -> None:
     except Exception as error:
         if isinstance(error, UserError) or not store.expected(error):
             raise
-        raise UserError(f"The MLflow store {store.uri()} cannot be read: {error}") from None
+        raise store.unread(error) from None
     for path in changed_code(folder):
         print(f"WARNING: {path} is not as it was: the run was made with a change that was not in its commit.")
     fetch(root, folder)
@@ -76,7 +80,7 @@ def pipeline_of(client, run_id: str):
     except MlflowException as error:
         if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             raise
-        raise UserError(f"{store.uri()} has no run {run_id}. MLflow's page shows a run's id under its name.") from None
+        raise UserError(f"The MLflow store has no run {run_id}. MLflow's page shows a run's id under its name.") from None
     if run.data.tags.get("transfer.kind") != "pipeline":
         raise UserError(f"Run {run_id} belongs to no finished pipeline, so there is no state to restore (see the command audit).")
     return run
@@ -88,8 +92,6 @@ def state(run) -> str:
 
 def clone(root: Path, commit: str, folder: Path) -> None:
     """Clone the repository at a commit."""
-    if folder.exists() and any(folder.iterdir()):
-        raise UserError(f"--into {folder}: there is something in it. Name a new folder.")
     command("git", "clone", "-q", "--no-checkout", str(root), str(folder))
     try:
         command("git", "-C", str(folder), "checkout", "-q", commit)
@@ -163,7 +165,5 @@ def command(*words: str, cwd: Path | None = None) -> str:
 
 
 if __name__ == "__main__":
-    try:
+    with in_words():
         main(sys.argv[1:])
-    except UserError as error:
-        sys.exit(f"error: {error}")

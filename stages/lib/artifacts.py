@@ -67,7 +67,7 @@ def write_split(folder: Path, name: str, inputs: Iterable[np.ndarray], table: pd
 
 
 def read_split(folder: Path, name: str) -> Split:
-    """Map one split into memory. The test split is for the evaluate stage alone."""
+    """Map one split into memory. The test split is for what measures (stages.evaluate), never for training."""
     table = read_table(folder / f"{name}.csv", dtype={"key": str, "label": np.int64, "group": str}, keep_default_na=False)
     groups = None if (table["group"] == "").all() else table["group"].to_numpy()
     try:

@@ -4,8 +4,8 @@ import errno
 import inspect
 import os
 import sys
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from stages.lib import progress
@@ -30,12 +30,18 @@ def run(main: Callable[..., None]) -> None:
         sys.exit(f"error: usage: python -m stages.{name} {usage}".rstrip())
     lock = Path(".transfer/stages") / f"{progress.file_name([name, *words])}.lock"
     first = os.environ.get("LOCAL_RANK", "0") == "0"  # of the processes of one training only the first writes
+    with in_words(), ExitStack() as stack:
+        if first:
+            stack.enter_context(alone(lock, f"stages.{name} {' '.join(words)}".rstrip()))
+            stack.enter_context(progress.shown([name, *words]))
+        main(*words)
+
+
+@contextmanager
+def in_words() -> Iterator[None]:
+    """End the program with an error in words where the user or the disk is at fault, and without a traceback."""
     try:
-        with ExitStack() as stack:
-            if first:
-                stack.enter_context(alone(lock, f"stages.{name} {' '.join(words)}".rstrip()))
-                stack.enter_context(progress.shown([name, *words]))
-            main(*words)
+        yield
     except UserError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:

@@ -219,7 +219,10 @@ def _train_epoch(
             others = mix.partner[mine]
             inputs, kept = mixing.apply(inputs, examples.inputs(batch[others], level, drawn[index][others]), mix)
             targets = [(targets[0][0], kept), (examples.labels[batch[others]], 1 - kept)]
-        logits = network(inputs).float()
+        try:
+            logits = network(inputs).float()
+        except ValueError as error:
+            raise _too_small(error, len(inputs)) from None
         losses = sum(share * _losses(logits, labels, label_smoothing, class_weights) for labels, share in targets)
         loss = (losses * weight.to(losses.device)).sum() / len(batch)
         # Processes average their gradients: of the loss the batch wants their sum, of a penalty the mean.
@@ -321,6 +324,16 @@ def _copy(model) -> dict[str, torch.Tensor]:
 
 def _generator(seed: int, *purpose) -> torch.Generator:
     return torch.Generator().manual_seed(seed_for(seed, *purpose))
+
+
+def _too_small(error: ValueError, num: int) -> Exception:
+    """What to raise where a network refuses a batch."""
+    if "more than 1 value per channel" not in str(error):
+        return error
+    return UserError(
+        f"training.batch_size: a batch of {num} image{'s' if num > 1 else ''} is too small for this network's BatchNorm, whose "
+        "statistics need more than one value. Take 4 or more; the rest of an epoch is shared out over its batches."
+    )
 
 
 def _diverged(earliest: int, phase: Phase, rates: dict[str, float]) -> UserError:

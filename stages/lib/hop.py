@@ -81,6 +81,7 @@ def run(
         print(f"WARNING, {stage} {name}: {warning}", file=sys.stderr)
     artifacts.write_json(metrics / "run.json", {
         "key": key, "name": f"{stage} {name}", "stage": stage, "settings": settings, "warnings": trained.warnings,
+        "best": trained.best,
     })  # fmt: skip
     artifacts.write_model(out, prepared.model.state_dict(), {
         "kind": stage,
@@ -95,6 +96,7 @@ def run(
         "licences": sorted({data_card["licence"], *([] if from_random else start_card["licences"])}),
         "best": trained.best,
     })  # fmt: skip
+    checkpoints.end(f"{stage}-{name}", key)
 
 
 @contextmanager

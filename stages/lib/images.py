@@ -15,9 +15,15 @@ NUM_DRAWS = 11  # random numbers that `augment` needs for each image
 
 
 def decode(source: bytes | Image.Image) -> Image.Image:
-    """Decode an image wholly (a truncated file raises here) as upright RGB; 16-bit grey is scaled to 8 bits."""
+    """Decode an image wholly (a truncated file raises here) as upright RGB; 16-bit grey is scaled to 8 bits.
+
+    Raises:
+        ValueError: the pixels are floating-point numbers, which say nothing of what is black and what is white.
+    """
     image = source if isinstance(source, Image.Image) else Image.open(io.BytesIO(source))
     image = ImageOps.exif_transpose(image)
+    if image.mode == "F":
+        raise ValueError("its pixels are floating-point numbers of an unknown range; save it with 8 or 16 bits")
     if image.mode.startswith("I"):
         image = Image.fromarray((np.asarray(image).astype(np.uint32) / 257).round().clip(0, 255).astype(np.uint8))
     return image.convert("RGB")

@@ -6,6 +6,7 @@ A plug-in's own knobs are declared in its file (`Knobs`); here stand the section
 import difflib
 import importlib
 import math
+import os
 import re
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -385,14 +386,20 @@ def _senseless(path: str, block: BaseModel, common: Training) -> list[str]:
 
 
 def _leaks(datasets: dict[str, BaseModel]) -> list[str]:
-    """Blocks that read the same images and split them otherwise: a hop would train on test images of the target."""
+    """Blocks that read the same images and split them otherwise: a hop would train on test images of the target.
+
+    Other labels or groups split otherwise, too. Knobs that choose which images are read are named by the reader (SELECTS).
+    """
     same: dict[str, str] = {}
     errors = []
     for name, data in datasets.items():
-        images = repr((data.raw, data.reader, knobs(data, plugin("readers", data.reader))))
+        reader = plugin("readers", data.reader)
+        images = repr((os.path.normpath(data.raw), {knob: getattr(data, knob) for knob in getattr(reader, "SELECTS", ())}))
         first = same.setdefault(images, name)
-        if (data.split, data.limit) != (datasets[first].split, datasets[first].limit):
-            errors.append(f"datasets.{name}: reads the same images as datasets.{first}; split and limit must be the same too, "
+        deciding = ["reader", *reader.Knobs.model_fields, "split", "limit", "duplicates", "max_broken"]
+        other = [knob for knob in deciding if getattr(data, knob) != getattr(datasets[first], knob, None)]
+        if other:
+            errors.append(f"datasets.{name}: reads the same images as datasets.{first}; {', '.join(other)} must be the same too, "
                           "or training images of one would be test images of the other.")  # fmt: skip
     return errors
 

@@ -19,7 +19,8 @@ GREY, DARK = "#777777", "#222222"
 VERDICTS = {"helps": "#0072B2", "hurts": "#D55E00", "no difference shown": GREY}
 STYLE = {"font.size": 9, "axes.titlesize": 10, "axes.titlelocation": "left", "axes.titleweight": "bold", "axes.spines.top": False,
          "axes.spines.right": False, "axes.edgecolor": GREY, "axes.grid": True, "grid.color": "#E6E6E6", "axes.axisbelow": True,
-         "legend.frameon": False, "legend.fontsize": 8, "xtick.color": DARK, "ytick.color": DARK}  # fmt: skip
+         "legend.frameon": False, "legend.fontsize": 8, "xtick.color": DARK, "ytick.color": DARK,
+         "text.parse_math": False}  # fmt: skip
 MAX_NUMBERS, MAX_NAMES = 12, 40  # classes up to which a confusion matrix has numbers in its cells, and names at its sides
 
 
@@ -27,8 +28,8 @@ def curves(path: Path, histories: dict[str, list[pd.DataFrame]], num_hops: int) 
     """Losses and validation accuracy in every epoch.
 
     Args:
-        histories: for each arm the history.csv of its seeds; the first `num_hops` are hops on data of their own and get
-            a row of their own, because their figures do not compare with the target's.
+        histories: for each arm the history.csv of its seeds, and with `kept` the epoch of the model; the first `num_hops` are
+            hops on data of their own and get a row of their own, because their figures do not compare with the target's.
     """
     arms = list(histories.items())
     rows = [(title, some) for title, some in [("Hops", arms[:num_hops]), ("Target", arms[num_hops:])] if some]
@@ -38,8 +39,7 @@ def curves(path: Path, histories: dict[str, list[pd.DataFrame]], num_hops: int) 
             for index, (name, tables) in enumerate(some):
                 colour = COLOURS[index % len(COLOURS)]
                 for number, table in enumerate(tables):
-                    last = table[table["phase"] == table["phase"].max()]
-                    best = last.loc[last["val_loss"].idxmin()]
+                    best = table[table["kept"]].iloc[0]
                     style = {"color": colour, "linewidth": 1.5, "alpha": 1 if number == 0 else 0.5}
                     loss.plot(table["epoch"], table["train_loss"], linestyle=":", **style)
                     loss.plot(table["epoch"], table["val_loss"], **style)

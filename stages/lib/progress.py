@@ -9,7 +9,7 @@ import re
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -45,8 +45,9 @@ def shown(words: list[str]) -> Iterator[None]:
     began = time.monotonic()
     yield
     path = checkpoints.root() / "seconds" / file_name(words)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f"{time.monotonic() - began:.1f}")
+    with suppress(OSError):  # no room on the disk, say
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{time.monotonic() - began:.1f}")
 
 
 def file_name(words: list[str]) -> str:

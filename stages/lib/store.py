@@ -94,6 +94,15 @@ def uri() -> str:
     return f"{scheme}:///{(_root() / path).as_posix()}" if (scheme, separator) == ("sqlite", ":///") else given
 
 
+def unread(error: Exception) -> UserError:
+    """What to tell a person who asked for something in the store, which could not be read."""
+    return UserError(_without_password(f"The MLflow store {uri()} cannot be read: {error}"))
+
+
+def _without_password(text: str) -> str:
+    return re.sub(r"//[^/@\s]*@", "//", text)
+
+
 def sqlite_path() -> Path | None:
     """The file of a SQLite store; None for any other."""
     scheme, _, path = uri().partition(":///")
@@ -157,12 +166,11 @@ def tell(error: Exception, consequence: str, aborted: BaseException | None = Non
         cause = following
     root = expected(error) and isinstance(cause, OSError | sqlite3.Error)  # "connection refused" says more than its wrapping
     told = cause if root else error
-    reason = f"{type(told).__name__}: {' '.join(str(told).split())[:300]}"
+    reason = _without_password(f"{type(told).__name__}: {' '.join(str(told).split())[:300]}")
     if isinstance(error, UserError):
         said = f"MLflow: {error};"
     elif expected(error):
-        where = re.sub(r"//[^/@]*@", "//", uri())  # a password may stand there
-        said = f"MLflow store {where} could not be used ({reason}):"
+        said = f"MLflow store {_without_password(uri())} could not be used ({reason}):"
     else:
         frame = traceback.extract_tb(error.__traceback__)[-1]
         said = f"A bug in tracking, not a fault of the MLflow store ({reason}, at {frame.filename}:{frame.lineno}):"

@@ -71,6 +71,8 @@ def publish(
     model: Callable[[], dict[str, Any]],
     predictions: str,
     judge: Callable[[Path | None], tuple[bool, str]],
+    *,
+    anew: bool = False,
 ) -> None:
     """Make sure that MLflow holds one state of the pipeline, wholly and once.
 
@@ -83,6 +85,7 @@ def publish(
         model: gives the keyword arguments of mlflow.pyfunc.log_model for the model that is shipped; called only when
             it has to be logged, since making them takes seconds.
         predictions, judge: see stages.lib.registry.register.
+        anew: look at every run again, even if the parent is finished; a child of it may have been deleted.
 
     Raises:
         Exception: a mistake of this code's. One of the user's and a store that fails are told, and raise nothing.
@@ -91,7 +94,7 @@ def publish(
         with FileLock(store.lock("publish")):  # of two that come at once the second finds the first one's run
             client, experiment = store.connect(TIMEOUT_S)
             found = store.search(client, experiment, state=state, stage=parent.stage)
-            if any(run.info.status == "FINISHED" for run in found):
+            if any(run.info.status == "FINISHED" for run in found) and not anew:
                 return
             tags = {"transfer.state": state, "transfer.stage": parent.stage, "transfer.kind": parent.kind}
             run = found[0] if found else client.create_run(experiment, run_name=parent.name, tags=tags)
@@ -156,8 +159,11 @@ def _log_model(client, experiment: str, run_id: str, model: Callable[[], dict[st
             client.delete_logged_model(entry.model_id)
     ready = [entry.model_id for entry in models if entry.status == "READY"]
     if not ready:
-        with mlflow.start_run(run_id=run_id, log_system_metrics=False):  # ends the run too
+        mlflow.start_run(run_id=run_id, log_system_metrics=False)
+        try:
             ready = [mlflow.pyfunc.log_model(name="model", **model()).model_id]
+        finally:
+            mlflow.end_run("RUNNING")  # `publish` ends it, when the model is registered too
     return ready[0]
 
 

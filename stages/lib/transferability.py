@@ -191,35 +191,7 @@ def h_score(features: np.ndarray, labels: np.ndarray) -> float:
     return float((between * variances / (variances + shrinkage * squares.sum() / num / width)).sum())
 
 
-# Two sets of features, and labels alone.
-
-
-def frechet_distance(first: np.ndarray, second: np.ndarray) -> float:
-    """Squared Frechet (Wasserstein-2) distance between two sets of features, each taken for a Gaussian.
-
-    |m1 - m2|^2 + trace(S1 + S2 - 2 (S1 S2)^(1/2)). With S1 = A'A and S2 = B'B, the eigenvalues of S1 S2 are the squared
-    singular values of A B', so that the last trace is their sum: no matrix root is taken, which fails for the singular
-    covariances of fewer examples than features. Few examples still give too large a distance (two halves of one
-    set are not at 0), so compare distances between sets of the same sizes only.
-
-    Args:
-        first, second: (N, D) and (M, D).
-
-    Returns:
-        0 or more.
-
-    Reference:
-        Heusel et al., GANs Trained by a Two Time-Scale Update Rule Converge to a Local Nash Equilibrium, NeurIPS 2017
-        (arXiv 1706.08500); Dowson and Landau, The Frechet Distance between Multivariate Normal Distributions, JMVA 1982.
-    """
-    first, second = _checked(first), _checked(second)
-    if first.shape[1] != second.shape[1]:
-        raise ValueError(f"features of {first.shape[1]} and {second.shape[1]} columns cannot be compared")
-    means = [each.mean(0) for each in (first, second)]
-    roots = [(each - mean) / np.sqrt(max(1, len(each) - 1)) for each, mean in zip((first, second), means, strict=True)]
-    triangles = [np.linalg.qr(root, mode="r") for root in roots]  # at most D rows, and the same root'root
-    common = np.linalg.svd(triangles[0] @ triangles[1].T, compute_uv=False).sum()
-    return max(0.0, float(((means[0] - means[1]) ** 2).sum() + sum((root**2).sum() for root in roots) - 2 * common))
+# Labels alone.
 
 
 def imbalance(labels: np.ndarray) -> dict[str, float]:
@@ -246,15 +218,13 @@ def imbalance(labels: np.ndarray) -> dict[str, float]:
 # Small parts.
 
 
-def _checked(features: np.ndarray, labels: np.ndarray | None = None):
-    """Features as float64, and labels where given; a ValueError for what would give numbers without a meaning."""
+def _checked(features: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Features as float64, and labels; a ValueError for what would give numbers without a meaning."""
     features = np.asarray(features, dtype=np.float64)
     if features.ndim != 2 or 0 in features.shape:
         raise ValueError(f"features must be (N, D), not {features.shape}")
     if not np.isfinite(features).all():
         raise ValueError("features hold numbers that are not finite")
-    if labels is None:
-        return features
     labels = np.asarray(labels)
     if labels.shape != features.shape[:1]:
         raise ValueError(f"{features.shape[0]} examples need as many labels, not {labels.shape}")

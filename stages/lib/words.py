@@ -21,6 +21,7 @@ class Test(NamedTuple):
     labels: np.ndarray  # (N,) indices into classes
     groups: np.ndarray | None  # (N,)
     split_by_group: bool
+    split_given: bool  # it came with the data
 
 
 class Pair(NamedTuple):
@@ -86,7 +87,8 @@ def signs(p, forgotten: dict[str, pd.DataFrame]) -> list[str]:
                 f"that it had). Where {hop} still matters, keep models/{hop} beside the new model, or choose strategy wise_ft, "
                 "l2_sp or feature_extraction, or a smaller lr."
             )
-    return lines or ["None found: no learning rate too high, no forgotten freezing, no earlier task forgotten."]
+    kept = f"no earlier task lost more than {100 * p.checks.forgetting:g} points" if forgotten else "no earlier task"
+    return lines or [f"None found: no learning rate too high, no forgotten freezing, {kept}."]
 
 
 def covered(p, test: Test) -> list[str]:
@@ -110,7 +112,9 @@ def covered(p, test: Test) -> list[str]:
     else:
         few = " So few show only roughly what a seed changes." if num_seeds < 5 else ""
         lines += [f"Covered, the training: the {num_seeds} seeds were resampled too, as pairs.{few}"]
-    if not test.split_by_group:
+    if test.split_given:
+        lines += ["Not known, how the test images were chosen: the split came with the data."]
+    elif not test.split_by_group:
         lines += [
             "Not covered, a new place: the split was not made by groups, so images that resemble each other may lie in training "
             "and test, which flatters all models."
@@ -118,6 +122,7 @@ def covered(p, test: Test) -> list[str]:
     return [
         *lines,
         "Not covered, the settings: the control from random weights has its own (section scratch), all other targets share one.",
+        f"Each comparison by itself is sure to {p.compare.confidence:.0%}; several of them together are less so.",
         "A verdict of no difference shown does not mean that there is none: whatever lies in the interval is possible.",
     ]
 

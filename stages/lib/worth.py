@@ -81,7 +81,9 @@ def sentence(arm: str, table: pd.DataFrame, against: Callable[[int, int], dict])
             + (" They are better here, beyond chance." if against(most, most)["verdict"] == "hurts" else "")
         )
     if num < most and most not in better:
-        told += f" With {most:,} examples no difference is shown ({_percent(reached[most])} and {_percent(without[most])})."
+        worse = against(most, most)["verdict"] == "hurts"
+        told += f" With {most:,} examples {'random weights are better, beyond chance' if worse else 'no difference is shown'}"
+        told += f" ({_percent(reached[most])} and {_percent(without[most])})."
     return told
 
 
@@ -130,6 +132,10 @@ def summary(
     lines += ["- The intervals cover other test images, and roughly what the seeds change." if len(seeds) > 1 else
               "- One seed: the intervals cover other test images, and not other training examples, which may change more, "
               "above all where they are few. Try --seeds 0,1,2."]  # fmt: skip
+    lines += ["- Every training passes over its images as often as params.yaml says, however few they are, so few images mean "
+              "few steps. More passes (scratch.epochs) may help random weights more than the others, and make pretraining "
+              "worth fewer labels."]  # fmt: skip
+    lines += [f"- Each comparison by itself is sure to {confidence:.0%}; several of them together are less so."]
     lines += ["- These figures are of the test split, and nothing was chosen by them. Who chooses a strategy by them chooses it "
               "on the test, and its figure flatters it."]  # fmt: skip
     return "\n".join(lines) + "\n"

@@ -45,6 +45,22 @@ def test_what_is_missing_is_found_and_filled_in(repo):
     assert repo.run(*HOW, "--fill").splitlines()[-1] == "6 runs of 1 states: 0 findings."  # the others found their new parent
 
 
+def test_a_child_that_was_deleted_comes_back_under_its_parent(repo):
+    client, _, runs = store(repo)
+    client.delete_run(runs["target dots-0"].info.run_id)
+    assert "missing: target dots-0" in repo.run(*HOW, ok=False)
+    assert repo.run(*HOW, "--fill").splitlines()[-1] == "6 runs of 1 states: 0 findings."
+    again = store(repo)[2]
+    assert again["pipeline"].info.run_id == runs["pipeline"].info.run_id
+    assert again["target dots-0"].data.tags["mlflow.parentRunId"] == runs["pipeline"].info.run_id
+    assert again["target dots-0"].data.metrics["test_accuracy"] == runs["target dots-0"].data.metrics["test_accuracy"]
+
+
+def test_a_password_is_not_printed(repo):
+    told = repo.run(*HOW, ok=False, MLFLOW_TRACKING_URI="http://me:secret@127.0.0.1:1")
+    assert told.startswith("error: The MLflow store http://127.0.0.1:1 cannot be read") and "secret" not in told
+
+
 def test_duplicates_and_orphans_are_found(repo):
     client, experiment, runs = store(repo)
     client.create_run(experiment, tags=runs["scratch 0"].data.tags)

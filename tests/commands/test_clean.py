@@ -1,4 +1,4 @@
-"""The clean command deletes what is over, keeps what is young or in use."""
+"""The clean command deletes what is over, keeps what is young, in use, or may go on."""
 
 import os
 import subprocess
@@ -17,12 +17,14 @@ ROOT = Path(__file__).parents[2]
 def folders(tmp_path, monkeypatch):
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     made = {}
-    for name, age_h in (("old", 30), ("young", 1), ("used", 30)):
+    for name, age_h in (("old", 30), ("young", 1), ("used", 30), ("broken", 30)):
         made[name] = checkpoints.root() / "checkpoints" / f"target-{name}"
         made[name].mkdir(parents=True)
         (made[name] / "state.pt").write_bytes(b"x" * 1_000_000)
-        then = time.time() - age_h * 3600
-        os.utime(made[name] / "state.pt", (then, then))
+        if name != "broken":
+            then = time.time() - age_h * 3600
+            (made[name] / "over").touch()
+            os.utime(made[name] / "over", (then, then))
     return made
 
 
@@ -35,9 +37,10 @@ def test_old_ones_go_and_those_in_use_stay(folders):
     with checkpoints.alone(folders["used"] / "lock", "a test"):
         output = clean()
     assert "1 MB freed" in output and "target-used: in use, kept" in output
-    assert [name for name, folder in folders.items() if folder.exists()] == ["young", "used"]
+    assert "target-broken: not over, kept" in output
+    assert [name for name, folder in folders.items() if folder.exists()] == ["young", "used", "broken"]
 
 
 def test_all_of_them(folders):
-    assert "3 MB freed" in clean("--all")
+    assert "4 MB freed" in clean("--all")
     assert not any(folder.exists() for folder in folders.values())

@@ -93,7 +93,8 @@ def test_auto_is_the_strategy_that_was_advised(tmp_path, monkeypatch):
     blocks = dict.fromkeys(["auto", "full", "partial"])
     with pytest.raises(UserError, match="dvc repro"):
         learning_curve.resolved(["auto"], blocks)
-    artifacts.write_json(tmp_path / "metrics/recipe.json", {"strategy": "full"})
+    ranking = [{"strategy": name} for name in ("knn", "full", "partial")]  # for knn there is no block
+    artifacts.write_json(tmp_path / "metrics/advise.json", {"ranking": ranking})
     assert learning_curve.resolved(["partial", "auto", "full"], blocks) == ["partial", "full"]
 
 

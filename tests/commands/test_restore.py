@@ -55,7 +55,7 @@ def test_what_cannot_be_restored_is_said(repo, tmp_path):
     assert "has no run nonsense" in repo.run(*HOW, "nonsense", ok=False)
     (tmp_path / "full").mkdir()
     (tmp_path / "full/file").touch()
-    assert "there is something in it" in repo.run(*HOW, ids["pipeline"], "--into", str(tmp_path / "full"), ok=False)
+    assert "there is something already" in repo.run(*HOW, ids["pipeline"], "--into", str(tmp_path / "full"), ok=False)
     shutil.rmtree(repo.path / ".dvc/cache")
     told = repo.run(*HOW, ids["pipeline"], "--into", str(tmp_path / "new"), ok=False)
     assert "no remote has them" in told and "Traceback" not in told

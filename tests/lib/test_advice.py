@@ -55,6 +55,11 @@ def test_where_the_probe_makes_no_errors_none_are_left():
     assert advice.rank(known(500, probe=1.0), advice.ERRORS_LEFT)[0]["strategy"] == "probe"
 
 
+def test_what_is_worse_than_nothing_is_expected_to_reach_nothing():
+    ranking = advice.rank(known(10, probe=0.1), {"bad": (2.0, 1, 1), "worse": (3.0, 1, 1), "same": (1.0, 1, 1)})
+    assert [(entry["strategy"], round(entry["expected"], 6)) for entry in ranking] == [("same", 0.1), ("bad", 0), ("worse", 0)]
+
+
 def test_the_reason_is_told_in_words(monkeypatch):
     words = {entry["strategy"]: entry["why"] for entry in advice.rank(known(100), advice.ERRORS_LEFT)}
     assert words["tuned"] == "with 100 examples it made 20% fewer errors than a linear probe, which is right for 80.0% here"

@@ -251,6 +251,15 @@ def test_a_warning_of_a_phase_outlives_a_resume_and_is_given_once():
     assert "Learning rate too high" in warned[0][0]
 
 
+@pytest.mark.parametrize("batch_size", [1, 2])
+def test_a_batch_that_is_too_small_for_batchnorm_is_said(batch_size):
+    """At 32 px the last maps have one pixel, so a batch of one image gives BatchNorm one value for each channel."""
+    model = tiny()
+    phases = full.plan(model, epochs=1, lr=0.01, head_lr=0.05)
+    with pytest.raises(UserError, match=r"training\.batch_size: a batch of 1 image is too small for this network's BatchNorm"):
+        run(model, phases, train=examples(5), batch_size=batch_size)
+
+
 @pytest.mark.parametrize(("batch_size", "num_steps"), [(24, 1), (12, 2), (8, 3)])
 @pytest.mark.parametrize("rate", [0.01, 3.0])
 def test_few_steps_in_an_epoch_are_no_mistake(batch_size, num_steps, rate):

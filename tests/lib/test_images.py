@@ -99,6 +99,11 @@ def difference_to_torchvision(width, height, px, short, crop_pct):
     return np.abs(ours - as_torchvision(image, short, px)).max()
 
 
+def test_floating_point_pixels_are_refused():
+    with pytest.raises(ValueError, match="unknown range"):
+        images.decode(Image.fromarray(np.random.default_rng(0).random((8, 8), dtype=np.float32)))
+
+
 @pytest.mark.parametrize("width, height", [(500, 375), (375, 500), (300, 300), (512, 384), (200, 150), (1023, 767)])
 def test_crop_is_the_evaluation_of_imagenet_models(width, height):
     assert difference_to_torchvision(width, height, 224, 256, 0.875) <= 1

@@ -407,7 +407,18 @@ def test_the_same_images_in_two_datasets_must_be_split_the_same_way(raw):
     raw["datasets"]["again"] = copy.deepcopy(raw["datasets"]["poly"])
     params.validate(raw)
     raw["datasets"]["again"]["split"]["seed"] = 1
-    assert "datasets.again: reads the same images as datasets.poly" in mistakes(raw)
+    assert "datasets.again: reads the same images as datasets.poly; split must be the same too" in mistakes(raw)
+
+
+@pytest.mark.parametrize(("knob", "value"), [("threshold", 0.3), ("block", 24), ("limit", 100), ("duplicates", "drop")])
+def test_other_labels_or_groups_of_the_same_images_split_otherwise_too(raw, knob, value):
+    raw["datasets"]["again"] = copy.deepcopy(raw["datasets"]["poly"]) | {"raw": "data/./raw/elpv", knob: value}
+    assert f"datasets.again: reads the same images as datasets.poly; {knob} must be the same too" in mistakes(raw)
+
+
+def test_other_images_of_the_same_file_are_split_as_one_likes(raw):
+    raw["datasets"]["mono"] |= {"threshold": 0.3, "limit": 100}
+    params.validate(raw)
 
 
 def test_no_hop_at_all_is_valid(raw):

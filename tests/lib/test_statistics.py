@@ -289,6 +289,20 @@ def test_planted_effects_are_found_and_named(metric, num_seeds):
     assert same == {"difference": 0, "lower": 0, "upper": 0, "verdict": "no difference shown"}
 
 
+@pytest.mark.parametrize(("num", "verdict"), [(1, "no difference shown"), (5, "no difference shown"), (6, "helps")])
+def test_a_handful_of_images_decides_nothing(num, verdict):
+    """Resampling alone would be sure of 4: none of them is drawn in 2 % of the samples. The sign test has p = 1/8."""
+    random = np.random.default_rng(0)
+    correct = np.ones((2, 1, 200), dtype=bool)
+    correct[1, :, :num] = False
+    (better, worse), labels = two_class(correct, random)
+    found = statistics.paired_difference("accuracy", better, worse, labels, None, **SETTINGS)
+    assert found["verdict"] == verdict
+    groups = np.arange(200).astype(str)
+    groups[:num] = "one"  # whatever they all say is one observation
+    assert statistics.paired_difference("accuracy", better, worse, labels, groups, **SETTINGS)["verdict"] == "no difference shown"
+
+
 def test_pairing_narrows_the_interval():
     better, worse, labels = two_arms(1.9, 1.5, np.random.default_rng(0))
     paired = statistics.paired_difference("accuracy", better, worse, labels, None, **SETTINGS)

@@ -7,7 +7,7 @@ import pytest
 
 from stages.lib import live, tracking
 from stages.lib.errors import UserError
-from tests.lib.mlflow_runs import JUDGE, SETTINGS, child, client_of, curve, parent, points, publish, row, runs, train
+from tests.lib.mlflow_runs import JUDGE, PACKAGE, SETTINGS, child, client_of, curve, parent, points, publish, row, runs, train
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*Add type hints")
 
@@ -147,3 +147,21 @@ def test_a_mistake_of_the_user_is_told_in_its_own_words(root, capsys):
     tracking.publish("s1", parent(), [child()], broken(UserError("models/target is missing. Run: dvc repro")), *JUDGE)
     own = "MLflow: models/target is missing. Run: dvc repro; this run is not in it yet; "
     assert capsys.readouterr().err == own + "the next dvc repro fills in what is missing.\n"
+
+
+def test_a_run_whose_model_could_not_be_registered_is_not_finished_and_gone_on_with(root, capsys):
+    def away(champion):
+        raise OSError("the store went away")
+
+    publish("s1", child(stage="target mono-0"))
+    tracking.publish("s2", parent(), [child(key="k2")], lambda: PACKAGE, JUDGE[0], away)
+    assert "the store went away" in capsys.readouterr().err
+    client = client_of(root)
+    (run,) = runs(client, state="s2", stage="pipeline")
+    assert run.info.status == "RUNNING" and not tracking.published("s2")
+    publish("s2", child(key="k2"))
+    (run,) = runs(client, state="s2", stage="pipeline")
+    assert run.info.status == "FINISHED" and tracking.published("s2")
+    aliases = client.get_registered_model("transfer-learning").aliases
+    assert {alias: str(version) for alias, version in aliases.items()} == {"champion": "1", "candidate": "2"}
+    assert len(client.search_logged_models([run.info.experiment_id])) == 2

@@ -2,6 +2,7 @@
 
 import copy
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -11,12 +12,13 @@ from lightning_fabric import Fabric
 from sklearn.neighbors import KNeighborsClassifier
 from torch import nn
 from torch.nn.functional import cross_entropy
+from torchvision.models.swin_transformer import ShiftedWindowAttention
 
 from stages.lib import backbones, checkpoints, params, transfer
 from stages.lib.errors import UserError
 from stages.lib.examples import Examples
 from stages.lib.fit import predict
-from stages.lib.strategies import wise_ft
+from stages.lib.strategies import lora, wise_ft
 from stages.lib.strict import Trainable
 
 NETWORKS = {"test_resnet": 32, "test_vit": 160, "test_efficientnet": 32}  # and the images that they take, px
@@ -266,6 +268,13 @@ def test_a_computed_head_does_not_depend_on_training_options(starts, strategy):
 def test_lora_refuses_a_network_without_linear_layers(starts, network):
     with pytest.raises(UserError, match=r"lora: this backbone has no linear.*Choose partial, bitfit or norm_only"):
         prepare(starts, "lora", network)
+
+
+def test_lora_passes_by_layers_whose_weights_are_taken_without_calling_them():
+    attention = ShiftedWindowAttention(8, [2, 2], [0, 0], num_heads=2)
+    backbone = torch.nn.ModuleDict({"torch": torch.nn.MultiheadAttention(8, 2), "swin": attention, "mlp": torch.nn.Linear(8, 8)})
+    adapters = lora.adapt(SimpleNamespace(backbone=backbone), rank=2, alpha=4.0)
+    assert set(adapters.values()) == {"backbone.mlp.base_layer.weight"}
 
 
 def test_lora_adds_zero_at_first_and_ends_as_the_network_that_it_was(starts):

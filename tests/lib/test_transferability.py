@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from scipy.linalg import sqrtm
 from scipy.optimize import minimize
 from scipy.stats import binom, ortho_group
 from sklearn.covariance import LedoitWolf
@@ -13,7 +12,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from stages.lib import transferability
-from stages.lib.transferability import frechet_distance, h_score, imbalance, knn_accuracy, logme, possible_folds, probe_accuracy
+from stages.lib.transferability import h_score, imbalance, knn_accuracy, logme, possible_folds, probe_accuracy
 
 
 def blobs(num, width, num_classes, separation, seed):
@@ -287,42 +286,6 @@ def test_knobs_out_of_range_are_refused():
         knn_accuracy(features, labels, k=0)
     with pytest.raises(ValueError, match="folds must be"):
         probe_accuracy(features, labels, folds=1, seed=0)
-
-
-# The Frechet distance.
-
-
-def test_frechet_distance_is_that_of_matrix_roots():
-    random = np.random.default_rng(0)
-    first, second = random.normal(size=(200, 6)) @ random.normal(size=(6, 6)), random.normal(size=(150, 6)) + 0.5
-    covariances = np.cov(first.T), np.cov(second.T)
-    root = sqrtm(covariances[0] @ covariances[1]).real
-    expected = ((first.mean(0) - second.mean(0)) ** 2).sum() + np.trace(sum(covariances) - 2 * root)
-    assert frechet_distance(first, second) == pytest.approx(expected, rel=1e-9)
-
-
-def test_frechet_distance_of_fewer_examples_than_features():
-    random = np.random.default_rng(0)
-    first, second = random.normal(size=(12, 40)), 2 * random.normal(size=(9, 40))
-    values, vectors = np.linalg.eigh(np.cov(first.T))
-    root = vectors * np.sqrt(values.clip(0)) @ vectors.T
-    common = np.sqrt(np.linalg.eigvalsh(root @ np.cov(second.T) @ root).clip(0)).sum()
-    spread = np.trace(np.cov(first.T) + np.cov(second.T))
-    expected = ((first.mean(0) - second.mean(0)) ** 2).sum() + spread - 2 * common
-    assert frechet_distance(first, second) == pytest.approx(expected, rel=1e-5)
-
-
-def test_frechet_distance_is_a_distance():
-    random = np.random.default_rng(0)
-    features, others = random.normal(size=(20, 30)), 3 * random.normal(size=(25, 30))
-    assert frechet_distance(features, features) == pytest.approx(0, abs=1e-10)
-    assert frechet_distance(features, features + 2) == pytest.approx(4 * 30)
-    centred = features - features.mean(0)
-    assert frechet_distance(centred, 3 * centred) == pytest.approx(4 * np.trace(np.cov(features.T)))
-    assert frechet_distance(features, others) == pytest.approx(frechet_distance(others, features))
-    assert frechet_distance(features[:1], features[1:2]) == pytest.approx(((features[0] - features[1]) ** 2).sum())
-    with pytest.raises(ValueError, match="30 and 29 columns"):
-        frechet_distance(features, features[:, 1:])
 
 
 # Labels.

@@ -101,6 +101,11 @@ def test_a_gain_that_chance_may_explain_has_no_price():
     assert told([0.51, 0.61, 0.71, 0.8], [0.5, 0.6, 0.7, 0.8], least=0.005).startswith("Pretraining is worth about 29 labels")
 
 
+def test_a_control_that_is_better_with_all_examples_is_told():
+    words = told([0.6, 0.7, 0.7, 0.7], [0.5, 0.6, 0.7, 0.8])
+    assert words.endswith("With 800 examples random weights are better, beyond chance (70.0 % and 80.0 %).")
+
+
 def test_one_seed_is_told():
     assert "worth about 400 labels here (by one seed only): with" in told([0.6, 0.7, 0.8, 0.9], [0.5, 0.6, 0.7, 0.8], seeds=1)
     assert "not shown to be worth any label here (by one seed only): with" in told([0.5] * 4, [0.5] * 4, seeds=1)

@@ -14,6 +14,9 @@ from stages.lib.strict import Strict
 LABELS = "elpv_dataset/data/labels.csv"  # a line for each image: path, probability of a defect, kind of cell
 
 
+SELECTS = ("cells",)  # knobs that choose which images are read
+
+
 class Knobs(Strict):
     cells: Literal["mono", "poly"]
     threshold: float = Field(ge=0, le=1)

@@ -6,6 +6,8 @@ from stages.lib import torchvision_datasets
 from stages.lib.readers import Example
 from stages.lib.strict import Strict
 
+SELECTS = ("dataset",)  # knobs that choose which images are read
+
 
 class Knobs(Strict):
     dataset: torchvision_datasets.Name

@@ -17,7 +17,10 @@ class Knobs(Strict):
 
 
 def adapt(model, *, rank: int, alpha: float) -> dict[str, str]:
-    """Put adapters of a rank beside every linear layer of the backbone; at first they add zero.
+    """Put adapters of a rank beside every linear layer of the backbone that is called; at first they add zero.
+
+    torchvision's attention (and torch's own) takes the weights out of its layers without calling them, past any adapter; of such
+    networks the other linear layers are adapted.
 
     Returns:
         The weight that each adapter is merged into, by the adapter's name.
@@ -27,8 +30,15 @@ def adapt(model, *, rank: int, alpha: float) -> dict[str, str]:
     """
     from peft import LoraConfig, inject_adapter_in_model  # here: it takes seconds, and no other strategy needs it
     from torch import nn
+    from torchvision.models.swin_transformer import ShiftedWindowAttention
 
-    linear = [name for name, module in model.backbone.named_modules() if isinstance(module, nn.Linear)]
+    modules = dict(model.backbone.named_modules())
+    past = nn.MultiheadAttention | ShiftedWindowAttention
+    linear = [
+        name
+        for name, module in modules.items()
+        if isinstance(module, nn.Linear) and not isinstance(modules[name.rpartition(".")[0]], past)
+    ]
     if not linear:
         raise UserError(
             "strategy lora: this backbone has no linear or attention layers, only convolutions. Choose partial, bitfit or "
