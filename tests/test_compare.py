@@ -183,6 +183,13 @@ def test_groups_are_drawn_whole_and_named(project):
     assert table["transfer"]["lower"] != before["transfer"]["lower"]
 
 
+def test_of_a_split_that_came_with_the_data_nothing_is_claimed(project):
+    for path in Path("metrics/evaluate").glob("*/report.json"):
+        artifacts.write_json(path, artifacts.read_json(path) | {"split_given": True})
+    _, words = run()
+    assert "the split came with the data" in words and "not made by groups" not in words
+
+
 def test_the_metric_is_the_one_in_params(project):
     write_params(Path(), PARAMS | {"compare": PARAMS["compare"] | {"metric": "auroc", "confidence": 0.8}})
     table, words = run()
@@ -296,6 +303,20 @@ def test_what_is_missing_for_the_signs_is_said(project):
     Path("metrics/scratch/0/run.json").unlink()
     with pytest.raises(UserError, match=r"scratch/0/run.json cannot be read.*dvc repro"):
         compare.main()
+
+
+# The curves.
+
+
+def test_the_epoch_that_is_marked_is_that_of_the_model(project, monkeypatch):
+    """wise_ft may go back to the phase before the last, whose epoch is not the last phase's best."""
+    run_file = Path("metrics/target/dots-0/run.json")
+    artifacts.write_json(run_file, artifacts.read_json(run_file) | {"best": {"epoch": 1}})
+    calls = drawn(monkeypatch, "curves")
+    run()
+    ((_, tables, _),) = calls
+    assert tables["dots"][0].kept.tolist() == [True, False, False]
+    assert tables["tiny"][0].kept.tolist() == [False, True, False]
 
 
 # Pictures of forgetting.

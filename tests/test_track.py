@@ -19,6 +19,7 @@ import yaml
 
 from stages import track
 from stages.lib import artifacts, backbones
+from stages.report import num_epochs
 from tests.conftest import HOW, PARAMS, ROOT, TINY, write_params
 
 STAGES = {"intermediate": ["dots"], "target": ["dots-0", "tiny-0"], "scratch": ["0"]}
@@ -332,3 +333,17 @@ def test_flat():
     nested = {"a": {"value": 1, "lower": 0}, "b": [1, 2], "c": {}, "value": 3}
     assert dict(track.flat(nested, "_")) == {"a": 1, "a_lower": 0, "b": [1, 2], "c": {}, "value": 3}
     assert json.dumps(dict(track.flat({"a": {"b": None}}, "."))) == '{"a.b": null}'
+    patterns = {"rates": {"blocks.6.*": 0.001}}  # MLflow would refuse the run for such a name
+    assert dict(track.flat({"discriminative": patterns}, ".")) == {"discriminative.rates": {"blocks.6.*": 0.001}}
+
+
+def test_what_trained_nothing_is_not_said_to_have_had_an_epoch(tmp_path):
+    epoch = {"epoch": 1.0, "val_loss": 0.5, "best": 1.0}
+    report = {"metrics": {"accuracy": {"value": 0.9, "lower": 0.8, "upper": 1.0}}}
+    run = {"settings": {"strategy": "knn"}, "best": {"epoch": 1}}
+    training = track.Training("target", "dots-0", "lines")
+    assert "Computed from features, not trained." in track._note(training, run, [epoch | {"train_loss": float("nan")}], report)
+    assert "1 epochs; kept: epoch 1." in track._note(training, run, [epoch | {"train_loss": 0.4}], report)
+    for losses, num in (("", 0), ("0.4", 1)):
+        (tmp_path / "history.csv").write_text(f"phase,epoch,train_loss,val_loss\n0,1,{losses},0.5\n")
+        assert num_epochs(tmp_path) == num

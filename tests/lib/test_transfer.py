@@ -274,7 +274,7 @@ def test_lora_passes_by_layers_whose_weights_are_taken_without_calling_them():
     attention = ShiftedWindowAttention(8, [2, 2], [0, 0], num_heads=2)
     backbone = torch.nn.ModuleDict({"torch": torch.nn.MultiheadAttention(8, 2), "swin": attention, "mlp": torch.nn.Linear(8, 8)})
     adapters = lora.adapt(SimpleNamespace(backbone=backbone), rank=2, alpha=4.0)
-    assert set(adapters.values()) == {"backbone.mlp.base_layer.weight"}
+    assert set(adapters.values()) == {"backbone.mlp.weight"}
 
 
 def test_lora_adds_zero_at_first_and_ends_as_the_network_that_it_was(starts):
