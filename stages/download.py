@@ -3,16 +3,16 @@
 import shutil
 from pathlib import Path
 
-from stages.lib import command, params
+from stages.lib import command, params, plugins
 
 
 def main(name: str) -> None:
     block = params.block(params.load("download").download, "download", name)
-    plugin = params.plugin("downloads", block.fetch)
+    plugin = plugins.load("downloads", block.fetch)
     folder = Path("data/raw") / name
     shutil.rmtree(folder, ignore_errors=True)  # what an interrupted download left
     folder.mkdir(parents=True)
-    plugin.fetch(folder, **params.knobs(block, plugin))
+    plugin.fetch(folder, **plugins.knobs(block, plugin))
     files = [path for path in folder.rglob("*") if path.is_file()]
     print(f"{name}: {len(files)} file{'s' if len(files) != 1 else ''}, {sum(f.stat().st_size for f in files) / 1e6:.1f} MB")
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from stages.lib import artifacts, backbones, command, images, params, statistics
+from stages.lib import artifacts, backbones, command, images, metrics, params, statistics
 from stages.lib.backbones import Model
 from stages.lib.device import launch
 from stages.lib.errors import UserError
@@ -92,14 +92,14 @@ def measure(probabilities: np.ndarray, split: artifacts.Split, classes: list[str
     """
     exact = probabilities.astype(np.float64)
 
-    def metrics(weights: np.ndarray) -> dict[str, np.ndarray]:
-        each = {name: metric(exact, split.labels, weights) for name, metric in statistics.METRICS.items()}
-        each["ece"] = statistics.ece(exact, split.labels, weights, settings.ece_bins)
-        by_class = statistics.per_class(exact, split.labels, weights)
-        return each | by_class | {"auroc_per_class": statistics.auroc_per_class(exact, split.labels, weights)}
+    def measured(weights: np.ndarray) -> dict[str, np.ndarray]:
+        each = {name: metric(exact, split.labels, weights) for name, metric in metrics.METRICS.items()}
+        each["ece"] = metrics.ece(exact, split.labels, weights, settings.ece_bins)
+        by_class = metrics.per_class(exact, split.labels, weights)
+        return each | by_class | {"auroc_per_class": metrics.auroc_per_class(exact, split.labels, weights)}
 
     values, samples = statistics.bootstrap(
-        metrics, split.groups, num_examples=len(split.labels), num_resamples=settings.num_resamples,
+        measured, split.groups, num_examples=len(split.labels), num_resamples=settings.num_resamples,
         seed=seed_for(0, "evaluate", "bootstrap"),  # not the experiment's: every model is measured on the same resamples
     )  # fmt: skip
     ends = {name: statistics.interval(samples[name], settings.confidence) for name in values}
@@ -110,13 +110,13 @@ def measure(probabilities: np.ndarray, split: artifacts.Split, classes: list[str
         return {key: number(each[index]) for key, each in zip(("value", "lower", "upper"), map(np.asarray, numbers), strict=True)}
 
     return {
-        "metrics": {name: entry(name) for name in [*statistics.METRICS, "ece"]},
+        "metrics": {name: entry(name) for name in [*metrics.METRICS, "ece"]},
         "per_class": {
             label: {name: entry(name, index) for name in ("precision", "recall", "f1")}
             | {"auroc": entry("auroc_per_class", index), "support": int(values["support"][index])}
             for index, label in enumerate(classes)
         },
-        "confusion": statistics.confusion(exact.argmax(1), split.labels, len(classes)).tolist(),
+        "confusion": metrics.confusion(exact.argmax(1), split.labels, len(classes)).tolist(),
         "classes": classes,
         "num_examples": len(split.labels),
         "num_groups": None if split.groups is None else len(set(split.groups)),
@@ -172,7 +172,7 @@ def write(folder: Path, probabilities: np.ndarray, split: artifacts.Split, repor
     cells = {"actual": classes[actual], "predicted": classes[predicted], "count": counts[actual, predicted]}
     pd.DataFrame(cells).to_csv(folder / "confusion.csv", index=False)
 
-    bins = pd.DataFrame(statistics.reliability(probabilities.astype(np.float64), split.labels, num_bins))
+    bins = pd.DataFrame(metrics.reliability(probabilities.astype(np.float64), split.labels, num_bins))
     bins.insert(0, "bin", np.arange(1, num_bins + 1))
     bins.round(6).to_csv(folder / "reliability.csv", index=False)
 

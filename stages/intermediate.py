@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from stages.lib import command, hop, params
+from stages.lib import command, hop, params, plugins
 from stages.lib.seeds import seed_for
 
 
@@ -16,8 +16,8 @@ def main(name: str) -> None:
         from_random=False,
         data=Path("data/prepared") / block.data,
         strategy=block.strategy,
-        knobs=params.knobs(block, params.plugin("strategies", block.strategy)),
-        training=params.training(p.training, block),
+        knobs=plugins.knobs(block, plugins.load("strategies", block.strategy)),
+        training=plugins.training(p.training, block),
         checks=p.checks.model_dump(),
         device=p.device.model_dump(),
         seed=seed_for(p.seed, "intermediate", name),

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from stages.lib import artifacts, command, images, params, pictures, splits
+from stages.lib import artifacts, command, images, params, pictures, plugins, splits
 from stages.lib.errors import UserError
 from stages.lib.readers import Example
 
@@ -64,8 +64,8 @@ def prepare(name: str, block, geometry: dict, out: Path) -> dict:
     Raises:
         UserError: too many broken images, the same image in two splits, or splits that cannot be made.
     """
-    plugin = params.plugin("readers", block.reader)
-    examples = plugin.read(Path(block.raw), **params.knobs(block, plugin))
+    plugin = plugins.load("readers", block.reader)
+    examples = plugin.read(Path(block.raw), **plugins.knobs(block, plugin))
     _require_unique_keys(examples)
     examples = splits.limit(examples, block.limit, block.split.seed)
     with tempfile.TemporaryFile(dir=out) as store:  # pixels wait here: splits can be made once all images have been seen

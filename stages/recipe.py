@@ -7,7 +7,7 @@ import hashlib
 import inspect
 from pathlib import Path
 
-from stages.lib import artifacts, command, params
+from stages.lib import artifacts, command, params, plugins
 from stages.lib.errors import UserError
 
 OUT = Path("metrics/recipe.json")
@@ -16,11 +16,11 @@ OUT = Path("metrics/recipe.json")
 def main() -> None:
     p = params.load("strategy", "strategies", "training")
     chosen = advised(p.strategies) if p.strategy == "auto" else p.strategy
-    block, plugin = p.strategies[chosen], params.plugin("strategies", chosen)
+    block, plugin = p.strategies[chosen], plugins.load("strategies", chosen)
     artifacts.write_json(OUT, {
         "strategy": chosen,
         "knobs": block.model_dump(include=set(plugin.Knobs.model_fields), exclude_none=True),
-        "training": params.training(p.training, block),
+        "training": plugins.training(p.training, block),
         # dvc.yaml can only name the code of the strategy that stands in params.yaml, not that of the advised one
         "code": hashlib.sha256(inspect.getsource(plugin).encode()).hexdigest(),
     })  # fmt: skip

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from stages.lib import command, hop, params
+from stages.lib import command, hop, params, plugins
 from stages.lib.seeds import seed_for
 
 
@@ -15,8 +15,8 @@ def main(seed: str) -> None:
         from_random=True,
         data=Path("data/prepared") / p.target.data,
         strategy="scratch",
-        knobs=params.knobs(p.scratch, params.plugin("strategies", "scratch")),
-        training=params.training(p.training, p.scratch),
+        knobs=plugins.knobs(p.scratch, plugins.load("strategies", "scratch")),
+        training=plugins.training(p.training, p.scratch),
         checks=p.checks.model_dump(),
         device=p.device.model_dump(),
         seed=seed_for(p.seed, "target", seed),  # as the target's: the same order of examples in each epoch

@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from stages.lib import artifacts, command, params
+from stages.lib import artifacts, command, params, plugins
 
 
 def main(name: str) -> None:
     block = params.block(params.load("source").source, "source", name)
-    plugin = params.plugin("weights", block.weights)
-    source = plugin.fetch(**params.knobs(block, plugin))
+    plugin = plugins.load("weights", block.weights)
+    source = plugin.fetch(**plugins.knobs(block, plugin))
     artifacts.write_model(Path("models") / name, source.tensors, {
         "kind": "source",
         "name": name,

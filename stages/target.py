@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
-from stages.lib import artifacts, command, hop, params
+from stages.lib import artifacts, command, hop, params, plugins
 from stages.lib.seeds import seed_for
 
 
 def main(init: str, seed: str) -> None:
     p = params.load("seed", "checks", "device", "target")
     recipe = artifacts.read_json(Path("metrics/recipe.json"))
-    plugin = params.plugin("strategies", recipe["strategy"])
+    plugin = plugins.load("strategies", recipe["strategy"])
     hop.run(
         "target",
         f"{init}-{seed}",
@@ -17,7 +17,7 @@ def main(init: str, seed: str) -> None:
         from_random=False,
         data=Path("data/prepared") / p.target.data,
         strategy=recipe["strategy"],
-        knobs=params.knobs(plugin.Knobs.model_validate(recipe["knobs"]), plugin),
+        knobs=plugins.knobs(plugin.Knobs.model_validate(recipe["knobs"]), plugin),
         training=recipe["training"],
         checks=p.checks.model_dump(),
         device=p.device.model_dump(),

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from stages.lib import params
+from stages.lib import plugins, schema
 from tests.closure import ROOT, closure
 
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
@@ -33,8 +33,8 @@ def test_deps_equal_the_import_closure(name):
     """A plug-in is named by the params (`${...}`); what any of them imports counts for all."""
     stage = Path("stages") / f"{script(name)}.py"
     folder = PLUGINS.get(name)
-    plugins = [Path("stages/lib") / folder / f"{plugin}.py" for plugin in params.plugins(folder)] if folder else []
-    needed = {path.as_posix() for path in closure(stage, *plugins)} - {path.as_posix() for path in plugins}
+    files = [Path("stages/lib") / folder / f"{plugin}.py" for plugin in plugins.names(folder)] if folder else []
+    needed = {path.as_posix() for path in closure(stage, *files)} - {path.as_posix() for path in files}
     if name == "scratch":
         needed |= {"stages/lib/strategies/scratch.py"}
     elif name == "recipe":  # reads the knobs of any strategy and hashes its code; which one, for auto, only advise.json says
@@ -47,7 +47,7 @@ def test_deps_equal_the_import_closure(name):
 
 
 def test_check_depends_on_all_that_decides_whether_params_are_valid():
-    folders = {f"stages/lib/{folder}" for _, _, folder in params.BLOCKS.values()}
+    folders = {f"stages/lib/{folder}" for _, _, folder in schema.BLOCKS.values()}
     needed = {path.as_posix() for path in closure(Path("stages/check.py"))}
     assert set(body("check")["deps"]) == needed | folders | {"params.yaml", "requirements.in"}
 

@@ -6,22 +6,22 @@ from pathlib import Path
 
 import pytest
 
-from stages.lib import device, fit, heads, params, splits
+from stages.lib import device, fit, heads, plugins, schema, splits
 from tests.closure import ROOT
 
 FUNCTIONS = {"downloads": ["fetch"], "readers": ["read"], "weights": ["fetch"],
              "strategies": ["plan", "adapt", "finish", "head"]}  # fmt: skip
 GIVEN = {"start", "train", "val", "batch_size", "num_examples"}  # what a strategy's functions get beside its knobs
-PLUGINS = [(folder, name) for folder in FUNCTIONS for name in params.plugins(folder)]
+PLUGINS = [(folder, name) for folder in FUNCTIONS for name in plugins.names(folder)]
 READERS = {  # schema: the files that read it
-    params.Download: ["stages/download.py"],
-    params.Dataset: ["stages/prepare.py"],
-    params.Source: ["stages/source.py"],
-    params.Target: ["stages/target.py"],
-    params.Advise: ["stages/advise.py"],
-    params.Checks: ["stages/lib/transfer.py", "stages/lib/words.py"],
-    params.Evaluate: ["stages/evaluate.py"],
-    params.Compare: ["stages/compare.py", "stages/lib/words.py"],
+    schema.Download: ["stages/download.py"],
+    schema.Dataset: ["stages/prepare.py"],
+    schema.Source: ["stages/source.py"],
+    schema.Target: ["stages/target.py"],
+    schema.Advise: ["stages/advise.py"],
+    schema.Checks: ["stages/lib/transfer.py", "stages/lib/words.py"],
+    schema.Evaluate: ["stages/evaluate.py"],
+    schema.Compare: ["stages/compare.py", "stages/lib/words.py"],
 }
 
 
@@ -40,7 +40,7 @@ def read_names(*files: str) -> set[str]:
 
 @pytest.mark.parametrize(("folder", "name"), PLUGINS)
 def test_a_plugin_takes_and_uses_exactly_its_knobs(folder, name):
-    module = params.plugin(folder, name)
+    module = plugins.load(folder, name)
     functions = [getattr(module, name) for name in FUNCTIONS[folder] if hasattr(module, name)]
     keywords = {p.name for f in functions for p in inspect.signature(f).parameters.values() if p.kind is p.KEYWORD_ONLY}
     assert keywords - GIVEN == set(module.Knobs.model_fields)
@@ -51,10 +51,10 @@ def test_a_plugin_takes_and_uses_exactly_its_knobs(folder, name):
 
 
 def test_training_device_and_split_are_used():
-    assert set(params.Split.model_fields) <= used_names(splits.assign)
-    assert set(params.Training.model_fields) - {"head"} <= used_names(fit.fit)
-    assert set(params.Head.model_fields) <= used_names(heads._linear)
-    assert set(params.Device.model_fields) <= used_names(device.launch)
+    assert set(schema.Split.model_fields) <= used_names(splits.assign)
+    assert set(schema.Training.model_fields) - {"head"} <= used_names(fit.fit)
+    assert set(schema.Head.model_fields) <= used_names(heads._linear)
+    assert set(schema.Device.model_fields) <= used_names(device.launch)
 
 
 @pytest.mark.parametrize("schema", READERS, ids=lambda schema: schema.__name__)
@@ -64,8 +64,8 @@ def test_the_fields_of_a_section_are_read_by_its_stage(schema):
 
 @pytest.mark.parametrize("stage", ["intermediate", "scratch"])
 def test_the_fields_of_a_hop_are_read_by_its_stage(stage):
-    schema = {"intermediate": params.Hop, "scratch": params.Scratch}[stage]
-    assert set(schema.model_fields) <= read_names(f"stages/{stage}.py")
+    section = {"intermediate": schema.Hop, "scratch": schema.Scratch}[stage]
+    assert set(section.model_fields) <= read_names(f"stages/{stage}.py")
 
 
 def test_every_section_is_loaded_by_a_stage():
@@ -74,4 +74,4 @@ def test_every_section_is_loaded_by_a_stage():
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and ast.unparse(node.func) == "params.load":
                 loaded |= {argument.value for argument in node.args}
-    assert loaded == set(params.SECTIONS)
+    assert loaded == set(schema.SECTIONS)

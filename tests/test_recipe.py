@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from stages import recipe
-from stages.lib import artifacts, params
+from stages.lib import artifacts, params, plugins
 from stages.lib.errors import UserError
 from tests.closure import ROOT
 from tests.conftest import FULL, PARAMS, TRAINING, write_params
@@ -46,14 +46,14 @@ def test_the_chosen_strategy_with_its_knobs_and_options(values, capsys):
     }
 
 
-@pytest.mark.parametrize("strategy", [name for name in params.plugins("strategies") if name not in ("auto", "scratch")])
+@pytest.mark.parametrize("strategy", [name for name in plugins.names("strategies") if name not in ("auto", "scratch")])
 def test_the_target_reads_the_very_knobs_that_were_checked(values, strategy):
     values["strategies"] = params.read(ROOT / "params.yaml")["strategies"]
     if strategy == "discriminative":
         values["strategies"][strategy]["rates"] = {"blocks.6.*": 1}
     written = run(values | {"strategy": strategy})
-    plugin, block = params.plugin("strategies", strategy), params.load("strategies").strategies[strategy]
-    assert params.knobs(plugin.Knobs.model_validate(written["knobs"]), plugin) == params.knobs(block, plugin)
+    plugin, block = plugins.load("strategies", strategy), params.load("strategies").strategies[strategy]
+    assert plugins.knobs(plugin.Knobs.model_validate(written["knobs"]), plugin) == plugins.knobs(block, plugin)
     assert written["knobs"].keys() == plugin.Knobs.model_fields.keys()
 
 

@@ -21,7 +21,7 @@ import torch
 from tqdm import tqdm
 
 from stages.evaluate import predictions
-from stages.lib import artifacts, few, hop, images, mistakes, params, statistics, worth
+from stages.lib import artifacts, few, hop, images, mistakes, params, plugins, statistics, worth
 from stages.lib.command import in_words
 from stages.lib.device import launch
 from stages.lib.errors import UserError
@@ -147,8 +147,8 @@ def read_arms(fabric, p, strategies: list[str], data: Path, data_card: dict) -> 
         hop.require_same_geometry(data, data_card, starts[name], card)
         packed = (artifacts.read_split(data, split) for split in ("train", "val"))
         splits = (images.examples(split, card["preprocessing"], fabric.device) for split in packed)
-        how = {"strategy": name, "knobs": params.knobs(block, params.plugin("strategies", name)),
-               "training": params.training(p.training, block)}  # fmt: skip
+        how = {"strategy": name, "knobs": plugins.knobs(block, plugins.load("strategies", name)),
+               "training": plugins.training(p.training, block)}  # fmt: skip
         arms[name] = Arm(None if name == CONTROL else tensors, card, *splits, how)
     return arms
 

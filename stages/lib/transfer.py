@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 from torch.nn.functional import cross_entropy
 
-from stages.lib import backbones, layers, mistakes, params
+from stages.lib import backbones, layers, mistakes, plugins
 from stages.lib.certificate import certify, declare, freeze, require
 from stages.lib.errors import UserError
 from stages.lib.examples import Examples
@@ -68,7 +68,7 @@ def prepare(
     Raises:
         UserError: the strategy does not fit the network.
     """
-    plugin = params.plugin("strategies", strategy)
+    plugin = plugins.load("strategies", strategy)
     own = plugin.head(num_examples=num_examples, **_taken(plugin.head, knobs)) if hasattr(plugin, "head") else None
     architecture = {key: architecture[key] for key in ("library", "model")} | {"head": own or head}
     torch.manual_seed(seed_for(seed, "weights"))

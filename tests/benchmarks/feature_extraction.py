@@ -19,7 +19,7 @@ from PIL import Image
 from torch import nn
 from torchvision import transforms
 
-from stages.lib import artifacts, backbones, images, params, transfer
+from stages.lib import artifacts, backbones, images, params, plugins, transfer
 from stages.lib.device import launch
 from stages.lib.fit import predict
 
@@ -57,11 +57,11 @@ def usual_loop(card, tensors, files, labels, px, epochs):
 
 def this_pipeline(fabric, card, tensors, train, val, p, epochs):
     """The hop's own code on packed images; returns the model."""
-    block, plugin = p.strategies["feature_extraction"], params.plugin("strategies", "feature_extraction")
-    training = params.training(p.training, block) | {"patience": epochs}  # all epochs, as the other loop
+    block, plugin = p.strategies["feature_extraction"], plugins.load("strategies", "feature_extraction")
+    training = plugins.training(p.training, block) | {"patience": epochs}  # all epochs, as the other loop
     prepared = transfer.prepare(
         fabric, tensors, card["architecture"], int(train.labels.max()) + 1, strategy="feature_extraction",
-        knobs=params.knobs(block, plugin) | {"epochs": epochs}, head={"kind": "linear", **training["head"]},
+        knobs=plugins.knobs(block, plugin) | {"epochs": epochs}, head={"kind": "linear", **training["head"]},
         num_examples=len(train.labels), seed=0,
     )  # fmt: skip
     transfer.train(

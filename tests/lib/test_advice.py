@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from stages.lib import advice, params, transferability
+from stages.lib import advice, plugins, transferability
 from tests.benchmarks import advisor as benchmark
 from tests.closure import ROOT
 
@@ -112,7 +112,7 @@ def test_a_probe_that_is_always_right_is_not_surely_so():
 def test_the_measured_shares_are_a_rule():
     examples, errors_left = MEASURED
     assert list(examples) == sorted(set(examples)) and examples[0] > 1
-    assert errors_left.keys() <= set(params.plugins("strategies")) - {"auto", "scratch"}
+    assert errors_left.keys() <= set(plugins.names("strategies")) - {"auto", "scratch"}
     for strategy, shares in errors_left.items():
         assert len(shares) == len(examples), strategy
         assert all(0 < share < 10 for share in shares), strategy

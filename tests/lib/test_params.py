@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from stages.lib import params
+from stages.lib import params, plugins, schema
 from stages.lib.errors import UserError
 from tests import reduced
 from tests.closure import ROOT
@@ -34,7 +34,7 @@ def mistakes(raw) -> str:
 def test_default_params_are_valid(raw):
     p = params.validate(raw)
     assert p.strategies[p.strategy].epochs >= 1
-    assert set(p.strategies) == set(params.plugins("strategies")) - {"scratch"}, "each strategy has its block"
+    assert set(p.strategies) == set(plugins.names("strategies")) - {"scratch"}, "each strategy has its block"
 
 
 def test_reduced_params_are_valid_too(raw):
@@ -84,7 +84,7 @@ def test_every_block_is_closed(raw):
 def places(raw):
     """The path of every block that may override options of `training`, and the options that its strategy has no use for."""
     for name in raw["strategies"]:
-        yield ("strategies", name), getattr(params.plugin("strategies", name), "UNUSED", ())
+        yield ("strategies", name), getattr(plugins.load("strategies", name), "UNUSED", ())
     yield from ((("intermediate", name), ()) for name in raw["intermediate"])
     yield ("scratch",), ()
 
@@ -95,7 +95,7 @@ def at(checked, path):
 
 
 def test_the_list_of_other_values_is_whole(raw):
-    assert set(OTHER) == set(params.Training.model_fields) == set(raw["training"])
+    assert set(OTHER) == set(schema.Training.model_fields) == set(raw["training"])
     assert not [name for name, value in OTHER.items() if value == raw["training"][name]]
 
 
@@ -104,7 +104,7 @@ def test_a_block_without_options_of_its_own_has_those_of_training(raw):
     p = params.validate(raw)
     for path, _ in places(raw):
         own = raw[path[0]][path[1]] if len(path) > 1 else raw[path[0]]
-        assert params.training(p.training, at(p, path)) == OTHER | {name: own[name] for name in OTHER if name in own}, path
+        assert plugins.training(p.training, at(p, path)) == OTHER | {name: own[name] for name in OTHER if name in own}, path
 
 
 def test_every_option_in_a_block_wins_over_training_there_alone(raw):
@@ -115,14 +115,14 @@ def test_every_option_in_a_block_wins_over_training_there_alone(raw):
             put(changed, (*path, name), value)
         p = params.validate(changed)
         before = params.validate(raw)
-        assert params.training(p.training, at(p, path)) == raw["training"] | taken
+        assert plugins.training(p.training, at(p, path)) == raw["training"] | taken
         for other, _ in places(raw):
             if other != path:
-                assert params.training(p.training, at(p, other)) == params.training(before.training, at(before, other))
+                assert plugins.training(p.training, at(p, other)) == plugins.training(before.training, at(before, other))
 
 
 def test_an_option_that_a_strategy_has_no_use_for_is_refused_with_the_reason(raw):
-    assert set(params.plugin("strategies", "feature_extraction").UNUSED) == {"augment", "mixup", "cutmix"}
+    assert set(plugins.load("strategies", "feature_extraction").UNUSED) == {"augment", "mixup", "cutmix"}
     checked = 0
     for path, unused in places(raw):
         for name in unused:
@@ -148,11 +148,11 @@ def test_an_option_in_a_block_is_checked_as_in_training(raw):
 
 
 def test_no_knob_of_a_plugin_hides_an_option_or_another_key():
-    for name in params.plugins("strategies"):
-        module = params.plugin("strategies", name)
-        assert not module.Knobs.model_fields.keys() & params.Training.model_fields.keys(), name
-        assert not module.Knobs.model_fields.keys() & (params.Hop.model_fields | params.Scratch.model_fields).keys(), name
-        assert set(getattr(module, "UNUSED", ())) <= params.Training.model_fields.keys(), name
+    for name in plugins.names("strategies"):
+        module = plugins.load("strategies", name)
+        assert not module.Knobs.model_fields.keys() & schema.Training.model_fields.keys(), name
+        assert not module.Knobs.model_fields.keys() & (schema.Hop.model_fields | schema.Scratch.model_fields).keys(), name
+        assert set(getattr(module, "UNUSED", ())) <= schema.Training.model_fields.keys(), name
 
 
 # Options that make no sense together.
@@ -372,7 +372,7 @@ def test_nothing_follows_from_what_is_wrong_by_itself(raw, path, value, only):
     assert "1 mistake:" in text and f"\n  {only}" in text
 
 
-@pytest.mark.parametrize("section", params.SECTIONS)
+@pytest.mark.parametrize("section", schema.SECTIONS)
 def test_a_missing_section_is_told_alone(raw, section):
     del raw[section]
     text = mistakes(raw)
@@ -460,10 +460,10 @@ def test_the_check_loads_nothing_slow(tmp_path):
 import sys
 from stages import check
 check.main()
-from stages.lib import params
+from stages.lib import params, plugins, schema
 for folder in ("downloads", "readers", "strategies", "weights"):
-    for name in params.plugins(folder):
-        params.plugin(folder, name)
+    for name in plugins.names(folder):
+        plugins.load(folder, name)
 print({name.partition(".")[0] for name in sys.modules} & {"torch", "torchvision", "timm", "pandas", "numpy", "sklearn", "mlflow"})
 """
     done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)},

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from stages.lib import backbones, params, pretrained
+from stages.lib import backbones, plugins, pretrained
 from stages.lib.errors import UserError
 from stages.lib.strict import Architecture, Preprocessing
 
@@ -66,7 +66,7 @@ def test_what_is_no_weights_file_is_said_to_be_none(content, name):
 def test_a_local_file_must_be_the_one_that_params_name(tmp_path, state):
     path = tmp_path / "w.safetensors"
     path.write_bytes(save(state))
-    plugin = params.plugin("weights", "file")
+    plugin = plugins.load("weights", "file")
     values = {"path": str(path), "by_order": False, "architecture": TINY, "preprocessing": HOW}
     source = plugin.fetch(**values, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
     assert source.origin == str(path)
@@ -77,7 +77,7 @@ def test_a_local_file_must_be_the_one_that_params_name(tmp_path, state):
 
 
 def test_random_weights_come_from_their_seed():
-    plugin = params.plugin("weights", "random")
+    plugin = plugins.load("weights", "random")
     first, again, other = (plugin.fetch(seed=seed, architecture=TINY, preprocessing=HOW).tensors for seed in (0, 0, 1))
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not all(torch.equal(first[name], other[name]) for name in first)
@@ -88,13 +88,13 @@ def test_torchvision_weights_bring_their_preprocessing_and_classes(tmp_path, mon
     import torchvision
 
     with pytest.raises(UserError, match=r"no weights 'ResNet18_Weights.V9'. Allowed: ResNet18_Weights.IMAGENET1K_V1"):
-        params.plugin("weights", "torchvision").fetch(enum="ResNet18_Weights.V9")
+        plugins.load("weights", "torchvision").fetch(enum="ResNet18_Weights.V9")
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     (tmp_path / "hub/checkpoints").mkdir(parents=True)
     weights = torchvision.models.ResNet18_Weights.IMAGENET1K_V1
     network = torchvision.models.resnet18()
     torch.save(network.state_dict(), tmp_path / "hub/checkpoints" / weights.url.rpartition("/")[2])
-    source = params.plugin("weights", "torchvision").fetch(enum="ResNet18_Weights.IMAGENET1K_V1")
+    source = plugins.load("weights", "torchvision").fetch(enum="ResNet18_Weights.IMAGENET1K_V1")
     assert source.preprocessing == {"px": 224, "crop_pct": 0.875, "interpolation": "bilinear",
                                     "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}  # fmt: skip
     assert source.classes[0] == "tench"
@@ -103,4 +103,4 @@ def test_torchvision_weights_bring_their_preprocessing_and_classes(tmp_path, mon
 
 def test_timm_names_that_do_not_exist_get_near_ones():
     with pytest.raises(UserError, match="tf_efficientnet_lite0"):
-        params.plugin("weights", "timm").fetch(model="efficientnet_lite0.nonsense")
+        plugins.load("weights", "timm").fetch(model="efficientnet_lite0.nonsense")

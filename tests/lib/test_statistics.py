@@ -1,113 +1,13 @@
-"""The metrics against scikit-learn on the resampled examples themselves; the intervals against simulated truths."""
+"""The intervals against simulated truths."""
 
 import tracemalloc
 import warnings
 
 import numpy as np
 import pytest
-from sklearn import metrics as sk
 
-from stages.lib import statistics
+from stages.lib import metrics, statistics
 from stages.lib.errors import UserError
-
-pytestmark = pytest.mark.filterwarnings("ignore:y_pred contains classes not in y_true")
-
-
-def case(seed):
-    """A random small test: 2 to 6 classes, sometimes few distinct scores (ties), sometimes a class that is not there."""
-    random = np.random.default_rng(seed)
-    num, num_classes = int(random.integers(4, 60)), int(random.integers(2, 7))
-    probabilities = random.dirichlet(np.ones(num_classes), num)
-    if seed % 3 == 0:
-        probabilities = np.round(probabilities * 4) / 4  # they need not add up to 1 here
-    labels = random.integers(num_classes - (seed % 5 == 0 and num_classes > 2), size=num)
-    weights = np.concatenate(list(statistics.resample(num, None, 6, seed)))
-    return probabilities, labels, np.concatenate([np.ones((1, num)), weights])
-
-
-def repeated(probabilities, labels, row):
-    """The examples of one resample, each as often as it was drawn."""
-    index = np.repeat(np.arange(len(labels)), row.astype(int))
-    return probabilities[index], labels[index]
-
-
-def areas(probabilities, labels):
-    return [sk.roc_auc_score(labels == index, probabilities[:, index]) if 0 < (labels == index).sum() < len(labels) else np.nan
-            for index in range(probabilities.shape[1])]  # fmt: skip
-
-
-REFERENCE = {
-    "accuracy": lambda p, y: sk.accuracy_score(y, p.argmax(1)),
-    "balanced_accuracy": lambda p, y: sk.balanced_accuracy_score(y, p.argmax(1)),
-    "macro_f1": lambda p, y: sk.f1_score(y, p.argmax(1), average="macro"),
-    "auroc": lambda p, y: areas(p, y)[1] if p.shape[1] == 2 else np.nanmean(areas(p, y)) if len(set(y)) > 1 else np.nan,
-}
-
-
-@pytest.mark.parametrize("name", statistics.METRICS)
-def test_metrics_agree_with_sklearn_on_every_resample(name):
-    assert statistics.METRICS.keys() == REFERENCE.keys()
-    for seed in range(50):
-        probabilities, labels, weights = case(seed)
-        given = statistics.METRICS[name](probabilities, labels, weights)
-        expected = [REFERENCE[name](*repeated(probabilities, labels, row)) for row in weights]
-        np.testing.assert_allclose(given, expected, atol=1e-12, err_msg=f"case {seed}")
-
-
-def test_figures_of_each_class_agree_with_sklearn():
-    missing = 0
-    for seed in range(30):
-        probabilities, labels, weights = case(seed)
-        given = statistics.per_class(probabilities, labels, weights)
-        given_areas = statistics.auroc_per_class(probabilities, labels, weights)
-        for index, row in enumerate(weights):
-            p, y = repeated(probabilities, labels, row)
-            classes = np.arange(p.shape[1])
-            expected = sk.precision_recall_fscore_support(y, p.argmax(1), labels=classes, zero_division=np.nan)
-            for name, values in zip(("precision", "recall", "f1", "support"), expected, strict=True):
-                np.testing.assert_allclose(given[name][index], values, atol=1e-12, err_msg=f"{name} in case {seed}")
-            np.testing.assert_allclose(given_areas[index], areas(p, y), atol=1e-12)
-            missing += np.isnan(expected[1]).sum()
-        confusion = statistics.confusion(probabilities.argmax(1), labels, probabilities.shape[1])
-        np.testing.assert_array_equal(confusion, sk.confusion_matrix(labels, probabilities.argmax(1), labels=classes))
-    assert missing > 10, "absent classes were among the cases"
-
-
-def ece_by_loops(probabilities, labels, num_bins):
-    """As in the papers: bins (lower, upper], one after the other."""
-    total, confidence = 0.0, probabilities.max(1)
-    for index in range(num_bins):
-        inside = (confidence > index / num_bins) & (confidence <= (index + 1) / num_bins)
-        if inside.any():
-            accuracy = (probabilities.argmax(1) == labels)[inside].mean()
-            total += inside.mean() * abs(accuracy - confidence[inside].mean())
-    return total
-
-
-@pytest.mark.parametrize("num_bins", [2, 5, 15])
-def test_ece_agrees_with_plain_loops(num_bins):
-    for seed in range(40):
-        probabilities, labels, weights = case(3 * seed + 1)  # confidences above 0, as softmax gives them
-        expected = [ece_by_loops(*repeated(probabilities, labels, row), num_bins) for row in weights]
-        np.testing.assert_allclose(statistics.ece(probabilities, labels, weights, num_bins), expected, atol=1e-12)
-        bins = statistics.reliability(probabilities, labels, num_bins)
-        gaps = np.nansum(bins["count"] * np.abs(bins["accuracy"] - bins["confidence"])) / len(labels)
-        assert gaps == pytest.approx(expected[0])
-
-
-def test_a_confidence_on_an_edge_belongs_to_the_bin_below():
-    of_one = np.array([0.5, 0.6, 0.75, 0.75, 0.8, 1.0])
-    probabilities, labels = np.stack([1 - of_one, of_one], 1), np.array([0, 1, 0, 0, 1, 1])
-    given = statistics.ece(probabilities, labels, np.ones((1, 6)), 4)
-    assert given == pytest.approx(ece_by_loops(probabilities, labels, 4))
-    assert statistics.reliability(probabilities, labels, 4)["count"].tolist() == [0, 1, 3, 2]
-
-
-def test_ece_knows_its_ends():
-    certain = np.array([[1.0, 0.0]] * 10)
-    ones = np.ones((1, 10))
-    assert statistics.ece(certain, np.zeros(10, int), ones, 15) == [0]
-    assert statistics.ece(certain, np.ones(10, int), ones, 15) == [1]
 
 
 def test_resamples_draw_as_many_examples_and_all_equally_often():
@@ -140,7 +40,7 @@ def test_memory_stays_small_whatever_the_test(monkeypatch):
     probabilities, labels = random.dirichlet(np.ones(20), 2000), random.integers(20, size=2000)
     tracemalloc.start()
     _, samples = statistics.bootstrap(
-        lambda weights: {"": statistics.auroc(probabilities, labels, weights)}, None, num_examples=2000, num_resamples=500, seed=0
+        lambda weights: {"": metrics.auroc(probabilities, labels, weights)}, None, num_examples=2000, num_resamples=500, seed=0
     )
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
@@ -155,7 +55,7 @@ def test_chunks_do_not_change_what_is_measured(monkeypatch):
 
     def run():
         return statistics.bootstrap(
-            lambda weights: {"": statistics.macro_f1(probabilities, labels, weights)},
+            lambda weights: {"": metrics.macro_f1(probabilities, labels, weights)},
             None,
             num_examples=100,
             num_resamples=50,
@@ -184,7 +84,7 @@ def bounds(metric, probabilities, labels, groups=None, seed=0, num_resamples=400
     return statistics.interval(samples[""], 0.95)
 
 
-@pytest.mark.parametrize("name", statistics.METRICS)
+@pytest.mark.parametrize("name", metrics.METRICS)
 def test_intervals_hold_the_truth_about_as_often_as_they_say(name):
     """Scores of class 1 and class 0 are normal, 1.5 apart, so that every truth is known from one huge test."""
     random = np.random.default_rng(1)
@@ -194,7 +94,7 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say(name):
         of_one = 1 / (1 + np.exp(-(random.normal(size=num) + 1.5 * labels - 0.75)))
         return np.stack([1 - of_one, of_one], 1), labels
 
-    metric = statistics.METRICS[name]
+    metric = metrics.METRICS[name]
     truth = metric(*(huge := test(400_000)), np.ones((1, len(huge[1]))))[0]
     held = 0
     for seed in range(300):
@@ -212,12 +112,12 @@ def test_ece_intervals_are_corrected_for_its_bias():
         of_one = 1 / (1 + np.exp(-1.3 * score))
         return np.stack([1 - of_one, of_one], 1), (random.random(num) < 1 / (1 + np.exp(-score))).astype(int)
 
-    truth = statistics.ece(*(huge := test(1_000_000)), np.ones((1, len(huge[1]))), 15)[0]
+    truth = metrics.ece(*(huge := test(1_000_000)), np.ones((1, len(huge[1]))), 15)[0]
     held, naive = 0, 0
     for seed in range(100):
         probabilities, labels = test(400)
         values, samples = statistics.bootstrap(
-            lambda weights, p=probabilities, y=labels: {"": statistics.ece(p, y, weights, 15)}, None,
+            lambda weights, p=probabilities, y=labels: {"": metrics.ece(p, y, weights, 15)}, None,
             num_examples=400, num_resamples=200, seed=seed,
         )  # fmt: skip
         lower, upper = statistics.bias_corrected_interval(values[""], samples[""], 0.95)
@@ -246,7 +146,7 @@ def test_where_groups_are_alike_their_intervals_are_wider_and_hold():
     for seed in range(150):
         rate = random.beta(1.6, 0.4, 40)
         probabilities, labels = two_class(random.random(800) < rate[groups], random)
-        both = [bounds(statistics.accuracy, probabilities, labels, g, seed, 200) for g in (groups, None)]
+        both = [bounds(metrics.accuracy, probabilities, labels, g, seed, 200) for g in (groups, None)]
         held += both[0][0] <= 0.8 <= both[0][1]
         held_naive += both[1][0] <= 0.8 <= both[1][1]
         widths.append((both[0][1] - both[0][0]) / (both[1][1] - both[1][0]))
@@ -269,7 +169,7 @@ def two_arms(first, second, random, num=400, num_seeds=1, seed_sd=0.0):
     return probabilities[0], probabilities[1], labels
 
 
-@pytest.mark.parametrize("metric", statistics.METRICS)
+@pytest.mark.parametrize("metric", metrics.METRICS)
 @pytest.mark.parametrize("num_seeds", [1, 3])
 def test_planted_effects_are_found_and_named(metric, num_seeds):
     random = np.random.default_rng(0)
@@ -277,7 +177,7 @@ def test_planted_effects_are_found_and_named(metric, num_seeds):
     won = statistics.paired_difference(metric, better, worse, labels, None, **SETTINGS)
     assert won["verdict"] == "helps" and 0 < won["lower"] < won["difference"] < won["upper"]
     ones = np.ones((1, len(labels)))
-    each = [statistics.METRICS[metric](a, labels, ones)[0] - statistics.METRICS[metric](b, labels, ones)[0]
+    each = [metrics.METRICS[metric](a, labels, ones)[0] - metrics.METRICS[metric](b, labels, ones)[0]
             for a, b in zip(better, worse, strict=True)]  # fmt: skip
     assert won["difference"] == pytest.approx(np.mean(each))
 
@@ -342,7 +242,7 @@ def test_the_spread_of_seeds_is_not_underestimated(rates):
     arm, labels = two_class(right, np.random.default_rng(0))
 
     def measure(weights):
-        return np.stack([statistics.accuracy(each, labels, weights) for each in arm], axis=1)
+        return np.stack([metrics.accuracy(each, labels, weights) for each in arm], axis=1)
 
     value, samples = statistics._seed_means(measure, 50, None, 20_000, 0)
     assert value == np.mean(rates)

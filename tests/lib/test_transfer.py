@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 from torchvision.models.swin_transformer import ShiftedWindowAttention
 
-from stages.lib import backbones, checkpoints, params, transfer
+from stages.lib import backbones, checkpoints, plugins, schema, transfer
 from stages.lib.errors import UserError
 from stages.lib.examples import Examples
 from stages.lib.fit import predict
@@ -109,9 +109,9 @@ def finished(starts):
 
 
 def test_every_strategy_is_tested_here():
-    assert sorted([*KNOBS, "auto"]) == params.plugins("strategies")
+    assert sorted([*KNOBS, "auto"]) == plugins.names("strategies")
     for strategy, knobs in KNOBS.items():
-        declared = params.plugin("strategies", strategy).Knobs.model_fields
+        declared = plugins.load("strategies", strategy).Knobs.model_fields
         assert knobs.keys() == declared.keys()
 
 
@@ -257,8 +257,8 @@ def test_a_computed_head_does_not_depend_on_training_options(starts, strategy):
         for options in ({}, {"mixup": 1.0, "ema": 0.9, "optimizer": "sgd", "seed": 7, "balance": "sampling"})
     )
     assert all(torch.equal(tensor, other[name]) for name, tensor in one.items())
-    unused = params.plugin("strategies", strategy).UNUSED
-    assert set(unused) == params.Training.model_fields.keys() - {"batch_size"}
+    unused = plugins.load("strategies", strategy).UNUSED
+    assert set(unused) == schema.Training.model_fields.keys() - {"batch_size"}
 
 
 # LoRA
