@@ -65,10 +65,16 @@ def arguments() -> argparse.Namespace:
 
 
 def chosen(table: pd.DataFrame) -> pd.DataFrame:
-    """The factor of each strategy whose validation loss is lowest on average over datasets, sides and seeds."""
-    means = table.groupby(["strategy", "factor"], as_index=False, sort=False)[["val_loss", "val_accuracy"]].mean()
-    means["chosen"] = means.val_loss == means.groupby("strategy").val_loss.transform("min")
-    return means.round(4)
+    """Validation loss and accuracy of each strategy by factor, and which factor has the lowest loss.
+
+    Means over the runs (dataset, side, seed) that have all of a strategy's factors, or a run with fewer would favour them.
+    """
+    found = []
+    for strategy, rows in table.groupby("strategy", sort=False):
+        runs = rows.pivot(index=RUN[:3], columns="factor", values=["val_loss", "val_accuracy"]).dropna()
+        means = runs.mean().unstack(0).reset_index()
+        found.append(means.assign(strategy=strategy, runs=len(runs), chosen=means.val_loss == means.val_loss.min()))
+    return pd.concat(found)[["strategy", "factor", "val_loss", "val_accuracy", "runs", "chosen"]].round(4)
 
 
 if __name__ == "__main__":
