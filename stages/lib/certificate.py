@@ -10,21 +10,24 @@ from torch.nn.modules.batchnorm import _NormBase
 from stages.lib.errors import UserError
 
 
-def set_modes(module: nn.Module, training: bool = True) -> None:
+def set_modes(module: nn.Module, statistics: bool, training: bool = True) -> None:
     """Put what is trained into training mode and what is frozen into evaluation mode.
 
     requires_grad=False does not stop BatchNorm's running statistics, nor dropout, which both act in training mode.
     A module without parameters of its own goes with the module that holds it.
+
+    Args:
+        statistics: whether normalisations that are trained follow the batches, or keep the running statistics that they have.
     """
     parameters = list(module.parameters())
     training = any(parameter.requires_grad for parameter in parameters) if parameters else training
-    module.training = training
+    module.training = training and (statistics or not isinstance(module, _NormBase))
     for child in module.children():
-        set_modes(child, training)
+        set_modes(child, statistics, training)
 
 
-def freeze(model: nn.Module, trainable: set[str]) -> None:
-    """Make exactly the named parameters trainable.
+def freeze(model: nn.Module, trainable: set[str], statistics: bool) -> None:
+    """Make exactly the named parameters trainable; `statistics` as for `set_modes`.
 
     Raises:
         KeyError: a name that the model does not have.
@@ -34,7 +37,7 @@ def freeze(model: nn.Module, trainable: set[str]) -> None:
         raise KeyError(f"not in the model: {', '.join(sorted(unknown))}")
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name in trainable)
-    set_modes(model)
+    set_modes(model, statistics)
 
 
 def declare(model: nn.Module) -> dict[str, str]:

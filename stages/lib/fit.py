@@ -108,7 +108,7 @@ def fit(
     for number in range(state["phase"], len(phases)):
         phase = phases[number]
         resumed = state["model"] is not None and state["phase"] == number
-        freeze(model, set(phase.lrs))
+        freeze(model, set(phase.lrs), phase.statistics)
         start, declared = start if resumed else _copy(model), declare(model)
         change = ("none", 0, 0) if phase.plain else (augment, mixup, cutmix)
         network, train_set, val_set = model, train, val
@@ -133,7 +133,7 @@ def fit(
             for epoch in range(first_epoch, phase.epochs):
                 if best and _epochs_since_best(history, number) >= patience:
                     break
-                set_modes(network)
+                set_modes(network, phase.statistics)
                 torch.manual_seed(seed_for(seed, "dropout", fabric.global_rank, number, epoch))
                 epoch_losses = _train_epoch(
                     fabric, wrapped, steps, train_set, factor, epoch,

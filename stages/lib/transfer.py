@@ -84,7 +84,7 @@ def prepare(
     model.to(fabric.device, memory_format=torch.channels_last)  # faster on CPU and GPU than contiguous
     phases = plugin.plan(model, **_taken(plugin.plan, knobs))
     trained = {name for phase in phases for name in phase.lrs}
-    freeze(model, trained)
+    freeze(model, trained, any(phase.statistics for phase in phases))
     kinds = declare(model) | {merged[name]: "trainable" for name in sorted(trained & merged.keys())}
     declared = {name: kinds.get(name, "frozen") for name in before}
     table = layers.table(model, phases)

