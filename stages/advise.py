@@ -42,7 +42,7 @@ def main() -> None:
     known |= {"drift": drift.end(), "num_parameters": sum(each.numel() for each in backbone.parameters())}
     known |= {"device": fabric.device.type}
     ranking = advice.rank(known, advice.ERRORS_LEFT)
-    unsure = advice.unsure(known, ranking)
+    unsure = advice.unsure(known, ranking, advice.SPREAD)
 
     correct = {"card": transferability.knn_accuracy(features, labels, k=p.advise.neighbours, groups=groups)}
     for name, mutation in mutations.mutations_for(pixels[:BATCH], preprocessing).items():

@@ -34,7 +34,7 @@ from tests.benchmarks import cases
 from tests.benchmarks.cases import names, numbers
 
 CASE = ["dataset", "px", "examples", "seed"]
-FACTS = ["num_classes", "min", "probe_accuracy", "probe_error", "logme", "h_score"]
+FACTS = ["num_classes", "min", "probe_accuracy", "logme", "h_score"]
 COLUMNS = [*CASE, "strategy", *FACTS, "val_accuracy", "accuracy", "seconds"]
 FIXED = ["feature_extraction", "partial", "full"]  # what the advisor is compared with: always the same strategy
 
@@ -43,7 +43,8 @@ def main() -> None:
     asked = arguments()
     if asked.fit:
         results = pd.read_csv(asked.fit)
-        print(pd.DataFrame(fit(results), index=advice.EXAMPLES).T.round(2), marks_left_out(results), sep="\n\n")
+        told = pd.DataFrame(fit(results), index=advice.EXAMPLES).T.round(2)
+        print(told, f"spread {spread(results):.2f}", marks_left_out(results).to_string(index=False), sep="\n\n")
         return
     p = params.load("seed", "strategies", "training", "checks", "device", "datasets", "evaluate")
     fabric = launch(**p.device.model_dump() | {"devices": 1, "num_nodes": 1})
@@ -167,11 +168,28 @@ def fit(results: pd.DataFrame) -> dict[str, tuple[float, float]]:
     return {name: tuple(np.exp(np.polyval(line, np.log(advice.EXAMPLES))).tolist()) for name, line in lines.items()}
 
 
-def marks_left_out(results: pd.DataFrame) -> pd.DataFrame:
-    """What `marks` gives where every family of datasets is ranked by a rule fitted to the others."""
+def rules_left_out(results: pd.DataFrame) -> dict[str, dict]:
+    """For each dataset the rule that is fitted to the other families."""
     families = results.dataset.map(family)
     rules = {name: fit(results[families != name]) for name in set(families)}
-    return marks(results, {dataset: rules[family(dataset)] for dataset in set(results.dataset)})
+    return {dataset: rules[family(dataset)] for dataset in set(results.dataset)}
+
+
+def spread(results: pd.DataFrame) -> float:
+    """advice.SPREAD: how far rules are off on the datasets that they were not fitted to."""
+    off = []
+    rules = rules_left_out(results)
+    for case, measured in errors_left(results).iterrows():
+        known = {"num_examples": case[CASE.index("examples")], "probe_accuracy": 0.0}
+        said = pd.Series({entry["strategy"]: np.log(entry["left"]) for entry in advice.rank(known, rules[case[0]])})
+        first = said.index[0]
+        off += ((measured - measured[first]) - (said - said[first])).drop(first).tolist()
+    return float(np.sqrt(np.mean(np.square(off))))
+
+
+def marks_left_out(results: pd.DataFrame) -> pd.DataFrame:
+    """What `marks` gives where every family of datasets is ranked by a rule fitted to the others."""
+    return marks(results, rules_left_out(results))
 
 
 def marks(results: pd.DataFrame, rules: dict[str, dict]) -> pd.DataFrame:
@@ -182,8 +200,9 @@ def marks(results: pd.DataFrame, rules: dict[str, dict]) -> pd.DataFrame:
         rules: by dataset, what the advisor ranks by there, as advice.ERRORS_LEFT.
 
     Returns:
-        A row for each measure: its mean, standard deviation and worst value over the cases, and their number. The advisor's
-        regret is told apart for the cases of which it was sure and unsure.
+        A row for each measure: its mean, standard deviation and worst value over the cases, and their number. Beside the regret
+        and the order, how many strategies the advisor named (the first and those that it cannot tell from it), and what the best
+        of those named is behind the best of all.
     """
     found: dict[str, list[float]] = {}
     for case, rows in results.groupby(CASE):
@@ -191,17 +210,18 @@ def marks(results: pd.DataFrame, rules: dict[str, dict]) -> pd.DataFrame:
         rule = rules[case[0]]
         if not rule.keys() <= set(accuracy.index):
             continue
+        accuracy = accuracy[list(rule)]
         known = rows.iloc[0][FACTS].to_dict() | {"num_examples": case[CASE.index("examples")]}
         ranking = advice.rank(known, rule)
-        advised = ranking[0]["strategy"]
-        whether = "unsure" if advice.unsure(known, ranking) else "sure"
-        choices = {"the advisor": advised, f"the advisor where {whether}": advised} | {f"always {name}": name for name in FIXED}
+        named = [ranking[0]["strategy"], *advice.as_good(ranking, advice.SPREAD)]
+        choices = {"the advisor": named[0]} | {f"always {name}": name for name in FIXED}
         for who, strategy in choices.items():
             found.setdefault(f"regret, {who}", []).append(100 * (accuracy.max() - accuracy[strategy]))
-        expected = pd.Series({entry["strategy"]: entry["expected"] for entry in ranking})
-        if expected.nunique() > 1 and accuracy[expected.index].nunique() > 1:  # there is no order without
-            rank_correlation = expected.corr(accuracy[expected.index], method="spearman")
-            found.setdefault("Spearman, the advisor", []).append(rank_correlation)
+        found.setdefault("regret, the best of those named", []).append(100 * (accuracy.max() - accuracy[named].max()))
+        found.setdefault("strategies named", []).append(len(named))
+        order = pd.Series({entry["strategy"]: -entry["left"] for entry in ranking})
+        if accuracy.nunique() > 1:  # there is no order without
+            found.setdefault("Spearman, the advisor", []).append(order.corr(accuracy[order.index], method="spearman"))
     rows = [(name, np.mean(each), np.std(each), min(each) if name.startswith("Spearman") else max(each), len(each))
             for name, each in found.items()]  # fmt: skip
     return pd.DataFrame(rows, columns=["measure", "mean", "deviation", "worst", "cases"]).round(2)

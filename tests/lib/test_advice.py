@@ -20,8 +20,8 @@ def rule(monkeypatch):
     monkeypatch.setattr(advice, "ERRORS_LEFT", SHARES)
 
 
-def known(num, probe=0.8, error=0.01, least=20):
-    return {"num_examples": num, "probe_accuracy": probe, "probe_error": error, "min": least}
+def known(num, probe=0.8, least=20):
+    return {"num_examples": num, "probe_accuracy": probe, "min": least}
 
 
 def expected(num, probe=0.8):
@@ -69,17 +69,17 @@ def test_the_reason_is_told_in_words(monkeypatch):
     assert all("as many errors as" in advice.rank(known(num), advice.ERRORS_LEFT)[0]["why"] for num in (10, 100))
 
 
-def test_it_is_unsure_of_what_is_no_farther_apart_than_the_probe_can_tell():
-    sure = advice.unsure(known(20, error=0.001), advice.rank(known(20), advice.ERRORS_LEFT))
-    assert sure == ""
-    ranking = advice.rank(known(500), advice.ERRORS_LEFT)  # tuned and same at one place, probe 0.08 behind
-    assert advice.unsure(known(500, error=0.01), ranking) == "same may be as good (within 1.0 points)"
-    assert advice.unsure(known(500, error=0.2), ranking) == "same, probe may be as good (within 20.0 points)"
+def test_it_is_unsure_of_what_the_rule_cannot_tell_apart():
+    assert advice.unsure(known(20), advice.rank(known(20), advice.ERRORS_LEFT), spread=0) == ""
+    ranking = advice.rank(known(500), advice.ERRORS_LEFT)  # shares of 0.49, 0.49 and 1
+    assert advice.as_good(ranking, 0.01) == ["same"]
+    assert advice.unsure(known(500), ranking, 0.2) == "same may be as good (less than 22% more errors expected)"
+    assert advice.unsure(known(500), ranking, 0.8) == "same, probe may be as good (less than 123% more errors expected)"
 
 
 def test_it_is_unsure_far_from_what_was_measured_and_of_small_classes():
     def reasons(num, least=20):
-        return advice.unsure(known(num, error=0, least=least), advice.rank(known(num), advice.ERRORS_LEFT))
+        return advice.unsure(known(num, least=least), advice.rank(known(num), advice.ERRORS_LEFT), spread=0)
 
     assert reasons(10) == reasons(2000) == reasons(500) == ""
     assert reasons(9) == "the rule was measured on 10 to 1000 examples, and here are 9"
@@ -129,6 +129,7 @@ def recorded(monkeypatch):
 def test_the_rule_is_what_was_measured(recorded):
     for strategy, shares in benchmark.fit(recorded).items():
         assert advice.ERRORS_LEFT[strategy] == pytest.approx(shares, abs=0.005), strategy
+    assert pytest.approx(benchmark.spread(recorded), abs=0.005) == advice.SPREAD
 
 
 def test_on_data_that_it_was_not_fitted_to_the_rule_beats_every_fixed_choice(recorded):
