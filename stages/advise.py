@@ -9,7 +9,7 @@ import torch
 from torch.nn.modules.batchnorm import _NormBase
 from tqdm import tqdm
 
-from stages.lib import advice, artifacts, backbones, checkpoints, command, live, mutations, params, transferability
+from stages.lib import advice, artifacts, backbones, checkpoints, command, live, mutations, params, plugins, transferability
 from stages.lib.device import launch
 from stages.lib.errors import UserError
 from stages.lib.seeds import seed_for
@@ -41,7 +41,8 @@ def main() -> None:
     known |= {"num_examples": len(split.labels), "num_looked_at": num, "chance": float(np.bincount(labels).max() / num)}
     known |= {"drift": drift.end(), "num_parameters": sum(each.numel() for each in backbone.parameters())}
     known |= {"device": fabric.device.type}
-    ranking = advice.rank(known, advice.ERRORS_LEFT)
+    possible = {name: left for name, left in advice.ERRORS_LEFT.items() if takes(model, name)}
+    ranking = advice.rank(known, possible)
     unsure = advice.unsure(known, ranking, advice.SPREAD)
 
     correct = {"card": transferability.knn_accuracy(features, labels, k=p.advise.neighbours, groups=groups)}
@@ -70,6 +71,15 @@ def main() -> None:
         if warnings and p.advise.preprocessing == "error":
             raise UserError("The preprocessing looks wrong, see above; advise.preprocessing: warn goes on all the same.")
     checkpoints.end("advise", key)
+
+
+def takes(model, strategy: str) -> bool:
+    """Whether the network has what the strategy trains."""
+    plugin = plugins.load("strategies", strategy)
+    try:
+        return not hasattr(plugin, "trained") or bool(plugin.trained(model))
+    except UserError:
+        return False
 
 
 def frozen(backbone, pixels: torch.Tensor, prepare, preprocessing: dict, title: str) -> np.ndarray:

@@ -248,6 +248,12 @@ def test_a_network_that_takes_one_size_only_is_looked_at_all_the_same(project):
     assert "drift" not in told["figures"]
 
 
+def test_only_what_the_network_can_train_is_advised(project):
+    without_normalisation = {"library": "timm", "model": "test_nfnet"}
+    write_model(backbones.build(without_normalisation, 2).state_dict(), without_normalisation)
+    assert [entry["strategy"] for entry in run()["ranking"] if entry["strategy"] in ("bitfit", "norm_only")] == ["bitfit"]
+
+
 # Drift.
 
 

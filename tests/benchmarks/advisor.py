@@ -176,7 +176,7 @@ def rules_left_out(results: pd.DataFrame) -> dict[str, dict]:
 
 
 def spread(results: pd.DataFrame) -> float:
-    """advice.SPREAD: how far rules are off on the datasets that they were not fitted to."""
+    """advice.SPREAD: how far rules are typically off on the datasets that they were not fitted to."""
     off = []
     rules = rules_left_out(results)
     for case, measured in errors_left(results).iterrows():
@@ -184,7 +184,7 @@ def spread(results: pd.DataFrame) -> float:
         said = pd.Series({entry["strategy"]: np.log(entry["left"]) for entry in advice.rank(known, rules[case[0]])})
         first = said.index[0]
         off += ((measured - measured[first]) - (said - said[first])).drop(first).tolist()
-    return float(np.sqrt(np.mean(np.square(off))))
+    return float(np.median(np.abs(off)))
 
 
 def marks_left_out(results: pd.DataFrame) -> pd.DataFrame:

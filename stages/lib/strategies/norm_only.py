@@ -20,6 +20,12 @@ def plan(model, *, epochs: int, lr: float, head_lr: float) -> list[Phase]:
 
     Running statistics stay those that the frozen weights were trained with. (The paper's networks have random weights, and
     statistics of their own; here that cost EfficientNet-Lite0 3 points on the validation images of the default task.)
+    """
+    return [Phase(dict.fromkeys(trained(model), lr) | head_rates(model, head_lr), epochs, statistics=False)]
+
+
+def trained(model) -> list[str]:
+    """Parameters of the backbone that it trains.
 
     Raises:
         UserError: the backbone has none of them.
@@ -28,4 +34,4 @@ def plan(model, *, epochs: int, lr: float, head_lr: float) -> list[Phase]:
     affine = [f"backbone.{name}" for name, _ in model.backbone.named_parameters() if name.rpartition(".")[0] in owners]
     if not affine:
         raise UserError("strategy norm_only: this backbone has no normalisation with parameters. Choose partial or bitfit.")
-    return [Phase(dict.fromkeys(affine, lr) | head_rates(model, head_lr), epochs, statistics=False)]
+    return affine
