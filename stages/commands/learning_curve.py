@@ -77,7 +77,11 @@ def main(words: list[str]) -> None:
     answers = {point: np.stack(seeds).astype(np.float64) for point, seeds in probabilities.items()}
     settings = p.compare.model_dump(include={"num_resamples", "confidence"})
     table = curve(answers, test, settings)
-    told = [worth.sentence(name, table, partial(against, answers, test, settings, name)) for name in arms if name != CONTROL]
+    told = [
+        worth.sentence(name, table, *(partial(ask, answers, test, settings, name) for ask in (against, interval_of_labels)))
+        for name in arms
+        if name != CONTROL
+    ]
     OUT.mkdir(parents=True, exist_ok=True)
     table.round(6).to_csv(OUT / "curve.csv", index=False)
     draw(OUT / "curve.png", table, p.target.data, p.compare.confidence)
@@ -174,6 +178,24 @@ def against(answers: dict, test: artifacts.Split, settings: dict[str, Any], arm:
     return statistics.paired_difference(
         "accuracy", answers[arm, num], answers[CONTROL, num_control], test.labels, test.groups, **settings, seed=_bootstrap_seed()
     )
+
+
+def interval_of_labels(answers: dict, test: artifacts.Split, settings: dict[str, Any], arm: str, num: int) -> tuple[float, float]:
+    """How many labels pretraining is worth by an arm with `num` examples, as stages.lib.worth reads it from each resample."""
+
+    def resampled(arm: str, num: int) -> np.ndarray:
+        return statistics.resampled_mean(
+            "accuracy",
+            answers[arm, num],
+            test.labels,
+            test.groups,
+            num_resamples=settings["num_resamples"],
+            seed=_bootstrap_seed(),
+        )[1]
+
+    examples = sorted(num for name, num in answers if name == CONTROL)
+    control = np.stack([resampled(CONTROL, each) for each in examples], axis=1)
+    return worth.interval_of_labels(examples, num, resampled(arm, num), control, settings["confidence"])
 
 
 def _bootstrap_seed() -> int:

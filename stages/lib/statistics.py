@@ -124,13 +124,20 @@ def mean_over_seeds(
     seed: int,
 ) -> dict[str, float]:
     """What one arm reaches on average over its seeds: value, lower, upper. Arguments as for `paired_difference`."""
+    value, samples = resampled_mean(metric, arm, labels, groups, num_resamples=num_resamples, seed=seed)
+    lower, upper = interval(samples, confidence)
+    return {"value": float(value), "lower": float(lower), "upper": float(upper)}
+
+
+def resampled_mean(
+    metric: str, arm: np.ndarray, labels: np.ndarray, groups: np.ndarray | None, *, num_resamples: int, seed: int
+) -> tuple[float, np.ndarray]:
+    """The mean of a metric over an arm's seeds, and those (B,) of the resamples, which are the same for arms of as many seeds."""
 
     def values(weights: np.ndarray) -> np.ndarray:
         return np.stack([METRICS[metric](each, labels, weights) for each in arm], axis=1)
 
-    value, samples = _seed_means(values, len(labels), groups, num_resamples, seed)
-    lower, upper = interval(samples, confidence)
-    return {"value": float(value), "lower": float(lower), "upper": float(upper)}
+    return _seed_means(values, len(labels), groups, num_resamples, seed)
 
 
 def paired_difference(

@@ -35,7 +35,29 @@ def reached_with(examples: np.ndarray, accuracy: np.ndarray, wanted: float) -> f
     return float(examples[left] * (examples[right] / examples[left]) ** share)
 
 
-def sentence(arm: str, table: pd.DataFrame, against: Callable[[int, int], dict]) -> str:
+def interval_of_labels(
+    examples: list[int], num: int, reached: np.ndarray, control: np.ndarray, confidence: float
+) -> tuple[float, float]:
+    """Percentile interval of the labels that pretraining is worth: of what the control needs more than `num`.
+
+    Args:
+        examples: (P,), ascending.
+        num: examples of the pretrained arm.
+        reached: (B,) its accuracy in each resample of the test and the seeds.
+        control: (B, P) those of the control in the same resamples.
+
+    Returns:
+        Lower and upper end; infinity where the control never comes so far.
+    """
+    needed = [reached_with(examples, curve, wanted) for curve, wanted in zip(control, reached, strict=True)]
+    tail = (1 - confidence) / 2
+    lower, upper = np.quantile(needed, [tail, 1 - tail], method="nearest")  # between two of them may lie half of infinity
+    return lower - num, upper - num
+
+
+def sentence(
+    arm: str, table: pd.DataFrame, against: Callable[[int, int], dict], sure: Callable[[int], tuple[float, float]]
+) -> str:
     """What pretraining is worth by one arm, in words.
 
     With a examples the arm is as good as the control with b, so pretraining is worth b - a labels. That is told for the
@@ -45,6 +67,7 @@ def sentence(arm: str, table: pd.DataFrame, against: Callable[[int, int], dict])
     Args:
         table: as `curve` gives it.
         against: (examples of the arm, examples of the control) to stages.lib.statistics.paired_difference.
+        sure: examples of the arm to the interval of what they are worth.
     """
     own, control = (table[table.arm == name] for name in (arm, CONTROL))
     examples, one_seed = own.examples.tolist(), " (by one seed only)" if own.seeds.iloc[0] == 1 else ""
@@ -59,13 +82,16 @@ def sentence(arm: str, table: pd.DataFrame, against: Callable[[int, int], dict])
         return f"with {num:,} examples {arm} reaches {_percent(reached[num])}"
 
     if known:
-        num, labels = known[-1], _rounded(needed[known[-1]] - known[-1])
-        told = (f"Pretraining is worth about {_labels(labels)} here{one_seed}: {has(num)}, which random weights reach with "
-                f"about {num + labels:,}.")  # fmt: skip
+        num = known[-1]
+        ends = [f"{_rounded(end):,}" if end < math.inf else f"more than {most - num:,}" for end in sure(num)]
+        labels, chance = _labels(_rounded(needed[num] - num)), f"interval {' to '.join(ends)}"
+        chance = f" (by one seed only, {chance})" if one_seed else f" ({chance})"
+        told = (f"Pretraining is worth about {labels} here{chance}: {has(num)}, which random weights reach with about "
+                f"{_rounded(needed[num]):,}.")  # fmt: skip
     elif beyond and beyond[0] < most:
-        num, sure = beyond[0], against(beyond[0], most)["verdict"] == "helps"
-        amount = f"more than {_labels(most - num)}" if sure else f"about {_labels(most - num)} or more"
-        doubt = "" if sure else ", a difference that chance may explain"
+        num, certain = beyond[0], against(beyond[0], most)["verdict"] == "helps"
+        amount = f"more than {_labels(most - num)}" if certain else f"about {_labels(most - num)} or more"
+        doubt = "" if certain else ", a difference that chance may explain"
         told = (f"Pretraining is worth {amount} here{one_seed}: {has(num)}, and random weights only "
                 f"{_percent(without[most])} with {most:,}{doubt}.")  # fmt: skip
     elif beyond:

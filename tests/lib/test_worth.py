@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from stages.lib.worth import reached_with, sentence
+from stages.lib.worth import interval_of_labels, reached_with, sentence
 
 
 def test_between_two_points_the_number_is_linear_in_its_logarithm():
@@ -27,7 +27,22 @@ def test_what_the_first_point_reaches_and_what_none_does():
     assert reached_with([10, 20], [0.5, 0.8], 0.81) == np.inf
 
 
-def told(arm, control, examples=(100, 200, 400, 800), seeds=3, least=0.02):
+def test_the_interval_of_labels_is_that_of_the_resamples():
+    examples, control = [100, 200, 400, 800], np.tile([0.5, 0.6, 0.7, 0.8], (101, 1))
+    reached = np.linspace(0.6, 0.8, 101)
+    lower, upper = interval_of_labels(examples, 100, reached, control, 0.9)
+    assert (lower, upper) == pytest.approx([reached_with(examples, control[0], wanted) - 100 for wanted in reached[[5, 95]]])
+    assert interval_of_labels(examples, 400, np.full(101, 0.6), control, 0.9) == (-200, -200), "the control may be better"
+
+
+def test_where_some_resamples_never_come_so_far_the_interval_is_open():
+    control = np.tile([0.5, 0.6, 0.7, 0.8], (100, 1))
+    reached = np.where(np.arange(100) < 4, 0.9, 0.7)
+    assert interval_of_labels([100, 200, 400, 800], 100, reached, control, 0.95) == (300, np.inf)
+    assert interval_of_labels([100, 200, 400, 800], 100, np.full(100, 0.9), control, 0.95) == (np.inf, np.inf)
+
+
+def told(arm, control, examples=(100, 200, 400, 800), seeds=3, least=0.02, sure=(31, 987)):
     """The sentence for made-up curves; differences below `least` are chance."""
     rows = [("partial", num, seeds, value, 0, 1) for num, value in zip(examples, arm, strict=True)]
     rows += [("scratch", num, seeds, value, 0, 1) for num, value in zip(examples, control, strict=True)]
@@ -39,24 +54,30 @@ def told(arm, control, examples=(100, 200, 400, 800), seeds=3, least=0.02):
         verdict = "helps" if difference >= least else "hurts" if difference <= -least else "no difference shown"
         return {"verdict": verdict}
 
-    return sentence("partial", table, against)
+    return sentence("partial", table, against, lambda num: sure)
 
 
 def test_what_the_control_reaches_later_has_a_price_in_labels():
     assert told([0.6, 0.7, 0.8, 0.9], [0.5, 0.6, 0.7, 0.8]) == (
-        "Pretraining is worth about 400 labels here: with 400 examples partial reaches 80.0 %, which random weights reach with "
-        "about 800."
+        "Pretraining is worth about 400 labels here (interval 31 to 990): with 400 examples partial reaches 80.0 %, which "
+        "random weights reach with about 800."
     )  # with 800 they never come so far, so 400 is the last that has a price
     assert told([0.55, 0.6], [0.5, 0.6], (100, 200)).startswith(
-        "Pretraining is worth about 41 labels here: with 100 examples partial reaches 55.0 %, which random weights reach with "
-        "about 141."
+        "Pretraining is worth about 41 labels here (interval 31 to 990): with 100 examples partial reaches 55.0 %, which "
+        "random weights reach with about 140."
     )
+
+
+def test_an_open_interval_names_what_was_tried():
+    words = told([0.6, 0.7, 0.8, 0.9], [0.5, 0.6, 0.7, 0.8], sure=(-20, np.inf))
+    assert words.startswith("Pretraining is worth about 400 labels here (interval -20 to more than 400): with 400")
+    assert "interval more than 400 to more than 400" in told([0.6, 0.7, 0.8, 0.9], [0.5, 0.6, 0.7, 0.8], sure=(np.inf, np.inf))
 
 
 def test_where_the_curves_meet_it_is_told():
     assert told([0.7, 0.75, 0.8, 0.8], [0.5, 0.6, 0.7, 0.8]) == (
-        "Pretraining is worth about 400 labels here: with 400 examples partial reaches 80.0 %, which random weights reach with "
-        "about 800. With 800 examples no difference is shown (80.0 % and 80.0 %)."
+        "Pretraining is worth about 400 labels here (interval 31 to 990): with 400 examples partial reaches 80.0 %, which "
+        "random weights reach with about 800. With 800 examples no difference is shown (80.0 % and 80.0 %)."
     )
 
 
@@ -107,13 +128,15 @@ def test_a_control_that_is_better_with_all_examples_is_told():
 
 
 def test_one_seed_is_told():
-    assert "worth about 400 labels here (by one seed only): with" in told([0.6, 0.7, 0.8, 0.9], [0.5, 0.6, 0.7, 0.8], seeds=1)
+    assert "worth about 400 labels here (by one seed only, interval 31 to 990): with" in told(
+        [0.6, 0.7, 0.8, 0.9], [0.5, 0.6, 0.7, 0.8], seeds=1
+    )
     assert "not shown to be worth any label here (by one seed only): with" in told([0.5] * 4, [0.5] * 4, seeds=1)
 
 
 def test_one_label_is_singular_and_thousands_have_a_comma():
-    assert told([0.55, 0.6], [0.5, 0.6], (2, 4)).startswith("Pretraining is worth about 1 label here: ")
+    assert told([0.55, 0.6], [0.5, 0.6], (2, 4)).startswith("Pretraining is worth about 1 label here (interval ")
     assert (
-        "about 2,000 labels here: with 2,000 examples partial reaches 70.0 %, which random weights reach with about 4,000."
-        in (told([0.7, 0.8], [0.6, 0.7], (2000, 4000)))
+        "about 2,000 labels here (interval 31 to 990): with 2,000 examples partial reaches 70.0 %, which random weights reach "
+        "with about 4,000." in (told([0.7, 0.8], [0.6, 0.7], (2000, 4000)))
     )
