@@ -94,14 +94,15 @@ def matching(model, pattern: str, where: str) -> list[str]:
     """Names of the backbone's parameters that match a pattern, from the input on.
 
     Args:
-        pattern: as the shell's (fnmatch), held against names without "backbone.": "layer4.*".
+        pattern: as the shell's (fnmatch), held against names without "backbone.": "layer4.*"; the name of a module alone
+            ("layer4") stands for all in it.
         where: the key that holds the pattern, for the message.
 
     Raises:
         UserError: none does; the text names what comes near.
     """
     names = [name for name, _ in model.backbone.named_parameters()]
-    found = [f"backbone.{name}" for name in names if fnmatchcase(name, pattern)]
+    found = [f"backbone.{name}" for name in names if fnmatchcase(name, pattern) or name.startswith(f"{pattern}.")]
     if found:
         return found
     parts = [name.split(".") for name in names]
@@ -145,10 +146,11 @@ def table(model, phases: list[Phase]) -> "pd.DataFrame":
 
 def normalisations() -> tuple[type, ...]:
     """The kinds of normalisation layer; what timm and torchvision derive from them is of these kinds too."""
+    from timm.layers import RmsNorm, RmsNorm2d, SimpleNorm, SimpleNorm2d
     from torch import nn
     from torch.nn.modules.batchnorm import _NormBase
 
-    return _NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm
+    return _NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, RmsNorm, RmsNorm2d, SimpleNorm, SimpleNorm2d
 
 
 def _is_layer(module: "nn.Module") -> bool:

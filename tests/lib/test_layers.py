@@ -181,7 +181,7 @@ def test_what_would_freeze_or_train_nothing_is_refused_with_what_there_is(knob, 
     ("pattern", "near"),
     [
         ("layer5.*", "layer4.*"),
-        ("layer4", "layer4.*"),
+        ("layer", "layer4.*"),
         ("backbone.layer4.*", "layer4.*"),
         ("layer4.1.conv2.wieght", "layer4.1.conv2.weight"),
     ],

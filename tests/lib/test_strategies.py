@@ -108,11 +108,27 @@ def test_discriminative_takes_rates_by_pattern(model, network):
     changed = {name: 0.03 for name in before if name.startswith(f"backbone.{beginning}.")} | {f"backbone.{other}": 0.007}
     assert len(changed) > 2
     assert lrs == before | changed
+    ((lrs, *_),) = discriminative.plan(model, **knobs, rates={beginning: 0.03, other: 0.007})
+    assert lrs == before | changed, "a module's name alone stands for all in it"
 
 
 def test_discriminative_refuses_a_pattern_that_matches_nothing(model):
     with pytest.raises(UserError, match=r"strategy discriminative: rates: 'layer9\.\*' matches no tensor"):
         discriminative.plan(model, epochs=1, lr=0.1, head_lr=0.5, decay=1.0, rates={"layer9.*": 0.1})
+
+
+def test_discriminative_says_where_the_rate_of_the_head_stands(model):
+    with pytest.raises(UserError, match="rates: the head has a key of its own, head_lr"):
+        discriminative.plan(model, epochs=1, lr=0.1, head_lr=0.5, decay=1.0, rates={"head": 0.1})
+
+
+def test_norm_only_knows_the_normalisations_that_timm_wrote_itself():
+    with torch.device("meta"):
+        model = backbones.build({"library": "timm", "model": "vit_dlittle_patch16_reg1_gap_256"}, 3)
+    owners = {name for name, module in model.backbone.named_modules() if "norm" in type(module).__name__.lower()}
+    names = [name for name, _ in model.backbone.named_parameters() if name.rpartition(".")[0] in owners]
+    assert any("RmsNorm" in type(module).__name__ for module in model.backbone.modules())
+    assert norm_only.trained(model) == [f"backbone.{name}" for name in names]
 
 
 def test_discriminative_refuses_two_patterns_for_one_tensor():

@@ -25,11 +25,13 @@ def plan(model, *, epochs: int, lr: float, head_lr: float, decay: float, rates: 
         lr: of the last block.
         decay: each block has the rate of the one after it, times this. ULMFiT uses 1/2.6 for its four layers; a network of
             many blocks needs one nearer to 1, or its first blocks stand still.
-        rates: learning rates by pattern ("layer4.*"), for tensors that are to have another one; {} for none.
+        rates: learning rates by pattern ("layer4.*", or "layer4" alone), for tensors that are to have another one; {} for none.
 
     Raises:
-        UserError: a pattern matches nothing, or a tensor matches two.
+        UserError: a pattern matches nothing or means the head, or a tensor matches two.
     """
+    if "head" in rates:
+        raise UserError("strategy discriminative: rates: the head has a key of its own, head_lr. Take head out of rates.")
     named = blocks(model)
     lrs = {}
     for distance, block in zip(reversed(range(len(named))), named, strict=True):
