@@ -1,6 +1,5 @@
 """What must hold between the sections of params.yaml, each by itself already checked."""
 
-import math
 import os
 from types import SimpleNamespace
 
@@ -80,8 +79,8 @@ def _senseless(path: str, block: BaseModel, common: Training) -> list[str]:
     def where(*names: str) -> str:
         return path if block.model_fields_set & set(names) else "training"
 
-    for name in ("epochs", "probe_epochs"):
-        if warmup >= getattr(block, name, math.inf):
+    for name in [name for name in ("epochs", "probe_epochs") if name in type(block).model_fields]:
+        if warmup >= getattr(block, name):
             errors.append(f"{path}.{name}: must be more than warmup_epochs ({warmup}), or the learning rate never reaches its "
                           f"peak; given: {getattr(block, name)}. A block may have a warmup_epochs of its own.")  # fmt: skip
     if options.get("schedule") == "one_cycle" and warmup:
@@ -90,6 +89,13 @@ def _senseless(path: str, block: BaseModel, common: Training) -> list[str]:
     if options.get("warmup") == "head" and not warmup:
         errors.append(f"{where('warmup', 'warmup_epochs')}: warmup: head has nothing to warm up over; set warmup_epochs above 0, "
                       "or warmup to all.")  # fmt: skip
+    mixed = [name for name in ("mixup", "cutmix") if options.get(name)]
+    if mixed and options["batch_size"] == 1:
+        errors.append(f"{where('batch_size', *mixed)}: {' and '.join(mixed)} mixes the images of a batch; set batch_size to 2 or "
+                      "more, or leave it at 0.")  # fmt: skip
+    if options.get("schedule") == "step" and warmup >= block.epochs / 2:
+        errors.append(f"{where('schedule', 'warmup_epochs')}: schedule step lowers the rate at half of the epochs "
+                      f"({path}.epochs: {block.epochs}), so warmup_epochs must be less than that; given: {warmup}.")  # fmt: skip
     return errors
 
 

@@ -14,7 +14,7 @@ Positive = Annotated[float, Field(gt=0)]
 class Strict(BaseModel):
     """A block of params.yaml: no unknown key, no default, no silent conversion ("3" is not 3)."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
 class Architecture(Strict):

@@ -1,6 +1,7 @@
 """params.yaml: every mistake found at once, each with its path and what is allowed."""
 
 import copy
+import math
 import os
 import re
 import subprocess
@@ -156,6 +157,29 @@ def test_no_knob_of_a_plugin_hides_an_option_or_another_key():
 
 
 # Options that make no sense together.
+
+
+def test_mixing_in_batches_of_one_is_refused(raw):
+    raw["training"] |= {"batch_size": 1, "cutmix": 0.5}
+    assert "training: cutmix mixes the images of a batch; set batch_size to 2 or more" in mistakes(raw)
+    raw["training"]["batch_size"] = 2
+    params.validate(raw)
+
+
+def test_steps_that_begin_before_the_warm_up_is_over_are_refused(raw):
+    epochs = raw["strategies"]["full"]["epochs"]
+    raw["strategies"]["full"] |= {"schedule": "step", "warmup_epochs": epochs / 2}
+    assert f"strategies.full: schedule step lowers the rate at half of the epochs (strategies.full.epochs: {epochs})" in mistakes(
+        raw
+    )
+    raw["strategies"]["full"]["warmup_epochs"] = epochs / 2 - 0.1
+    params.validate(raw)
+
+
+@pytest.mark.parametrize(("section", "key"), [("training", "warmup_epochs"), ("training", "clip_norm"), ("checks", "loss_jump")])
+def test_what_is_infinite_is_refused(raw, section, key):
+    raw[section][key] = math.inf
+    assert f"{section}.{key}: " in mistakes(raw)
 
 
 def test_one_cycle_with_a_warm_up_is_refused_with_the_reason(raw):
