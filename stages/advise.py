@@ -9,13 +9,15 @@ import torch
 from torch.nn.modules.batchnorm import _NormBase
 from tqdm import tqdm
 
-from stages.lib import advice, artifacts, backbones, checkpoints, command, live, mutations, params, plugins, transferability
+from stages.lib import advice, artifacts, backbones, checkpoints, command, live, mutations, params, transferability
 from stages.lib.device import launch
 from stages.lib.errors import UserError
 from stages.lib.seeds import seed_for
+from stages.lib.strategies import bitfit, norm_only
 
 OUT = Path("metrics/advise.json")
 BATCH = 64
+CONDITIONS = {"bitfit": bitfit.trained, "norm_only": norm_only.trained}  # they train what not every network has
 RESAMPLES = 10_000  # of the images; the interval of each of several mutations is far out in the tail
 
 
@@ -25,9 +27,8 @@ def main() -> None:
     tensors, card = artifacts.read_model(start)
     data_card, split = artifacts.read_json(data / "card.json"), artifacts.read_split(data, "train")
     fabric = launch(accelerator=p.device.accelerator, devices=1, num_nodes=1, precision="32-true")
-    model = backbones.build({key: card["architecture"][key] for key in ("library", "model")}, 1)
-    backbones.load(model, tensors)
-    backbone = model.backbone.to(fabric.device, memory_format=torch.channels_last).eval()
+    model = build(card, tensors, fabric.device)
+    backbone = model.backbone
 
     num = min(len(split.labels), p.advise.num_images)
     rows = np.sort(np.random.default_rng(seed_for(0, "advise", "images")).permutation(len(split.labels))[:num])
@@ -46,6 +47,12 @@ def main() -> None:
     unsure = advice.unsure(known, ranking, advice.SPREAD)
 
     correct = {"card": transferability.knn_accuracy(features, labels, k=p.advise.neighbours, groups=groups)}
+    knn_accuracy = float(correct["card"].mean())
+    tensors, source = artifacts.read_model(Path("models") / card["chain"][0])
+    if source["name"] != card["name"] and source["pretrained"]:  # a hop has got used to its inputs, right or wrong
+        backbone = build(source, tensors, fabric.device).backbone
+        features = frozen(backbone, pixels, mutations.as_on_card, preprocessing, "card")
+        correct["card"] = transferability.knn_accuracy(features, labels, k=p.advise.neighbours, groups=groups)
     for name, mutation in mutations.mutations_for(pixels[:BATCH], preprocessing).items():
         try:
             mutated = frozen(backbone, pixels, mutation, preprocessing, name)
@@ -58,7 +65,7 @@ def main() -> None:
     warnings = mutations.words(compared, p.advise.margin)
 
     told = {"choice": ranking[0]["strategy"], "unsure": unsure, "ranking": ranking, "facts": known,
-            "knn_accuracy": float(correct["card"].mean()), "preprocessing": [row._asdict() for row in compared],
+            "knn_accuracy": knn_accuracy, "preprocessing": [row._asdict() for row in compared],
             "warnings": warnings}  # fmt: skip
     settings = p.advise.model_dump() | {"init": p.inits[0], "data": p.target.data}
     key = checkpoints.key(stage="advise", settings=settings, data=data_card, start=card)
@@ -73,11 +80,17 @@ def main() -> None:
     checkpoints.end("advise", key)
 
 
+def build(card: dict, tensors: dict[str, torch.Tensor], device: torch.device):
+    """A model as it answers, under a new head."""
+    model = backbones.build({key: card["architecture"][key] for key in ("library", "model")}, 1)
+    backbones.load(model, tensors)
+    return model.to(device, memory_format=torch.channels_last).eval()
+
+
 def takes(model, strategy: str) -> bool:
     """Whether the network has what the strategy trains."""
-    plugin = plugins.load("strategies", strategy)
     try:
-        return not hasattr(plugin, "trained") or bool(plugin.trained(model))
+        return strategy not in CONDITIONS or bool(CONDITIONS[strategy](model))
     except UserError:
         return False
 

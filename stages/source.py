@@ -17,6 +17,7 @@ def main(name: str) -> None:
         "preprocessing": source.preprocessing,
         "classes": source.classes,
         "origin": source.origin,
+        "pretrained": block.weights != "random",
         "parent": None,
         "chain": [name],
         "licences": [block.licence],

@@ -58,7 +58,8 @@ def trained():
 
 
 def write_model(tensors, architecture=RESNET, **preprocessing):
-    card = {"architecture": architecture, "preprocessing": PREPROCESSING | preprocessing, "name": "dots"}
+    card = {"architecture": architecture, "preprocessing": PREPROCESSING | preprocessing, "name": "dots", "chain": ["dots"]}
+    card |= {"pretrained": True}
     artifacts.write_model(Path("models/dots"), tensors, card)
 
 
@@ -209,6 +210,27 @@ def test_a_wrong_card_that_matters_is_warned_of(project, trained, capsys):
     assert f"{told['knn_accuracy']:.1%} with the preprocessing on the card" in warning
     assert "source.<name>.preprocessing.mean" in warning
     assert f"WARNING, preprocessing: {warning}\n" in capsys.readouterr().err
+
+
+def test_a_hop_that_got_used_to_a_wrong_card_does_not_hide_it(project, trained):
+    write_model(trained, **RAW)
+    card = artifacts.read_json(Path("models/dots/card.json"))
+    artifacts.write_model(Path("models/tiny"), trained, card | {"name": "tiny", "chain": ["tiny"]})
+    pixels, labels = draw(60, seed=5)
+    inputs, labels = normalise(pixels, RAW), torch.from_numpy(labels)
+    torch.manual_seed(0)
+    model = backbones.build(RESNET, 2).train()
+    optimizer = torch.optim.AdamW(model.parameters(), 0.01)
+    for _ in range(40):
+        torch.nn.functional.cross_entropy(model(inputs), labels).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    card = {"architecture": RESNET, "preprocessing": PREPROCESSING | RAW, "name": "dots", "chain": ["tiny", "dots"]}
+    artifacts.write_model(Path("models/dots"), model.state_dict(), card)
+    told = run()
+    assert told["knn_accuracy"] > 0.95, "of the hop"
+    assert "source.<name>.preprocessing.mean" in told["warnings"][0]
+    assert told["preprocessing"][0]["accuracy"] - told["preprocessing"][0]["difference"] < 0.8, "of its source"
 
 
 def test_a_difference_below_the_margin_is_no_warning(project, trained):

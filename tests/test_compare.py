@@ -38,6 +38,10 @@ def write_arm(stage, name, rate, chain, seed=0, val_loss=0.5, num=300, groups=No
     write_history(f"{stage}/{name}", val_loss)
 
 
+def write_advice(*warnings):
+    artifacts.write_json(Path("metrics/advise.json"), {"warnings": list(warnings)})
+
+
 def write_history(folder, val_loss):
     table = {"phase": 0, "epoch": [1, 2, 3], "lr_backbone": 0.1, "lr_head": 0.1, "train_loss": [0.9, 0.7, 0.6]}
     table |= {"val_loss": [0.8, val_loss, val_loss + 0.1], "val_accuracy": [0.5, 0.8, 0.7], "best": [True, True, False]}
@@ -77,6 +81,7 @@ def project(tmp_path, monkeypatch):
     write_arm("scratch", "0", 0.7, ["0"], val_loss=0.2)
     write_history("intermediate/dots", 0.3)
     write_forgetting("dots", **{"target dots-0": (0.88, 0.05)})
+    write_advice()
 
 
 def run():
@@ -250,8 +255,15 @@ def signs_of(words):
 def test_a_clean_run_says_that_no_sign_was_found(project):
     _, words = run()
     assert signs_of(words) == [
-        "None found: no learning rate too high, no forgotten freezing, no earlier task lost more than 10 points."
+        "None found: no wrong preprocessing, no learning rate too high, no forgotten freezing, no earlier task lost more than "
+        "10 points."
     ]
+
+
+def test_a_wrong_preprocessing_stands_in_the_verdict(project):
+    write_advice("Nearest neighbours are right more often with BGR.")
+    _, words = run()
+    assert signs_of(words) == ["- Preprocessing: Nearest neighbours are right more often with BGR."]
 
 
 def test_warnings_of_every_training_stand_in_the_verdict(project):

@@ -39,9 +39,6 @@ def test_deps_equal_the_import_closure(name):
         needed |= {"stages/lib/strategies/scratch.py"}
     elif name == "recipe":  # reads the knobs of any strategy and hashes its code; which one, for auto, only advise.json says
         assert "stages/lib/strategies" in body(name)["deps"]
-    elif name == "advise":  # asks any strategy whether the network has what it trains
-        assert "stages/lib/strategies" in body(name)["deps"]
-        needed |= {"stages/lib/layers.py"}
     elif folder:
         template = next(dep for dep in declared_code(name) if "${" in dep)
         assert template.startswith(f"stages/lib/{folder}/")

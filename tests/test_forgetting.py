@@ -196,7 +196,8 @@ def test_a_hop_that_nothing_follows_has_an_empty_table(hop):
     settings(inits=["tiny"])
     assert run().empty
     assert signs(hop) == [
-        "None found: no learning rate too high, no forgotten freezing, no earlier task lost more than 10 points."
+        "None found: no wrong preprocessing, no learning rate too high, no forgotten freezing, no earlier task lost more than "
+        "10 points."
     ]
 
 
@@ -287,6 +288,7 @@ def test_hops_and_several_targets_have_a_line_each(hop):
 
 
 def signs(hop):
+    artifacts.write_json(Path("metrics/advise.json"), {"warnings": []})
     for folder in ("intermediate/dots", "target/dots-0", "target/tiny-0", "scratch/0"):
         artifacts.write_json(Path("metrics") / folder / "run.json", {"name": folder, "warnings": []})
     p = SimpleNamespace(intermediate=["dots"], inits=["dots", "tiny"], seeds=[0], checks=SimpleNamespace(forgetting=0.1))

@@ -69,7 +69,7 @@ def verdict(p, test: Test, chain: list[str], pairs: list[Pair], results: dict, d
 
 
 def signs(p, forgotten: dict[str, pd.DataFrame]) -> list[str]:
-    """What training warned of, and which earlier tasks were forgotten, a line each.
+    """What the look at the data and training warned of, and which earlier tasks were forgotten, a line each.
 
     Args:
         forgotten: for each hop, what stages.forgetting wrote.
@@ -78,7 +78,8 @@ def signs(p, forgotten: dict[str, pd.DataFrame]) -> list[str]:
     folders += [METRICS / "target" / f"{init}-{seed}" for init in p.inits for seed in p.seeds]
     folders += [METRICS / SCRATCH / str(seed) for seed in p.seeds]
     runs = [artifacts.read_json(folder / "run.json") for folder in folders]
-    lines = [f"- {run['name']}: {warning}" for run in runs for warning in run["warnings"]]
+    lines = [f"- Preprocessing: {warning}" for warning in artifacts.read_json(METRICS / "advise.json")["warnings"]]
+    lines += [f"- {run['name']}: {warning}" for run in runs for warning in run["warnings"]]
     for hop, table in forgotten.items():
         for row in table[(table.change < -p.checks.forgetting) & (table.upper < 0)].itertuples():
             lines.append(
@@ -88,7 +89,7 @@ def signs(p, forgotten: dict[str, pd.DataFrame]) -> list[str]:
                 "l2_sp or feature_extraction, or a smaller lr."
             )
     kept = f"no earlier task lost more than {100 * p.checks.forgetting:g} points" if forgotten else "no earlier task"
-    return lines or [f"None found: no learning rate too high, no forgotten freezing, {kept}."]
+    return lines or [f"None found: no wrong preprocessing, no learning rate too high, no forgotten freezing, {kept}."]
 
 
 def covered(p, test: Test) -> list[str]:

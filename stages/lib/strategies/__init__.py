@@ -4,7 +4,6 @@ A strategy may also have
     adapt(model, **knobs)    changes the network before training (adapters); the backbone keeps its function
     finish(model, ...)       what comes after the last phase (see stages.lib.hop): merges adapters, interpolates weights,
                              fills a head that is computed and not trained
-    trained(model)           the parameters of the backbone that it trains, whatever its knobs; a UserError if there are none
     head(**knobs)            the head that it needs, if not the one of `training`
     UNUSED                   names of training options that it has no use for, which its block may then not hold
 """
