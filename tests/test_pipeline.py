@@ -188,6 +188,8 @@ for path, values in json.load(sys.stdin):
             added |= EVALUATIONS - {"evaluate-intermediate@dots"}  # other data to be measured on
         if path == "intermediate.dots.data":
             added |= {"evaluate-intermediate@dots"}
+        if path == "scratch.like":
+            added |= {"advise"}  # the same network is the root of the chain, on which the preprocessing is tried
         expected = STALE[section] | {"check", "track"}
         assert expected <= set(stale) <= expected | added, path
 
@@ -461,3 +463,23 @@ def test_no_hop_and_a_chain_of_two(tmp_path):
             assert line.target_val_accuracy.tolist() == pytest.approx(alphas.val_accuracy.tolist(), abs=1e-6)
     plots = {path.name for path in (repo.path / "metrics/plots").iterdir()}
     assert plots >= {"forgetting.png"} | ({"alpha.png"} if kept else set())
+
+
+def test_another_check_does_not_take_the_answers_of_an_earlier_training(finished, copy_of):
+    repo = copy_of(finished)
+    values = YAML(typ="safe").load(repo.path / "params.yaml")
+    stage = [sys.executable, "-m", "stages.scratch", "0"]
+    assert "scratch 0 goes on after" in repo.run(*stage), "its state is there"
+    write_params(repo.path, values | {"checks": values["checks"] | {"loss_jump": 1.01}})
+    assert "goes on after" not in repo.run(*stage)
+
+
+def test_what_can_be_foreseen_is_told_before_the_training(finished, copy_of):
+    repo = copy_of(finished)
+    values = YAML(typ="safe").load(repo.path / "params.yaml")
+    values["checks"]["params_per_example"] = 1
+    values["intermediate"]["dots"] |= {"strategy": "full", "optimizer": "sgd", "lr": 10, "head_lr": 10, "weight_decay": 1}
+    values["intermediate"]["dots"] |= {"batch_size": 2}  # steps enough to come beyond all numbers within the first epoch
+    write_params(repo.path, values)
+    output = repo.run(sys.executable, "-m", "stages.intermediate", "dots", ok=False)
+    assert "WARNING, intermediate dots: More is trained than the data supports" in output, "although it ends in an error"

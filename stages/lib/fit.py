@@ -119,6 +119,7 @@ def fit(
         steps = optimizers.build(model, phase.lrs, optimizer=optimizer, momentum=momentum, weight_decay=weight_decay)
         rates = {group["label"]: group["peak_lr"] for group in steps.param_groups}
         num_batches = math.ceil(len(train.labels) / batch_size)
+        watched = math.ceil(optimizers.rise(schedule, phase.epochs, warmup_epochs) * num_batches) + mistakes.WATCHED_STEPS
         earliest = min(math.ceil(STEPS_TO_MOVE / num_batches), phase.epochs) - 1
         factor = partial(_factor, schedule, phase.epochs, warmup_epochs, warmup)
         wrapped, steps = fabric.setup(network, steps)
@@ -145,7 +146,7 @@ def fit(
                 )  # fmt: skip
                 with fabric.autocast():
                     logits = predict(shadow.module if shadow else network, val_set, batch_size)
-                losses = (losses + epoch_losses)[: mistakes.WATCHED_STEPS]
+                losses = (losses + epoch_losses)[:watched]
                 _add(warnings, mistakes.rate_too_high(losses, num_classes, loss_jump, rates))
                 val_loss = fabric.broadcast(cross_entropy(logits, val.labels).item())  # all processes stop at the same epoch
                 is_best = epoch >= earliest and not math.isnan(val_loss) and (best is None or val_loss < best["loss"])

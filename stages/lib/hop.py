@@ -55,14 +55,17 @@ def run(
         strategy=strategy, knobs=knobs, head={"kind": "linear", **training["head"]}, num_examples=len(train.labels), seed=seed,
     )  # fmt: skip
     transfer.require_that_it_takes(prepared, preprocessing["px"], data_card["name"])
+    tell = _teller(f"{stage} {name}")
     if fabric.is_global_zero:
         print(prepared.layers.to_string(index=False))
+        tell(transfer.foreseen(prepared, len(train.labels), checks))
 
     used = {option: value for option, value in training.items() if option not in getattr(prepared.plugin, "UNUSED", ())}
     settings = _flat({"strategy": strategy, **knobs, **used, "seed": seed})
     where = device | {"type": fabric.device.type}
-    key = checkpoints.key(stage=stage, name=name, settings=settings, device=where, data=data_card, start=start_card)
-    with _observed(fabric, stage, name, key, settings) as (state, save):
+    inputs = {"settings": settings, "device": where, "data": data_card, "start": start_card, "loss_jump": checks["loss_jump"]}
+    key = checkpoints.key(stage=stage, name=name, **inputs)
+    with _observed(fabric, stage, name, key, settings, tell) as (state, save):
         trained = transfer.train(
             fabric, prepared, train, val, training=training, checks=checks, seed=seed, state=state, save=save
         )
@@ -77,8 +80,7 @@ def run(
     prepared.layers.to_csv(metrics / "layers.csv", index=False)
     for file, table in trained.tables.items():
         table.to_csv(metrics / f"{file}.csv", index=False)
-    for warning in trained.warnings:
-        print(f"WARNING, {stage} {name}: {warning}", file=sys.stderr)
+    tell(trained.warnings)
     artifacts.write_json(metrics / "run.json", {
         "key": key, "name": f"{stage} {name}", "stage": stage, "settings": settings, "warnings": trained.warnings,
         "best": trained.best,
@@ -99,8 +101,23 @@ def run(
     checkpoints.end(f"{stage}-{name}", key)
 
 
+def _teller(title: str) -> Callable[[list[str]], None]:
+    """Prints warnings as soon as they are known, each once."""
+    told = set()
+
+    def tell(warnings: list[str]) -> None:
+        for warning in dict.fromkeys(warnings):
+            if warning not in told:
+                print(f"WARNING, {title}: {warning}", file=sys.stderr)
+        told.update(warnings)
+
+    return tell
+
+
 @contextmanager
-def _observed(fabric, stage: str, name: str, key: str, settings: dict[str, Any]) -> Iterator[tuple[dict | None, Callable]]:
+def _observed(
+    fabric, stage: str, name: str, key: str, settings: dict[str, Any], tell: Callable[[list[str]], None]
+) -> Iterator[tuple[dict | None, Callable]]:
     """Where a training goes on, and what saves and shows its epochs; of several processes the first one does both."""
     if not fabric.is_global_zero:
         yield fabric.broadcast(None), lambda state: None
@@ -115,6 +132,7 @@ def _observed(fabric, stage: str, name: str, key: str, settings: dict[str, Any])
         def save(state: dict) -> None:
             checkpoints.save(path, state)
             log(state["history"][-1])
+            tell(state["warnings"])
 
         yield state, save
 

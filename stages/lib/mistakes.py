@@ -4,7 +4,7 @@ import math
 from statistics import fmean, median
 
 RATE_TOO_HIGH = "Learning rate too high"
-WATCHED_STEPS = 200  # of each phase: a rate that is too high shows at its peak, soon after the warm-up
+WATCHED_STEPS = 200  # of each phase, from the end of the warm-up on: a rate that is too high shows at its peak
 WINDOW = 5  # steps over which the loss is averaged: that of a single batch is mostly noise
 
 

@@ -69,10 +69,10 @@ def schedule(kind: str, progress: float, epochs: float, warmup_epochs: float) ->
             arXiv 1803.09820; its momentum stays as it is).
     """
     if kind == "one_cycle":
-        rise = ONE_CYCLE_RISE * epochs
-        if progress < rise:
-            return ONE_CYCLE_START + (1 - ONE_CYCLE_START) * _falling(1 - progress / rise)
-        return _falling((progress - rise) / max(epochs - rise, 1e-9))
+        up = rise(kind, epochs, warmup_epochs)
+        if progress < up:
+            return ONE_CYCLE_START + (1 - ONE_CYCLE_START) * _falling(1 - progress / up)
+        return _falling((progress - up) / max(epochs - up, 1e-9))
     if progress < warmup_epochs:
         return progress / warmup_epochs
     if kind == "cosine":
@@ -80,6 +80,11 @@ def schedule(kind: str, progress: float, epochs: float, warmup_epochs: float) ->
     if kind == "step":
         return 1.0 if progress < epochs / 2 else 0.1 if progress < 0.75 * epochs else 0.01
     return 1.0
+
+
+def rise(kind: str, epochs: float, warmup_epochs: float) -> float:
+    """Epochs until `schedule` is at its peak."""
+    return ONE_CYCLE_RISE * epochs if kind == "one_cycle" else warmup_epochs
 
 
 def _falling(share: float) -> float:

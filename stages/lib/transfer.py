@@ -137,8 +137,8 @@ def train(
     require(whole)
     by_phase = [table.assign(phase=str(number)) for number, table in enumerate(fitted.certificates)]
     certificate = pd.concat([whole, *(by_phase if len(by_phase) > 1 else [])])
-    found = _too_many_parameters(prepared, train, checks) if prepared.pretrained else []  # a control trains all by intention
-    return Trained(history, certificate, tables, {"epoch": int(kept)} | best, found + fitted.warnings)
+    warnings = foreseen(prepared, len(train.labels), checks) + fitted.warnings
+    return Trained(history, certificate, tables, {"epoch": int(kept)} | best, warnings)
 
 
 def _taken(function: Callable, knobs: dict[str, Any]) -> dict[str, Any]:
@@ -155,11 +155,11 @@ def _undone(phases: list[Phase], start: dict[str, torch.Tensor], model: backbone
     )
 
 
-def _too_many_parameters(prepared: Prepared, train: Examples, checks: dict[str, Any]) -> list[str]:
-    sizes = dict.fromkeys(name for phase in prepared.phases for name in phase.lrs if name.startswith("backbone."))
-    parameters = dict(prepared.model.named_parameters())
-    num_trained = sum(parameters[name].numel() for name in sizes if name in parameters)
-    found = mistakes.too_many_parameters(num_trained, len(train.labels), checks["params_per_example"])
+def foreseen(prepared: Prepared, num_examples: int, checks: dict[str, Any]) -> list[str]:
+    """Warnings that need no training; a control from random weights trains everything by intention."""
+    backbone = prepared.layers[prepared.layers.block != "head"]
+    num_trained = int(backbone.groupby("number").trainable.max().sum())  # over the phases
+    found = mistakes.too_many_parameters(num_trained, num_examples, checks["params_per_example"]) if prepared.pretrained else None
     return [found] if found else []
 
 

@@ -21,7 +21,7 @@ from lightning_fabric import Fabric
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from stages.lib import backbones, checkpoints
+from stages.lib import backbones, checkpoints, mistakes
 from stages.lib.errors import UserError
 from stages.lib.examples import Examples
 from stages.lib.fit import fit, predict
@@ -228,6 +228,32 @@ def test_frozen_statistics_that_are_moved_by_force_are_named():
     model.backbone.bn1.register_forward_pre_hook(lambda module, inputs: module.train() and None)
     with pytest.raises(UserError, match=r"(?s)backbone.bn1.running_mean \(declared frozen\): frozen but moved"):
         run(model, [PLANS["partial"](model)[0]._replace(plain=False)])
+
+
+def test_what_moves_late_is_found_at_the_end_of_the_phase():
+    """After the look that follows the warm-up."""
+    model = tiny()
+
+    def nudge(state):
+        if len(state["history"]) == 2:
+            with torch.no_grad():
+                model.backbone.conv1[0].weight += 1e-6
+
+    with pytest.raises(UserError, match=r"(?s)backbone.conv1.0.weight \(declared frozen\): frozen but moved"):
+        run(model, [PLANS["partial"](model)[0]._replace(epochs=8)], val=examples(), save=nudge)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "warmup_epochs", "watched"),
+    [("cosine", 2.0, 9), ("cosine", 0.5, 5), ("constant", 0.0, 3), ("one_cycle", 0.0, 7)],
+)
+def test_the_loss_is_watched_until_the_rate_has_been_at_its_peak(monkeypatch, schedule, warmup_epochs, watched):
+    monkeypatch.setattr(mistakes, "WATCHED_STEPS", 3)
+    seen = []
+    model = tiny()
+    run(model, [PLANS["full"](model)[0]._replace(epochs=4)], train=examples(24), batch_size=8, schedule=schedule,
+        warmup_epochs=warmup_epochs, save=lambda state: seen.append(len(state["losses"])))  # fmt: skip
+    assert seen[-1] == watched
 
 
 def test_a_training_that_diverges_says_so():

@@ -186,6 +186,27 @@ def test_more_is_trained_than_the_data_supports_is_told_for_pretrained_weights_a
     assert train(fabric, prepared, examples(), examples(num=16, seed=1), checks=few).warnings == []
 
 
+def test_adapters_count_as_what_is_trained(starts):
+    (told,) = run(starts, "lora", "test_vit", checks={"params_per_example": 100})[1].warnings
+    num = sum(
+        tensor.numel() for name, tensor in prepare(starts, "lora", "test_vit")[1].model.named_parameters() if ".lora_" in name
+    )
+    assert f"{num:,} parameters of the backbone on 24 examples" in told
+
+
+def test_what_moves_after_the_last_phase_is_named(starts):
+    fabric, prepared = prepare(starts, "partial")
+
+    def finish(fabric, model, *, start, train, val, batch_size):
+        with torch.no_grad():
+            model.backbone.conv1[0].weight += 1e-6
+        return {}
+
+    prepared = prepared._replace(plugin=SimpleNamespace(finish=finish))
+    with pytest.raises(UserError, match=r"(?s)backbone.conv1.0.weight \(declared frozen\): frozen but moved"):
+        train(fabric, prepared, examples(), examples(num=16, seed=1))
+
+
 def test_random_weights_and_heads_come_from_the_seed(starts):
     built = [prepare(starts | {"test_resnet": None}, "scratch", seed=seed)[1].before for seed in (1, 1, 2)]
     assert all(torch.equal(tensor, built[1][name]) for name, tensor in built[0].items())
