@@ -205,6 +205,8 @@ def test_an_aborted_training_is_over_until_it_goes_on(root, capsys, error, statu
 
 def test_ctrl_c_ends_the_run(root):
     training = process(root, """
+        import signal
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background job would ignore
         with live.training("k1", "target mono-0", "target", SETTINGS) as log:
             log(row(1))
             time.sleep(60)
