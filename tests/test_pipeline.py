@@ -474,12 +474,17 @@ def test_another_check_does_not_take_the_answers_of_an_earlier_training(finished
     assert "goes on after" not in repo.run(*stage)
 
 
-def test_what_can_be_foreseen_is_told_before_the_training(finished, copy_of):
+def test_what_can_be_foreseen_is_told_before_a_training_from_pretrained_weights(finished, copy_of):
     repo = copy_of(finished)
     values = YAML(typ="safe").load(repo.path / "params.yaml")
     values["checks"]["params_per_example"] = 1
-    values["intermediate"]["dots"] |= {"strategy": "full", "optimizer": "sgd", "lr": 10, "head_lr": 10, "weight_decay": 1}
-    values["intermediate"]["dots"] |= {"batch_size": 2}  # steps enough to come beyond all numbers within the first epoch
+    values["strategy"] = "full"
+    values["strategies"]["full"] |= {"optimizer": "sgd", "lr": 10, "head_lr": 10, "weight_decay": 1}
+    values["strategies"]["full"] |= {"batch_size": 2}  # steps enough to come beyond all numbers within the first epoch
     write_params(repo.path, values)
-    output = repo.run(sys.executable, "-m", "stages.intermediate", "dots", ok=False)
-    assert "WARNING, intermediate dots: More is trained than the data supports" in output, "although it ends in an error"
+    repo.run(sys.executable, "-m", "stages.recipe")
+    output = repo.run(sys.executable, "-m", "stages.target", "dots", "0", ok=False)
+    assert "WARNING, target dots-0: More is trained than the data supports" in output, "although it ends in an error"
+    told = "More is trained than the data supports"
+    assert told not in repo.run(sys.executable, "-m", "stages.intermediate", "dots"), "its source has random weights"
+    assert told not in repo.run(sys.executable, "-m", "stages.scratch", "0")

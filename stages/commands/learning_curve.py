@@ -21,7 +21,7 @@ import torch
 from tqdm import tqdm
 
 from stages.evaluate import predictions
-from stages.lib import artifacts, few, hop, images, mistakes, params, plugins, statistics, worth
+from stages.lib import artifacts, few, hop, images, params, plugins, statistics, worth
 from stages.lib.command import in_words
 from stages.lib.device import launch
 from stages.lib.errors import UserError
@@ -62,15 +62,14 @@ def main(words: list[str]) -> None:
         try:
             fitted = few.train_on_few(
                 fabric, arm.tensors, arm.card, data_card, arm.train, arm.val,
-                num=num, seed=seed_for(p.seed, "target", seed), checks=p.checks.model_dump(), **arm.how,
+                num=num, seed=seed_for(p.seed, "target", seed), loss_jump=p.checks.loss_jump, **arm.how,
             )  # fmt: skip
         except UserError as error:
             raise UserError(
                 f"{shown(name)}, {num} examples, seed {seed}: {error}\nOr leave these examples or this strategy out."
             ) from None
         for warning in fitted.warnings:
-            if mistakes.RATE_TOO_HIGH in warning:  # that there are few examples for the parameters is what is measured here
-                tqdm.write(f"WARNING, {name}, {num} examples, seed {seed}: {warning}", file=sys.stderr)
+            tqdm.write(f"WARNING, {name}, {num} examples, seed {seed}: {warning}", file=sys.stderr)
         answers, test = predictions(fitted.tensors, fitted.card, data, p)
         probabilities.setdefault((name, num), []).append(answers)
 

@@ -32,7 +32,7 @@ def train_on_few(
     strategy: str,
     knobs: dict[str, Any],
     training: dict[str, Any],
-    checks: dict[str, Any],
+    loss_jump: float,
     seed: int,
 ) -> Fitted:
     """Train as the target stage does, on a part of the examples (`few`), and write nothing.
@@ -42,7 +42,8 @@ def train_on_few(
         start_card, data_card: of the starting point and of the data.
         train, val: all examples.
         num: training examples to draw.
-        strategy, knobs, training, checks: as for stages.lib.hop.run.
+        strategy, knobs, training: as for stages.lib.hop.run.
+        loss_jump: as in stages.lib.mistakes.
         seed: of the training, and of what is drawn. With all examples the result is that of a hop with this seed.
 
     Raises:
@@ -55,7 +56,7 @@ def train_on_few(
     )  # fmt: skip
     transfer.require_that_it_takes(prepared, data_card["geometry"]["px"], data_card["name"])
     trained = transfer.train(
-        fabric, prepared, train, val, training=training, checks=checks, seed=seed, state=None, save=lambda state: None
+        fabric, prepared, train, val, training=training, loss_jump=loss_jump, seed=seed, state=None, save=lambda state: None
     )
     card = {
         "name": f"{strategy} on {num} examples",

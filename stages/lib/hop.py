@@ -55,10 +55,12 @@ def run(
         strategy=strategy, knobs=knobs, head={"kind": "linear", **training["head"]}, num_examples=len(train.labels), seed=seed,
     )  # fmt: skip
     transfer.require_that_it_takes(prepared, preprocessing["px"], data_card["name"])
-    tell = _teller(f"{stage} {name}")
+    tell, warnings = _teller(f"{stage} {name}"), []
+    if start_card.get("pretrained", True) and not from_random:  # from random weights everything is trained by intention
+        warnings = transfer.foreseen(prepared, len(train.labels), checks["params_per_example"])
     if fabric.is_global_zero:
         print(prepared.layers.to_string(index=False))
-        tell(transfer.foreseen(prepared, len(train.labels), checks))
+        tell(warnings)
 
     used = {option: value for option, value in training.items() if option not in getattr(prepared.plugin, "UNUSED", ())}
     settings = _flat({"strategy": strategy, **knobs, **used, "seed": seed})
@@ -67,7 +69,7 @@ def run(
     key = checkpoints.key(stage=stage, name=name, **inputs)
     with _observed(fabric, stage, name, key, settings, tell) as (state, save):
         trained = transfer.train(
-            fabric, prepared, train, val, training=training, checks=checks, seed=seed, state=state, save=save
+            fabric, prepared, train, val, training=training, loss_jump=checks["loss_jump"], seed=seed, state=state, save=save
         )
     if not fabric.is_global_zero:
         return
@@ -80,9 +82,10 @@ def run(
     prepared.layers.to_csv(metrics / "layers.csv", index=False)
     for file, table in trained.tables.items():
         table.to_csv(metrics / f"{file}.csv", index=False)
-    tell(trained.warnings)
+    warnings += trained.warnings
+    tell(warnings)
     artifacts.write_json(metrics / "run.json", {
-        "key": key, "name": f"{stage} {name}", "stage": stage, "settings": settings, "warnings": trained.warnings,
+        "key": key, "name": f"{stage} {name}", "stage": stage, "settings": settings, "warnings": warnings,
         "best": trained.best,
     })  # fmt: skip
     artifacts.write_model(out, prepared.model.state_dict(), {

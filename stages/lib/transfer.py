@@ -27,7 +27,6 @@ class Prepared(NamedTuple):
     knobs: dict[str, Any]  # the strategy's own
     phases: list[Phase]
     before: dict[str, torch.Tensor]  # every tensor, by the names that the trained model will have
-    pretrained: bool
     declared: dict[str, str]  # what may move, as stages.lib.certificate.declare says it
     layers: pd.DataFrame  # a row for each layer and phase: who trains, at which peak learning rate
 
@@ -88,7 +87,7 @@ def prepare(
     kinds = declare(model) | {merged[name]: "trainable" for name in sorted(trained & merged.keys())}
     declared = {name: kinds.get(name, "frozen") for name in before}
     table = layers.table(model, phases)
-    return Prepared(model, architecture, plugin, knobs, phases, before, tensors is not None, declared, table)
+    return Prepared(model, architecture, plugin, knobs, phases, before, declared, table)
 
 
 def train(
@@ -98,7 +97,7 @@ def train(
     val: Examples,
     *,
     training: dict[str, Any],
-    checks: dict[str, Any],
+    loss_jump: float,
     seed: int,
     state: dict | None,
     save: Callable[[dict], None],
@@ -107,14 +106,13 @@ def train(
 
     Args:
         training: the section `training`, with what the strategy's block overrides; the rest as for stages.lib.fit.
-        checks: the section `checks`.
 
     Raises:
         UserError: training did not do what was declared, or diverged.
     """
     model, plugin = prepared.model, prepared.plugin
-    options = {name: value for name, value in training.items() if name != "head"} | {"loss_jump": checks["loss_jump"]}
-    fitted = fit(fabric, model, prepared.phases, train, val, **options, seed=seed, state=state, save=save)
+    options = {name: value for name, value in training.items() if name != "head"}
+    fitted = fit(fabric, model, prepared.phases, train, val, **options, loss_jump=loss_jump, seed=seed, state=state, save=save)
     tables = {}
     if hasattr(plugin, "finish"):
         knobs = _taken(plugin.finish, prepared.knobs)
@@ -137,8 +135,7 @@ def train(
     require(whole)
     by_phase = [table.assign(phase=str(number)) for number, table in enumerate(fitted.certificates)]
     certificate = pd.concat([whole, *(by_phase if len(by_phase) > 1 else [])])
-    warnings = foreseen(prepared, len(train.labels), checks) + fitted.warnings
-    return Trained(history, certificate, tables, {"epoch": int(kept)} | best, warnings)
+    return Trained(history, certificate, tables, {"epoch": int(kept)} | best, fitted.warnings)
 
 
 def _taken(function: Callable, knobs: dict[str, Any]) -> dict[str, Any]:
@@ -155,11 +152,11 @@ def _undone(phases: list[Phase], start: dict[str, torch.Tensor], model: backbone
     )
 
 
-def foreseen(prepared: Prepared, num_examples: int, checks: dict[str, Any]) -> list[str]:
-    """Warnings that need no training; a control from random weights trains everything by intention."""
+def foreseen(prepared: Prepared, num_examples: int, params_per_example: float) -> list[str]:
+    """Warnings about a training from pretrained weights that need no training."""
     backbone = prepared.layers[prepared.layers.block != "head"]
     num_trained = int(backbone.groupby("number").trainable.max().sum())  # over the phases
-    found = mistakes.too_many_parameters(num_trained, num_examples, checks["params_per_example"]) if prepared.pretrained else None
+    found = mistakes.too_many_parameters(num_trained, num_examples, params_per_example)
     return [found] if found else []
 
 

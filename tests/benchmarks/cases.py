@@ -92,7 +92,7 @@ def train(fabric, p, source: str, data: Data, strategy: str, block, num: int, se
     return train_on_few(
         fabric, None if strategy == "scratch" else tensors, start, data.card, data.train, data.val,
         num=num, strategy=strategy, knobs=plugins.knobs(block, plugins.load("strategies", strategy)),
-        training=plugins.training(p.training, block), checks=p.checks.model_dump(), seed=seed,
+        training=plugins.training(p.training, block), loss_jump=p.checks.loss_jump, seed=seed,
     )  # fmt: skip
 
 

@@ -65,7 +65,7 @@ def this_pipeline(fabric, card, tensors, train, val, p, epochs):
         num_examples=len(train.labels), seed=0,
     )  # fmt: skip
     transfer.train(
-        fabric, prepared, train, val, training=training, checks=p.checks.model_dump(), seed=0, state=None, save=lambda state: None
+        fabric, prepared, train, val, training=training, loss_jump=p.checks.loss_jump, seed=0, state=None, save=lambda state: None
     )
     return prepared.model
 

@@ -46,7 +46,6 @@ TRAINING = {"optimizer": "adamw", "momentum": 0.9, "weight_decay": 0.05, "schedu
             "warmup": "all", "batch_size": 8, "label_smoothing": 0.1, "balance": "none", "augment": "none", "mixup": 0,
             "cutmix": 0, "clip_norm": 0, "ema": 0, "patience": 30,
             "head": {"hidden": 0, "dropout": 0, "zero": False}}  # fmt: skip
-CHECKS = {"loss_jump": 2, "params_per_example": 20000, "forgetting": 0.1}
 
 
 def examples(network="test_resnet", num=24, seed=0, swapped=False):
@@ -82,10 +81,9 @@ def prepare(starts, strategy, network="test_resnet", seed=1, **knobs):
     return fabric, prepared
 
 
-def train(fabric, prepared, train, val, *, state=None, save=lambda state: None, checks=None, seed=1, **training):
+def train(fabric, prepared, train, val, *, state=None, save=lambda state: None, loss_jump=2, seed=1, **training):
     return transfer.train(
-        fabric, prepared, train, val, training=TRAINING | training, checks=CHECKS | (checks or {}), seed=seed, state=state,
-        save=save,
+        fabric, prepared, train, val, training=TRAINING | training, loss_jump=loss_jump, seed=seed, state=state, save=save
     )  # fmt: skip
 
 
@@ -173,25 +171,26 @@ def test_the_history_and_the_best_values_are_those_of_the_model(finished, strate
         assert ("lr_head" in in_use) and (in_use == {"lr_head"}) == all(name.startswith("head.") for name in phase.lrs)
 
 
-def test_more_is_trained_than_the_data_supports_is_told_for_pretrained_weights_alone(starts):
-    few = {"params_per_example": 100}
-    prepared, trained = run(starts, "full", checks=few)
+def test_more_is_trained_than_the_data_supports_is_foreseen(starts):
+    _, prepared = prepare(starts, "full")
     num = sum(parameter.numel() for name, parameter in prepared.model.named_parameters() if name.startswith("backbone."))
-    (told,) = trained.warnings
+    (told,) = transfer.foreseen(prepared, 24, 100)
     assert f"{num:,} parameters of the backbone on 24 examples" in told and "feature_extraction" in told
+    assert transfer.foreseen(prepared, 24, num / 24) == []
     for strategy in ("feature_extraction", "knn", "norm_only"):
-        assert run(starts, strategy, checks=few)[1].warnings == []
-    fabric, prepared = prepare(starts | {"test_resnet": None}, "scratch")
-    assert not prepared.pretrained
-    assert train(fabric, prepared, examples(), examples(num=16, seed=1), checks=few).warnings == []
+        assert transfer.foreseen(prepare(starts, strategy)[1], 24, 100) == []
 
 
 def test_adapters_count_as_what_is_trained(starts):
-    (told,) = run(starts, "lora", "test_vit", checks={"params_per_example": 100})[1].warnings
-    num = sum(
-        tensor.numel() for name, tensor in prepare(starts, "lora", "test_vit")[1].model.named_parameters() if ".lora_" in name
-    )
+    _, prepared = prepare(starts, "lora", "test_vit")
+    num = sum(tensor.numel() for name, tensor in prepared.model.named_parameters() if ".lora_" in name)
+    (told,) = transfer.foreseen(prepared, 24, 100)
     assert f"{num:,} parameters of the backbone on 24 examples" in told
+
+
+def test_what_several_phases_train_counts_once(starts):
+    both = [transfer.foreseen(prepare(starts, strategy)[1], 24, 100) for strategy in ("full", "gradual")]
+    assert both[0] == both[1]
 
 
 def test_what_moves_after_the_last_phase_is_named(starts):
