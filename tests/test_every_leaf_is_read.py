@@ -19,7 +19,7 @@ READERS = {  # schema: the files that read it
     schema.Source: ["stages/source.py"],
     schema.Target: ["stages/target.py"],
     schema.Advise: ["stages/advise.py"],
-    schema.Checks: ["stages/lib/transfer.py", "stages/lib/words.py"],
+    schema.Checks: ["stages/lib/hop.py", "stages/lib/words.py"],
     schema.Evaluate: ["stages/evaluate.py"],
     schema.Compare: ["stages/compare.py", "stages/lib/words.py"],
 }
