@@ -14,7 +14,7 @@ from stages.lib import artifacts, backbones, command, images, metrics, params, s
 from stages.lib.backbones import Model
 from stages.lib.device import launch
 from stages.lib.errors import UserError
-from stages.lib.fit import predict
+from stages.lib.inference import predict
 from stages.lib.seeds import seed_for
 
 FOLDERS = {"target": Path("models/target"), "scratch": Path("models/scratch"), "intermediate": Path("models")}

@@ -46,6 +46,11 @@ def test_deps_equal_the_import_closure(name):
     assert declared_code(name) == needed
 
 
+@pytest.mark.parametrize("name", ["evaluate", "evaluate-scratch", "evaluate-intermediate", "forgetting"])
+def test_what_measures_does_not_depend_on_how_training_is_done(name):
+    assert not {"stages/lib/fit.py", "stages/lib/optimizers.py", "stages/lib/mistakes.py"} & declared_code(name)
+
+
 def test_check_depends_on_all_that_decides_whether_params_are_valid():
     folders = {f"stages/lib/{folder}" for _, _, folder in schema.BLOCKS.values()}
     needed = {path.as_posix() for path in closure(Path("stages/check.py"))}

@@ -13,7 +13,8 @@ from stages.lib import backbones, layers, mistakes, plugins
 from stages.lib.certificate import certify, declare, freeze, require
 from stages.lib.errors import UserError
 from stages.lib.examples import Examples
-from stages.lib.fit import fit, predict
+from stages.lib.fit import fit
+from stages.lib.inference import predict
 from stages.lib.seeds import seed_for
 from stages.lib.strategies import Phase
 

@@ -11,7 +11,7 @@ from stages.lib import artifacts, backbones, images, plugins, schema
 from stages.lib.errors import UserError
 from stages.lib.examples import Examples
 from stages.lib.few import Fitted, train_on_few
-from stages.lib.fit import features
+from stages.lib.inference import features
 from stages.lib.readers import image_folder
 from stages.prepare import prepare
 

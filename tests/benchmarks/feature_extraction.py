@@ -21,7 +21,7 @@ from torchvision import transforms
 
 from stages.lib import artifacts, backbones, images, params, plugins, transfer
 from stages.lib.device import launch
-from stages.lib.fit import predict
+from stages.lib.inference import predict
 
 
 def usual_loop(card, tensors, files, labels, px, epochs):

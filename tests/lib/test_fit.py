@@ -24,7 +24,8 @@ from torch.nn.functional import cross_entropy
 from stages.lib import backbones, checkpoints, mistakes
 from stages.lib.errors import UserError
 from stages.lib.examples import Examples
-from stages.lib.fit import fit, predict
+from stages.lib.fit import fit
+from stages.lib.inference import predict
 from stages.lib.strategies import Phase, discriminative, feature_extraction, full, gradual, l2_sp, lp_ft, partial
 from stages.lib.strict import Trainable
 

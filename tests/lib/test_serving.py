@@ -21,7 +21,7 @@ import torch
 from PIL import Image
 
 from stages.lib import artifacts, backbones, images, serving
-from stages.lib.fit import predict
+from stages.lib.inference import predict
 from tests.closure import ROOT, closure
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*An input example was not provided")
@@ -44,7 +44,7 @@ def files():
 
 
 def logits_of_evaluation(folder, encoded, tmp_path):
-    """As the evaluate stage gets them: from packed images, through stages.lib.fit.predict."""
+    """As the evaluate stage gets them: from packed images, through stages.lib.inference.predict."""
     tensors, card = artifacts.read_model(folder)
     geometry = {name: card["preprocessing"][name] for name in ("px", "fit", "crop_pct", "interpolation")}
     packed = [images.resize(images.decode(content), **geometry) for content in encoded]

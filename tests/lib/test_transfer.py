@@ -17,7 +17,7 @@ from torchvision.models.swin_transformer import ShiftedWindowAttention
 from stages.lib import backbones, checkpoints, plugins, schema, transfer
 from stages.lib.errors import UserError
 from stages.lib.examples import Examples
-from stages.lib.fit import predict
+from stages.lib.inference import predict
 from stages.lib.strategies import lora, wise_ft
 from stages.lib.strict import Trainable
 

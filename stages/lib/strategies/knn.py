@@ -25,7 +25,7 @@ def plan(model) -> list[Phase]:
 
 def finish(fabric, model, *, start, train, val, batch_size: int) -> dict:
     """Fill the head with the features of the training images."""
-    from stages.lib.fit import compute_head  # here, because params are read without torch
+    from stages.lib.inference import compute_head  # here, because params are read without torch
 
     compute_head(fabric, model, train, batch_size)
     return {}

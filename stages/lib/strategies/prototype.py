@@ -24,7 +24,7 @@ def plan(model) -> list[Phase]:
 
 def finish(fabric, model, *, start, train, val, batch_size: int) -> dict:
     """Average the features of the training images of each class."""
-    from stages.lib.fit import compute_head  # here, because params are read without torch
+    from stages.lib.inference import compute_head  # here, because params are read without torch
 
     compute_head(fabric, model, train, batch_size)
     return {}

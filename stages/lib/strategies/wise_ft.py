@@ -43,7 +43,7 @@ def finish(fabric, model, *, start, train, val, batch_size: int, num_alphas: int
     import pandas as pd  # here, because params are read without torch
     from torch.nn.functional import cross_entropy
 
-    from stages.lib.fit import predict
+    from stages.lib.inference import predict
 
     tuned = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
     rows = []
