@@ -1,4 +1,4 @@
-"""Fail first, and in a moment: the environment is complete and params.yaml is valid: python -m stages.check
+"""Fail first, and in a moment: the environment is complete and params.yaml is valid: python -m stages check
 
 Imports nothing but the standard library until it knows that the rest is there.
 """
@@ -11,10 +11,19 @@ HOW = "Activate the virtual environment (. .venv/bin/activate) and install it: p
 
 
 def main() -> None:
+    from stages.lib.core.params import load
+
+    load()
+    Path("metrics").mkdir(exist_ok=True)
+    Path("metrics/check.txt").write_text("ok\n", encoding="utf-8")  # the same bytes each time: a passed check reruns nothing
+
+
+def require_environment() -> None:
+    """Exit in words if the Python is too old, or a package of requirements.in is missing."""
     if sys.version_info < (3, 11):  # noqa: UP036 (the interpreter may not be that of the environment)
         sys.exit(f"error: Python {sys.version.split()[0]} ({sys.executable}) runs this; 3.11 or newer is needed. {HOW}")
     missing = []
-    for line in Path("requirements.in").read_text().splitlines():
+    for line in Path("requirements.in").read_text(encoding="utf-8").splitlines():
         name = line.partition("#")[0].strip()
         if name:
             try:
@@ -23,15 +32,6 @@ def main() -> None:
                 missing.append(name)
     if missing:
         sys.exit(
-            f"error: {sys.executable} runs this pipeline, and it lacks: {', '.join(missing)}. "
+            f"error: {sys.executable} runs this pipeline, but it lacks: {', '.join(missing)}. "
             f"Most likely `dvc` was called outside its virtual environment. {HOW}"
         )
-
-    from stages.lib import command, params
-
-    command.run(lambda: params.load())
-    Path("metrics/check.txt").write_text("ok\n")  # the same bytes each time: a passed check reruns nothing
-
-
-if __name__ == "__main__":
-    main()

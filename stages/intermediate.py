@@ -1,29 +1,21 @@
-"""One hop of the chain between source and target: python -m stages.intermediate HOP"""
+"""Train one hop of the chain between source and target: python -m stages intermediate HOP"""
 
-from pathlib import Path
+from stages.lib.core import params, runs
+from stages.lib.core.seeds import seed_for
+from stages.lib.training import hop, recipe
 
-from stages.lib import command, hop, params, plugins
-from stages.lib.seeds import seed_for
 
-
-def main(name: str) -> None:
-    p = params.load("seed", "training", "checks", "device", "intermediate")
+def main(name: str, *, watch: runs.Watch) -> None:
+    p = params.load("seed", "checks", "device", "intermediate")
     block = params.block(p.intermediate, "intermediate", name)
+    training = runs.hop(name, block.data)
     hop.run(
-        "intermediate",
-        name,
-        start=Path("models") / block.init,
+        training,
+        recipe.read(training.recipe),
+        start=runs.starting_point(block.init),
         from_random=False,
-        data=Path("data/prepared") / block.data,
-        strategy=block.strategy,
-        knobs=plugins.knobs(block, plugins.load("strategies", block.strategy)),
-        training=plugins.training(p.training, block),
-        checks=p.checks.model_dump(),
-        device=p.device.model_dump(),
+        checks=p.checks,
+        device=p.device,
         seed=seed_for(p.seed, "intermediate", name),
-        out=Path("models") / name,
+        watch=watch,
     )
-
-
-if __name__ == "__main__":
-    command.run(main)

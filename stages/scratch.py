@@ -1,28 +1,20 @@
-"""The control: the target's network trained on the target's data from random weights: python -m stages.scratch SEED"""
+"""Train the control, the target's network from random weights: python -m stages scratch SEED"""
 
-from pathlib import Path
+from stages.lib.core import params, runs
+from stages.lib.core.seeds import seed_for
+from stages.lib.training import hop, recipe
 
-from stages.lib import command, hop, params, plugins
-from stages.lib.seeds import seed_for
 
-
-def main(seed: str) -> None:
-    p = params.load("seed", "training", "checks", "device", "target", "scratch")
+def main(seed: str, *, watch: runs.Watch) -> None:
+    p = params.load("seed", "checks", "device", "target", "scratch")
+    training = runs.scratch(seed, p.target.data)
     hop.run(
-        "scratch",
-        seed,
-        start=Path("models") / p.scratch.like,
+        training,
+        recipe.read(training.recipe),
+        start=runs.starting_point(p.scratch.like),
         from_random=True,
-        data=Path("data/prepared") / p.target.data,
-        strategy="scratch",
-        knobs=plugins.knobs(p.scratch, plugins.load("strategies", "scratch")),
-        training=plugins.training(p.training, p.scratch),
-        checks=p.checks.model_dump(),
-        device=p.device.model_dump(),
+        checks=p.checks,
+        device=p.device,
         seed=seed_for(p.seed, "target", seed),  # as the target's: the same order of examples in each epoch
-        out=Path("models/scratch") / seed,
+        watch=watch,
     )
-
-
-if __name__ == "__main__":
-    command.run(main)

@@ -1,29 +1,19 @@
-"""Fetch one starting point, check that it fits its architecture, and write it with its card: python -m stages.source NAME"""
+"""Fetch one starting point, check that it fits its network, and write it with its card: python -m stages source NAME"""
 
-from pathlib import Path
-
-from stages.lib import artifacts, command, params, plugins
+from stages.lib.core import cards, closure, params, plugins, runs
 
 
 def main(name: str) -> None:
-    block = params.block(params.load("source").source, "source", name)
+    p = params.load("modality", "source")
+    block = params.block(p.source, "source", name)
     plugin = plugins.load("weights", block.weights)
-    source = plugin.fetch(**plugins.knobs(block, plugin))
-    artifacts.write_model(Path("models") / name, source.tensors, {
-        "kind": "source",
-        "name": name,
-        "modality": "image",
-        "architecture": source.architecture,
-        "preprocessing": source.preprocessing,
-        "classes": source.classes,
-        "origin": source.origin,
-        "pretrained": block.weights != "random",
-        "parent": None,
-        "chain": [name],
-        "licences": [block.licence],
-    })  # fmt: skip
+    given = {key: getattr(block, key) for key in ("architecture", "preprocessing") if hasattr(block, key)}
+    source = plugin.fetch(**given, **plugins.arguments(block, plugin))
+    preprocessing = plugins.load("modalities", p.modality).Preprocessing.model_validate(source.preprocessing)
+    cards.write_model(runs.starting_point(name), source.tensors, cards.ModelCard(
+        kind="source", name=name, modality=p.modality, architecture=source.architecture,
+        preprocessing=preprocessing.model_dump(mode="json"), output_names=source.classes, pretrained=block.weights != "random",
+        origin=source.origin, code=closure.digest(closure.plugin("libraries", source.architecture["library"])),
+        chain=[name], licences=[block.licence],
+    ))  # fmt: skip
     print(f"{name}: {source.architecture['library']} {source.architecture['model']} from {source.origin}; {block.licence}")
-
-
-if __name__ == "__main__":
-    command.run(main)

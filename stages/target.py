@@ -1,30 +1,20 @@
-"""Train the target from one starting point with one seed: python -m stages.target INIT SEED"""
+"""Train the target from one starting point with one seed: python -m stages target INIT SEED"""
 
-from pathlib import Path
+from stages.lib.core import params, runs
+from stages.lib.core.seeds import seed_for
+from stages.lib.training import hop, recipe
 
-from stages.lib import artifacts, command, hop, params, plugins
-from stages.lib.seeds import seed_for
 
-
-def main(init: str, seed: str) -> None:
+def main(init: str, seed: str, *, watch: runs.Watch) -> None:
     p = params.load("seed", "checks", "device", "target")
-    recipe = artifacts.read_json(Path("metrics/recipe.json"))
-    plugin = plugins.load("strategies", recipe["strategy"])
+    training = runs.target(init, seed, p.target.data)
     hop.run(
-        "target",
-        f"{init}-{seed}",
-        start=Path("models") / init,
+        training,
+        recipe.read(training.recipe),
+        start=runs.starting_point(init),
         from_random=False,
-        data=Path("data/prepared") / p.target.data,
-        strategy=recipe["strategy"],
-        knobs=plugins.knobs(plugin.Knobs.model_validate(recipe["knobs"]), plugin),
-        training=recipe["training"],
-        checks=p.checks.model_dump(),
-        device=p.device.model_dump(),
+        checks=p.checks,
+        device=p.device,
         seed=seed_for(p.seed, "target", seed),  # every starting point has the same: the comparison is paired
-        out=Path("models/target") / f"{init}-{seed}",
+        watch=watch,
     )
-
-
-if __name__ == "__main__":
-    command.run(main)

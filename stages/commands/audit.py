@@ -11,10 +11,11 @@ import sys
 from collections import Counter
 
 from filelock import FileLock, Timeout
+from stages.lib.command import in_words
 
 from stages import track
-from stages.lib import checkpoints, params, store
-from stages.lib.command import in_words
+from stages.lib import checkpoints, store
+from stages.lib.core import params
 
 TIMEOUT_S = 60
 

@@ -11,9 +11,9 @@ import sys
 import time
 
 from filelock import FileLock, Timeout
+from stages.lib.command import in_words
 
 from stages.lib import checkpoints
-from stages.lib.command import in_words
 
 DAY_S = 24 * 3600
 

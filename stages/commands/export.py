@@ -11,10 +11,10 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from stages.lib.command import in_words
 
 from stages.commands.predict import shipped
 from stages.lib import artifacts
-from stages.lib.command import in_words
 from stages.lib.errors import UserError
 
 TOLERANCE = 1e-4  # of a probability: other kernels round otherwise

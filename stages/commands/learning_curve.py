@@ -18,17 +18,18 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import torch
+from stages.lib.command import in_words
+from stages.lib.pictures import COLOURS, DARK, STYLE, plt
+from stages.lib.worth import CONTROL, shown
 from tqdm import tqdm
 
 from stages.evaluate import predictions
-from stages.lib import artifacts, few, hop, images, params, plugins, statistics, worth
-from stages.lib.command import in_words
-from stages.lib.device import launch
+from stages.lib import artifacts, few, hop, images, statistics, worth
+from stages.lib.core import params, plugins
+from stages.lib.core.contracts import Examples
+from stages.lib.core.seeds import seed_for
 from stages.lib.errors import UserError
-from stages.lib.examples import Examples
-from stages.lib.pictures import COLOURS, DARK, STYLE, plt
-from stages.lib.seeds import seed_for
-from stages.lib.worth import CONTROL, shown
+from stages.lib.networks.device import launch
 from stages.recipe import advised
 
 OUT = Path("metrics/learning_curve")

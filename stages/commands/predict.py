@@ -11,9 +11,9 @@ from types import SimpleNamespace
 
 import pandas as pd
 from PIL import Image
+from stages.lib.command import in_words
 
 from stages.lib import artifacts
-from stages.lib.command import in_words
 from stages.lib.errors import UserError
 
 COMPARE = Path("metrics/compare.json")

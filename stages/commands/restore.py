@@ -14,10 +14,11 @@ import sys
 from pathlib import Path
 
 import yaml
+from stages.lib.command import in_words
 
 from stages import track
-from stages.lib import checkpoints, params, progress, store
-from stages.lib.command import in_words
+from stages.lib import checkpoints, progress, store
+from stages.lib.core import params
 from stages.lib.errors import UserError
 
 TIMEOUT_S = 60

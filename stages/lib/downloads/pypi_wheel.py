@@ -4,11 +4,11 @@ from pathlib import Path
 
 from pydantic import Field
 
-from stages.lib import fetch as fetching
-from stages.lib.strict import Sha256, Strict
+from stages.lib.data import fetch as fetching
+from stages.lib.params.fields import Sha256, Strict
 
 
-class Knobs(Strict):
+class Params(Strict):
     package: str = Field(min_length=1)
     version: str = Field(min_length=1)
     sha256: str = Sha256

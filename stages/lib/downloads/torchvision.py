@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from stages.lib import torchvision_datasets
-from stages.lib.strict import Strict
+from stages.lib.data import torchvision_datasets
+from stages.lib.params.fields import Strict
 
 
-class Knobs(Strict):
+class Params(Strict):
     dataset: torchvision_datasets.Name
 
 

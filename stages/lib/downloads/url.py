@@ -6,11 +6,11 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import Field
 
-from stages.lib import fetch as fetching
-from stages.lib.strict import Sha256, Strict
+from stages.lib.data import fetch as fetching
+from stages.lib.params.fields import Sha256, Strict
 
 
-class Knobs(Strict):
+class Params(Strict):
     url: str = Field(pattern=r"^https?://")
     sha256: str = Sha256
 

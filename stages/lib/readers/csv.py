@@ -2,16 +2,16 @@
 
 from pathlib import Path
 
+from stages.lib.core.contracts import Example
 from stages.lib.errors import UserError
-from stages.lib.readers import Example
-from stages.lib.strict import Strict
+from stages.lib.params.fields import Strict
 
 NEEDED, OPTIONAL = ["path", "label"], ["group", "split"]
 SPLITS = ["train", "val", "test", ""]
 
 
-class Knobs(Strict):
-    """None of its own: the table says everything."""
+class Params(Strict):
+    """None: the table says everything."""
 
 
 def read(raw: Path) -> list[Example]:

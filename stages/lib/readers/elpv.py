@@ -7,9 +7,9 @@ from typing import Literal
 
 from pydantic import Field
 
+from stages.lib.core.contracts import Example
 from stages.lib.errors import UserError
-from stages.lib.readers import Example
-from stages.lib.strict import Strict
+from stages.lib.params.fields import Strict
 
 LABELS = "elpv_dataset/data/labels.csv"  # a line for each image: path, probability of a defect, kind of cell
 
@@ -17,7 +17,7 @@ LABELS = "elpv_dataset/data/labels.csv"  # a line for each image: path, probabil
 SELECTS = ("cells",)  # knobs that choose which images are read
 
 
-class Knobs(Strict):
+class Params(Strict):
     cells: Literal["mono", "poly"]
     threshold: float = Field(ge=0, le=1)
     block: int = Field(ge=0)

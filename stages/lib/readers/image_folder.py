@@ -18,16 +18,16 @@ from io import BufferedReader
 from pathlib import Path, PurePosixPath
 from typing import IO
 
+from stages.lib.core.contracts import Example
 from stages.lib.errors import UserError
-from stages.lib.readers import Example
-from stages.lib.strict import Strict
+from stages.lib.params.fields import Strict
 
 IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".pgm", ".ppm")
 SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 LAYOUT = "Allowed: raw/<class>/*.jpg, or raw/{train,val,test}/<class>/*.jpg, as a folder, .zip or .tar."
 
 
-class Knobs(Strict):
+class Params(Strict):
     group_from: str  # regular expression whose first (group), found in the path, is the example's group; "" for none
 
 

@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
-from stages.lib import torchvision_datasets
-from stages.lib.readers import Example
-from stages.lib.strict import Strict
+from stages.lib.core.contracts import Example
+from stages.lib.data import torchvision_datasets
+from stages.lib.params.fields import Strict
 
 SELECTS = ("dataset",)  # knobs that choose which images are read
 
 
-class Knobs(Strict):
+class Params(Strict):
     dataset: torchvision_datasets.Name
 
 

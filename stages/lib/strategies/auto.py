@@ -1,17 +1,22 @@
 """The strategy that the stage advise ranks first, of those that have a block."""
 
+from typing import TYPE_CHECKING
+
+from stages.lib.core.contracts import NO_TRAINING, Phase
 from stages.lib.errors import UserError
-from stages.lib.strategies import NO_TRAINING, Phase
-from stages.lib.strict import Strict
+from stages.lib.params.fields import Strict
+
+if TYPE_CHECKING:
+    from stages.lib.networks.backbones import Model
 
 UNUSED = NO_TRAINING
 
 
-class Knobs(Strict):
+class Params(Strict):
     """None of its own: those of the advised strategy count."""
 
 
-def plan(model) -> list[Phase]:
+def plan(model: "Model") -> list[Phase]:
     """Refuses, because the stage recipe has put the advised strategy in its place before any training.
 
     Raises:

@@ -1,16 +1,19 @@
 """Train everything, each block more gently than the one after it (Howard & Ruder, ULMFiT, ACL 2018)."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
+from stages.lib.core.contracts import Phase
 from stages.lib.errors import UserError
-from stages.lib.layers import blocks, head_rates, matching
-from stages.lib.strategies import Phase
-from stages.lib.strict import Strict
+from stages.lib.networks.layers import blocks, head_rates, matching
+from stages.lib.params.fields import Strict
+
+if TYPE_CHECKING:
+    from stages.lib.networks.backbones import Model
 
 
-class Knobs(Strict):
+class Params(Strict):
     epochs: int = Field(ge=1)
     lr: float = Field(gt=0, le=10)
     head_lr: float = Field(gt=0, le=10)
@@ -18,7 +21,7 @@ class Knobs(Strict):
     rates: dict[str, Annotated[float, Field(gt=0, le=10)]]
 
 
-def plan(model, *, epochs: int, lr: float, head_lr: float, decay: float, rates: dict[str, float]) -> list[Phase]:
+def plan(model: "Model", *, epochs: int, lr: float, head_lr: float, decay: float, rates: dict[str, float]) -> list[Phase]:
     """One phase that trains every parameter.
 
     Args:

@@ -1,19 +1,24 @@
 """Train a new head on the frozen backbone, whose features are computed once (Donahue et al., DeCAF, ICML 2014)."""
 
+from typing import TYPE_CHECKING
+
 from pydantic import Field
 
-from stages.lib.layers import head_rates
-from stages.lib.strategies import Phase
-from stages.lib.strict import Strict
+from stages.lib.core.contracts import Phase
+from stages.lib.networks.layers import head_rates
+from stages.lib.params.fields import Strict
+
+if TYPE_CHECKING:
+    from stages.lib.networks.backbones import Model
 
 UNUSED = ("augment", "mixup", "cutmix")  # a feature computed once stands for one view of its image
 
 
-class Knobs(Strict):
+class Params(Strict):
     epochs: int = Field(ge=1)
     head_lr: float = Field(gt=0, le=10)
 
 
-def plan(model, *, epochs: int, head_lr: float) -> list[Phase]:
+def plan(model: "Model", *, epochs: int, head_lr: float) -> list[Phase]:
     """One phase that trains the head alone."""
     return [Phase(head_rates(model, head_lr), epochs, plain=True)]

@@ -1,15 +1,20 @@
 """Gradual unfreezing: the head first, then the blocks from the head down, a few more in each phase (Howard & Ruder, ULMFiT,
 ACL 2018)."""
 
+from typing import TYPE_CHECKING
+
 from pydantic import Field
 
+from stages.lib.core.contracts import Phase
 from stages.lib.errors import UserError
-from stages.lib.layers import blocks, head_rates
-from stages.lib.strategies import Phase
-from stages.lib.strict import Strict
+from stages.lib.networks.layers import blocks, head_rates
+from stages.lib.params.fields import Strict
+
+if TYPE_CHECKING:
+    from stages.lib.networks.backbones import Model
 
 
-class Knobs(Strict):
+class Params(Strict):
     epochs: int = Field(ge=1)
     steps: int = Field(ge=1)
     lr: float = Field(gt=0, le=10)
@@ -17,7 +22,7 @@ class Knobs(Strict):
     decay: float = Field(gt=0, le=1)
 
 
-def plan(model, *, epochs: int, steps: int, lr: float, head_lr: float, decay: float) -> list[Phase]:
+def plan(model: "Model", *, epochs: int, steps: int, lr: float, head_lr: float, decay: float) -> list[Phase]:
     """A phase for the head alone, then one for each step, which trains all that is unfrozen so far.
 
     Args:

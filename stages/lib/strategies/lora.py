@@ -1,14 +1,22 @@
 """Low-rank adapters beside the linear layers, merged into them at the end (Hu et al., LoRA, ICLR 2022; through peft)."""
 
+from typing import TYPE_CHECKING, Any
+
 from pydantic import Field
 
+from stages.lib.core.contracts import Phase
 from stages.lib.errors import UserError
-from stages.lib.layers import head_rates
-from stages.lib.strategies import Phase
-from stages.lib.strict import Strict
+from stages.lib.networks.layers import head_rates
+from stages.lib.params.fields import Strict
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from stages.lib.core.contracts import LoadedSplit
+    from stages.lib.networks.backbones import Model
 
 
-class Knobs(Strict):
+class Params(Strict):
     epochs: int = Field(ge=1)
     lr: float = Field(gt=0, le=10)
     head_lr: float = Field(gt=0, le=10)
@@ -16,7 +24,7 @@ class Knobs(Strict):
     alpha: float = Field(gt=0)
 
 
-def adapt(model, *, rank: int, alpha: float) -> dict[str, str]:
+def adapt(model: "Model", *, rank: int, alpha: float) -> dict[str, str]:
     """Put adapters of a rank beside every linear layer of the backbone that is called; at first they add zero.
 
     torchvision's attention (and torch's own) takes the weights out of its layers without calling them, past any adapter; of such
@@ -52,13 +60,15 @@ def adapt(model, *, rank: int, alpha: float) -> dict[str, str]:
     }
 
 
-def plan(model, *, epochs: int, lr: float, head_lr: float) -> list[Phase]:
+def plan(model: "Model", *, epochs: int, lr: float, head_lr: float) -> list[Phase]:
     """One phase that trains the adapters and the head."""
     adapters = {f"backbone.{name}": lr for name, _ in model.backbone.named_parameters() if ".lora_" in name}
     return [Phase(adapters | head_rates(model, head_lr), epochs)]
 
 
-def finish(fabric, model, *, start, train, val, batch_size: int) -> dict:
+def finish(
+    fabric: Any, model: "Model", *, start: Any, train: "LoadedSplit", val: "LoadedSplit", task: Any, batch_size: int
+) -> dict[str, "pd.DataFrame"]:
     """Add each adapter to its layer's weight, so that the network is the one it was, with other numbers."""
     from peft.tuners.lora import LoraLayer
 

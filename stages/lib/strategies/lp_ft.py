@@ -1,20 +1,25 @@
 """Linear probing, then fine-tuning, so that a random head does not distort the features (Kumar et al., ICLR 2022)."""
 
+from typing import TYPE_CHECKING
+
 from pydantic import Field
 
-from stages.lib.layers import head_rates, select
-from stages.lib.strategies import Phase
-from stages.lib.strict import Strict
+from stages.lib.core.contracts import Phase
+from stages.lib.networks.layers import head_rates, select
+from stages.lib.params.fields import Strict
+
+if TYPE_CHECKING:
+    from stages.lib.networks.backbones import Model
 
 
-class Knobs(Strict):
+class Params(Strict):
     probe_epochs: int = Field(ge=1)
     head_lr: float = Field(gt=0, le=10)
     epochs: int = Field(ge=1)
     lr: float = Field(gt=0, le=10)
 
 
-def plan(model, *, probe_epochs: int, head_lr: float, epochs: int, lr: float) -> list[Phase]:
+def plan(model: "Model", *, probe_epochs: int, head_lr: float, epochs: int, lr: float) -> list[Phase]:
     """The head alone with `head_lr`, then everything, the head included, with `lr`."""
     probe = Phase(head_rates(model, head_lr), probe_epochs, plain=True)
     return [probe, Phase(dict.fromkeys(select(model, "all"), lr) | head_rates(model, lr), epochs)]

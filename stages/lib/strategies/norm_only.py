@@ -1,21 +1,26 @@
 """Train the scales and shifts of the backbone's normalisation layers, and the head (Frankle et al., Training BatchNorm and
 Only BatchNorm, ICLR 2021)."""
 
+from typing import TYPE_CHECKING
+
 from pydantic import Field
 
+from stages.lib.core.contracts import Phase
 from stages.lib.errors import UserError
-from stages.lib.layers import head_rates, normalisations
-from stages.lib.strategies import Phase
-from stages.lib.strict import Strict
+from stages.lib.networks.layers import head_rates, normalisations
+from stages.lib.params.fields import Strict
+
+if TYPE_CHECKING:
+    from stages.lib.networks.backbones import Model
 
 
-class Knobs(Strict):
+class Params(Strict):
     epochs: int = Field(ge=1)
     lr: float = Field(gt=0, le=10)
     head_lr: float = Field(gt=0, le=10)
 
 
-def plan(model, *, epochs: int, lr: float, head_lr: float) -> list[Phase]:
+def plan(model: "Model", *, epochs: int, lr: float, head_lr: float) -> list[Phase]:
     """One phase that trains the affine parameters of batch, layer, group and instance normalisation, and the head.
 
     Running statistics stay those that the frozen weights were trained with. (The paper's networks have random weights, and
@@ -24,7 +29,7 @@ def plan(model, *, epochs: int, lr: float, head_lr: float) -> list[Phase]:
     return [Phase(dict.fromkeys(trained(model), lr) | head_rates(model, head_lr), epochs, statistics=False)]
 
 
-def trained(model) -> list[str]:
+def trained(model: "Model") -> list[str]:
     """Parameters of the backbone that it trains.
 
     Raises:

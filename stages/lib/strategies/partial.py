@@ -1,20 +1,25 @@
 """Train a part of the backbone and the head; freeze the rest (Yosinski et al., NeurIPS 2014)."""
 
+from typing import TYPE_CHECKING
+
 from pydantic import Field
 
-from stages.lib.layers import head_rates, select
-from stages.lib.strategies import Phase
-from stages.lib.strict import Strict, Trainable
+from stages.lib.core.contracts import Phase
+from stages.lib.networks.layers import head_rates, select
+from stages.lib.params.fields import Strict, Trainable
+
+if TYPE_CHECKING:
+    from stages.lib.networks.backbones import Model
 
 
-class Knobs(Strict):
+class Params(Strict):
     epochs: int = Field(ge=1)
     trainable: Trainable
     lr: float = Field(gt=0, le=10)
     head_lr: float = Field(gt=0, le=10)
 
 
-def plan(model, *, epochs: int, trainable: Trainable, lr: float, head_lr: float) -> list[Phase]:
+def plan(model: "Model", *, epochs: int, trainable: Trainable, lr: float, head_lr: float) -> list[Phase]:
     """One phase that trains what `trainable` selects of the backbone, and the head.
 
     Raises:

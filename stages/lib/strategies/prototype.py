@@ -1,30 +1,41 @@
 """No training: the class whose mean feature is nearest (Mensink et al., TPAMI 2013; Snell et al., NeurIPS 2017)."""
 
+from typing import TYPE_CHECKING, Any
+
 from pydantic import Field
 
-from stages.lib.strategies import NO_TRAINING, Phase
-from stages.lib.strict import Strict
+from stages.lib.core.contracts import NO_TRAINING, Phase
+from stages.lib.params.fields import Strict
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from stages.lib.core.contracts import LoadedSplit
+    from stages.lib.networks.backbones import Model
 
 UNUSED = NO_TRAINING
+HEAD = "prototype"  # which the task must take
 
 
-class Knobs(Strict):
+class Params(Strict):
     temperature: float = Field(gt=0, le=10)
 
 
-def head(*, num_examples: int, temperature: float) -> dict:
+def head(*, num_examples: int, temperature: float) -> dict[str, Any]:
     """The head that holds a mean for each class, however many examples there are."""
     return {"kind": "prototype", "temperature": temperature}
 
 
-def plan(model) -> list[Phase]:
+def plan(model: "Model") -> list[Phase]:
     """Nothing is trained."""
     return []
 
 
-def finish(fabric, model, *, start, train, val, batch_size: int) -> dict:
+def finish(
+    fabric: Any, model: "Model", *, start: Any, train: "LoadedSplit", val: "LoadedSplit", task: Any, batch_size: int
+) -> dict[str, "pd.DataFrame"]:
     """Average the features of the training images of each class."""
-    from stages.lib.inference import compute_head  # here, because params are read without torch
+    from stages.lib.networks.inference import compute_head  # here, because params are read without torch
 
     compute_head(fabric, model, train, batch_size)
     return {}

@@ -5,21 +5,19 @@ from pathlib import Path
 
 from pydantic import Field
 
-from stages.lib import pretrained
+from stages.lib.core.contracts import Source
 from stages.lib.errors import UserError
-from stages.lib.strict import Architecture, Preprocessing, Sha256, Strict
-from stages.lib.weights import Source
+from stages.lib.params.fields import Architecture, Sha256, Strict
+from stages.lib.weights import _tensors
 
 
-class Knobs(Strict):
+class Params(Strict):
     path: str = Field(min_length=1)
     sha256: str = Sha256
     by_order: bool
-    architecture: Architecture
-    preprocessing: Preprocessing
 
 
-def fetch(*, path, sha256, by_order, architecture, preprocessing) -> Source:
+def fetch(*, path: str, sha256: str, by_order: bool, architecture: Architecture, preprocessing: Strict) -> Source:
     """Read the file, which must be the one that sha256 names: a changed file is a changed params.yaml."""
     if not Path(path).is_file():
         raise UserError(f"path: there is no file {path} (seen from {Path.cwd()}).")
@@ -27,4 +25,4 @@ def fetch(*, path, sha256, by_order, architecture, preprocessing) -> Source:
     found = hashlib.sha256(content).hexdigest()
     if found != sha256:
         raise UserError(f"sha256: {path} has {found}, but params.yaml says {sha256}. If the file is right, copy its sha256.")
-    return pretrained.read(content, path, path, by_order, architecture, preprocessing)
+    return _tensors.read(content, path, path, by_order, architecture, preprocessing)

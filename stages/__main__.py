@@ -1,0 +1,63 @@
+"""The command line: python -m stages WORD ...
+
+Runs the stages of dvc.yaml and the commands for people, one at a time, and turns mistakes into words. It watches and reports;
+no result depends on it.
+"""
+
+import ast
+import os
+import sys
+from importlib import import_module
+from pathlib import Path
+
+# With anything else running on the cores, threads that wait by spinning make a training step 10 times slower. Read when torch
+# is imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+STAGES = Path(__file__).parent
+
+
+def main(words: list[str]) -> None:
+    """Run what the first word names with the words that follow."""
+    stages, commands = _found(STAGES), _found(STAGES / "commands")
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(usage(stages, commands))
+        return
+    word, *rest = words
+    if word == "check":  # before anything is imported that may not be installed
+        from stages import check
+
+        check.require_environment()
+    if word not in stages and word not in commands:
+        import difflib
+
+        near = difflib.get_close_matches(word, [*stages, *commands], n=1)
+        sys.exit(f"error: {word!r} is neither a stage nor a command." + (f" Did you mean {near[0]!r}?" if near else "")
+                 + " `python -m stages --help` lists them.")  # fmt: skip
+    from stages.lib.shell import command
+
+    if word in stages:
+        command.run_stage(word, rest, import_module(f"stages.{word}").main)
+    else:
+        command.run_command(rest, import_module(f"stages.commands.{word}").main)
+
+
+def usage(stages: list[str], commands: list[str]) -> str:
+    """All words with a line each: the first of their file."""
+    lines = ["usage: python -m stages WORD ...", "", "Commands:"]
+    lines += [f"  {name:16}{_first_line(STAGES / 'commands' / f'{name}.py')}" for name in commands]
+    lines += ["", "Stages, which `dvc repro` runs in the right order:"]
+    return "\n".join(lines + [f"  {name:16}{_first_line(STAGES / f'{name}.py')}" for name in stages])
+
+
+def _found(folder: Path) -> list[str]:
+    return sorted(path.stem for path in folder.glob("[!_]*.py"))
+
+
+def _first_line(path: Path) -> str:
+    text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    return text.split("\n")[0].partition(": python -m")[0]
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,49 @@
+"""How far new data lie from those that a network was trained on."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn.modules.batchnorm import _NormBase
+
+
+class Drift:
+    """How far the target's examples lie from those that the starting point last saw, as its BatchNorm layers remember them.
+
+    A running mean and variance are what a layer knows of the distribution of its inputs in training, so the distance to
+    another dataset needs no example of the first one.
+
+    Reference:
+        Li et al., Adaptive Batch Normalization for practical domain adaptation, Pattern Recognition 2018.
+    """
+
+    def __init__(self, backbone: torch.nn.Module):
+        self.sums: dict[str, list[Any]] = {}
+        self.layers = {name: layer for name, layer in backbone.named_modules()
+                       if isinstance(layer, _NormBase) and layer.running_mean is not None}  # fmt: skip
+        self.hooks = [layer.register_forward_pre_hook(self._watch(name)) for name, layer in self.layers.items()]
+
+    def _watch(self, name: str) -> Callable[..., None]:
+        def add(layer: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+            values = inputs[0].cpu().double().transpose(0, 1).flatten(1)  # (C, everything else); not every device has doubles
+            seen = self.sums.setdefault(name, [0, 0.0, 0.0])
+            seen[0] += values.shape[1]
+            seen[1] = seen[1] + values.sum(1)
+            seen[2] = seen[2] + values.square().sum(1)
+
+        return add
+
+    def end(self) -> float | None:
+        """Mean over layers and channels of the squared Frechet distance, in units of the remembered variance; 0 for the
+        same examples, None without BatchNorm."""
+        for hook in self.hooks:
+            hook.remove()
+        distances = []
+        for name, (count, total, squares) in self.sums.items():
+            layer = self.layers[name]
+            mean, remembered = total / count, layer.running_var.cpu().double() + layer.eps
+            deviation = ((squares / count - mean.square()).clamp_min(0) + layer.eps).sqrt()
+            squared = (mean - layer.running_mean.cpu()).square() + (deviation - remembered.sqrt()).square()
+            distances.append((squared / remembered).mean().item())
+        return float(np.mean(distances)) if distances else None

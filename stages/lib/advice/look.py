@@ -1,0 +1,104 @@
+"""A look at the target's training examples through a frozen starting point, before any training."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from stages.lib.advice import preprocessing, rule, transferability
+from stages.lib.advice.drift import Drift
+from stages.lib.core import cards, plugins, runs
+from stages.lib.core.seeds import seed_for
+from stages.lib.networks import backbones
+from stages.lib.params.schema import Advise
+
+BATCH = 64
+RESAMPLES = 10_000  # of the examples; the interval of each of several variants is far out in the tail
+
+
+class Look:
+    """Some training examples under one starting point."""
+
+    def __init__(self, init: str, data: str, task: str, settings: Advise, device: torch.device):
+        folder = runs.prepared(data)
+        self.settings, self.device = settings, device
+        self.tensors, self.card = cards.read_model(runs.starting_point(init))
+        self.split = cards.read_split(folder, "train")
+        labels = plugins.load("tasks", task, "learning")
+        self.targets = labels.targets(self.split.labels, labels.outputs(self.split.labels)).numpy()
+        num = min(len(self.targets), settings.num_examples)
+        self.rows = np.sort(np.random.default_rng(seed_for(0, "advise", "images")).permutation(len(self.targets))[:num])
+        self.labels = self.targets[self.rows]
+        self.groups = None if self.split.groups is None else self.split.groups[self.rows]
+        self.packed = torch.from_numpy(self.split.rows(self.rows))
+
+    def advice(self) -> dict[str, Any]:
+        """The facts, the ranking of the strategies by the rule, and what is unsure about it."""
+        model = self.build(self.card, self.tensors)
+        drift = Drift(model.backbone)
+        features = self.features(model.backbone, self.on_card, "features")
+        known = rule.facts(features, self.labels) | transferability.imbalance(self.targets)
+        known |= {"num_examples": len(self.targets), "num_looked_at": len(self.rows)}
+        known |= {"chance": float(np.bincount(self.labels).max() / len(self.rows)), "drift": drift.end()}
+        known |= {"num_parameters": sum(each.numel() for each in model.backbone.parameters()), "device": self.device.type}
+        ranking = rule.rank(known, {name: left for name, left in rule.ERRORS_LEFT.items() if rule.takes(model, name)})
+        self.correct = {"card": self.neighbours(features)}
+        return {
+            "choice": ranking[0]["strategy"],
+            "unsure": rule.unsure(known, ranking, rule.SPREAD),
+            "ranking": ranking,
+            "facts": known,
+            "knn_accuracy": float(self.correct["card"].mean()),
+        }
+
+    def preprocessing(self) -> dict[str, Any]:
+        """The usual wrong preprocessings against the card's, on the features of the chain's source; after `advice`."""
+        backbone = self.build(self.card, self.tensors).backbone
+        tensors, source = cards.read_model(runs.starting_point(self.card.chain[0]))
+        correct = dict(self.correct)
+        if source.name != self.card.name and source.pretrained:  # a hop has got used to its inputs, right or wrong
+            backbone = self.build(source, tensors).backbone
+            correct["card"] = self.neighbours(self.features(backbone, self.on_card, "card"))
+        variants = plugins.load("modalities", self.card.modality, "variants")
+        how = self.card.preprocessing
+        tried = preprocessing.possible(variants.VARIANTS, variants.as_on_card, self.packed[:BATCH], how)
+        for name, variant in tried.items():
+            try:
+                features = self.features(backbone, lambda batch, variant=variant: variant.prepare(batch, how), name)
+            except (AssertionError, RuntimeError):  # a network that takes only one size
+                continue
+            correct[name] = self.neighbours(features)
+        compared = preprocessing.compare(
+            correct, groups=self.groups, confidence=self.settings.confidence, num_resamples=RESAMPLES,
+            seed=seed_for(0, "advise", "bootstrap"),
+        )  # fmt: skip
+        words = preprocessing.words(compared, variants.VARIANTS, self.settings.margin)
+        return {"preprocessing": [row._asdict() for row in compared], "warnings": words}
+
+    def build(self, card: cards.ModelCard, tensors: dict[str, torch.Tensor]) -> backbones.Model:
+        """A model as it answers, under a new head."""
+        model = backbones.build({key: card.architecture[key] for key in ("library", "model")}, 1)
+        backbones.load(model, tensors)
+        return model.to(self.device, memory_format=torch.channels_last).eval()
+
+    def on_card(self, batch: torch.Tensor) -> torch.Tensor:
+        """Packed examples as the card says that the network takes them."""
+        variants = plugins.load("modalities", self.card.modality, "variants")
+        inputs: torch.Tensor = variants.as_on_card(batch, self.card.preprocessing)
+        return inputs
+
+    def features(self, backbone: torch.nn.Module, prepare: Callable[[torch.Tensor], torch.Tensor], title: str) -> np.ndarray:
+        """Features (N, D) of the packed examples under one preprocessing."""
+        with torch.inference_mode():
+            parts = [
+                backbone(prepare(batch).to(self.device)).float().cpu()
+                for batch in tqdm(self.packed.split(BATCH), title, disable=None, leave=False)
+            ]
+        features: np.ndarray = torch.cat(parts).numpy()
+        return features
+
+    def neighbours(self, features: np.ndarray) -> np.ndarray:
+        """Whether each example is classified correctly by its neighbours."""
+        return transferability.knn_accuracy(features, self.labels, k=self.settings.neighbours, groups=self.groups)

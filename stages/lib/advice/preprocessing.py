@@ -1,0 +1,153 @@
+"""Is this the preprocessing that the weights were trained with? Features of other ones say so before any training.
+
+Wrong mean and std, or swapped channels, raise no error: the network answers, only worse. So features are made once more
+with each usual mistake (the modality's `variants`), and one that makes the nearest neighbours of the target's own examples better
+than the card's preprocessing does is suspicious. Silence is no proof: on 200 grey images of solar cells EfficientNet-Lite0's
+features of raw pixels (0 to 255) had neighbours as good as those of the right inputs, within chance.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from stages.lib.core.contracts import Variant
+from stages.lib.evaluation import statistics
+
+CHUNK = 32  # examples compared at once
+TOLERANCE = 1e-3  # inputs nearer than this are the same; one grey level is 1 / 255 / std, about 0.004 or more
+
+
+class Row(NamedTuple):
+    """One variant against the card's preprocessing, on the same examples."""
+
+    name: str
+    accuracy: float  # fraction of the examples that are correct
+    difference: float  # to the accuracy with the card's preprocessing
+    lower: float  # ends of the interval of the difference
+    upper: float
+    wins: bool  # the whole interval is above 0
+
+
+def possible(
+    variants: Mapping[str, Variant],
+    on_card: Callable[[Any, dict[str, Any]], torch.Tensor],
+    packed: Any,
+    preprocessing: dict[str, Any],
+) -> dict[str, Variant]:
+    """The variants that give other numbers than the card's preprocessing, and than each other, on these examples.
+
+    Args:
+        variants: of a modality, and `on_card`, the right preprocessing with the same arguments.
+        packed: some examples, as `variants` take them.
+        preprocessing: of a model's card.
+
+    Returns:
+        A part of `variants`, in their order. A network may refuse another size (a vision transformer): that is the caller's.
+    """
+    kept: dict[str, Variant] = {}
+    for name, variant in variants.items():
+        if all(
+            _differ(variant.prepare, other, packed, preprocessing) for other in [on_card, *(v.prepare for v in kept.values())]
+        ):
+            kept[name] = variant
+    return kept
+
+
+def compare(
+    correct: Mapping[str, np.ndarray], *, groups: np.ndarray | None = None, confidence: float, num_resamples: int, seed: int
+) -> list[Row]:
+    """How much better each variant is than the card's preprocessing, and whether chance may explain it.
+
+    Paired bootstrap over the examples. With M variants each interval has confidence 1 - (1 - confidence) / M
+    (Bonferroni), so that a right card is told to be worse than any of them with a probability of at most about
+    (1 - confidence) / 2. That tail is thin: num_resamples should be 40 M / (1 - confidence) or more.
+
+    Two made-up examples, one better and one worse with the variant, are among those drawn: else six differences that happen
+    to be of one sign (1 in 64) already give an interval above 0. The intervals cover the choice of examples; that
+    they are also each other's neighbours is left out.
+
+    Args:
+        correct: (N,) bool by name, from transferability.knn_accuracy: "card", and the variants.
+        groups: (N,) what is drawn together, as in statistics.resample, or None.
+        confidence: of all intervals together, 0 to 1.
+        num_resamples: bootstrap samples.
+        seed: decides what is drawn.
+
+    Returns:
+        A row for each variant, in the order given. Examples of one group only say nothing: their intervals are -1 to 1.
+
+    Raises:
+        KeyError: "card" is missing.
+
+    Reference:
+        Agresti and Min, Simple Improved Confidence Intervals for Comparing Matched Proportions, Statistics in Medicine
+        2005, for the made-up examples.
+    """
+    card = np.asarray(correct["card"], dtype=float)
+    names = [name for name in correct if name != "card"]
+    if not names:
+        return []
+    differences = np.stack([np.asarray(correct[name], dtype=float) - card for name in names], axis=1)
+    values = differences.mean(0)
+    if len(card) < 2 or (groups is not None and (groups != "").all() and len(set(groups)) < 2):
+        lower, upper = np.full(len(names), -1.0), np.full(len(names), 1.0)
+    else:
+        drawn = np.concatenate([differences, np.ones((1, len(names))), -np.ones((1, len(names)))])
+        groups = None if groups is None else np.concatenate([np.asarray(groups, dtype=object), ["", ""]])
+        _, samples = statistics.bootstrap(
+            lambda weights: {"": weights @ drawn / weights.sum(1, keepdims=True)}, groups,
+            num_examples=len(drawn), num_resamples=num_resamples, seed=seed,
+        )  # fmt: skip
+        lower, upper = statistics.interval(samples[""], 1 - (1 - confidence) / len(names))
+        lower, upper = np.minimum(lower, values), np.maximum(upper, values)
+    numbers = zip(names, values + card.mean(), values, lower, upper, lower > 0, strict=True)
+    return [Row(name, *map(float, each), wins=bool(wins)) for name, *each, wins in numbers]
+
+
+def words(rows: list[Row], variants: Mapping[str, Variant], margin: float) -> list[str]:
+    """What the comparison says, as warnings; none where the card's preprocessing holds.
+
+    Variants of one family that win are one warning: the best of them is probably the right one, and the others come near it.
+
+    Args:
+        rows: from `compare`.
+        variants: of the modality.
+        margin: fraction of the examples by which a variant must be better to be reported. Frozen features of other examples than
+            those of the training may like a variant somewhat better although the card is right.
+    """
+    found = sorted((row for row in rows if row.wins and row.difference > margin), key=lambda row: -row.difference)
+    texts, families = [], set[str]()
+    for row in sorted(found, key=lambda row: not variants[row.name].family):  # families first
+        family = variants[row.name].family
+        if family and family in families:
+            continue
+        families.add(family)
+        others = [other for other in found if other is not row and family and variants[other.name].family == family]
+        also = (
+            f" (also better than the card's: {', '.join(f'{each.name}, {each.accuracy:.1%}' for each in others)})"
+            if others
+            else ""
+        )
+        texts.append(f"{_measured(row)}{also}. {variants[row.name].remedy}")
+    return texts
+
+
+def _measured(row: Row) -> str:
+    return (
+        f"Nearest neighbours on frozen features are right for {row.accuracy:.1%} of the training examples with {row.name}, and "
+        f"for {row.accuracy - row.difference:.1%} with the preprocessing on the card"
+    )
+
+
+def _differ(
+    one: Callable[..., torch.Tensor], other: Callable[..., torch.Tensor], packed: Any, preprocessing: dict[str, Any]
+) -> bool:
+    """Whether two ways of preprocessing give other numbers on any of the examples."""
+    for start in range(0, len(packed), CHUNK):
+        chunk = packed[start : start + CHUNK]
+        first, second = one(chunk, preprocessing), other(chunk, preprocessing)
+        if first.shape != second.shape or (first - second).abs().max() > TOLERANCE:
+            return True
+    return False

@@ -1,0 +1,242 @@
+"""Prepared data and models on disk: a folder each, and a card (JSON) that explains it."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
+
+import numpy as np
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from stages.lib.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+
+VERSION = 2  # of the cards; what another version wrote is refused
+AGAIN = "Make it again with: dvc repro"
+
+
+class Card(BaseModel):
+    """What explains a folder; frozen, without unknown fields."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    version: Literal[2] = VERSION
+    name: str
+
+
+class DataCard(Card):
+    """A prepared dataset."""
+
+    kind: Literal["data"] = "data"
+    modality: str
+    labels: list[str] | None  # in order, where each example has one of a few (split.stratify); else None
+    counts: dict[str, dict[str, int]]  # examples of each split by label; where labels are not counted, by ""
+    packing: dict[str, Any]  # the keyword arguments of the modality's `pack`
+    preprocessing_of: str  # the source whose card said how
+    licence: str
+    reader: str
+    settings: dict[str, Any]  # its block of params.yaml
+    given_splits: list[str]  # those that came with the data
+    broken: list[dict[str, str]]  # key and reason of each example that cannot be read
+    duplicates_dropped: list[dict[str, str]]
+    sha256: dict[str, str]  # of each file
+
+    def num(self, split: str) -> int:
+        """Examples of a split."""
+        return sum(self.counts[split].values())
+
+
+class Parent(BaseModel):
+    """The model that a training started from."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    sha256: str
+
+
+class ModelCard(Card):
+    """A source, or a trained model."""
+
+    kind: Literal["source", "intermediate", "target", "scratch"]
+    modality: str
+    task: str | None = None  # what it was trained for; None for a source
+    architecture: dict[str, Any]  # library, model and, once trained, head
+    preprocessing: dict[str, Any]  # how inputs were prepared when it was trained
+    output_names: list[str] | None  # what its outputs mean (classes), where that is known
+    pretrained: bool = True  # False for a source of random weights
+    origin: str | None = None  # of a source: where its weights came from
+    code: str  # hash of the code of its plug-ins
+    parent: Parent | None = None
+    chain: list[str]  # names from the source to this model
+    data: str | None = None  # the dataset of its own training
+    settings: dict[str, Any] = {}  # strategy, hyperparameters, options and seed of its own training
+    licences: list[str]
+    best: dict[str, float] = {}  # epoch that was kept, and its figures on validation
+    sha256: str = ""  # of weights.safetensors
+
+    @property
+    def ancestors(self) -> list[str]:
+        """From the source to what it was trained from."""
+        return self.chain[:-1]
+
+    @property
+    def hops(self) -> list[str]:
+        """The hops between the source and this training."""
+        return self.chain[1:-1]
+
+    @property
+    def num_outputs(self) -> int:
+        """Outputs of its head, of a trained model."""
+        return len(self.output_names or [])
+
+
+AnyCard = TypeVar("AnyCard", bound=Card)
+
+
+class PackedSplit(NamedTuple):
+    """One split of a prepared dataset, as it lies on disk."""
+
+    inputs: np.ndarray  # (N, ...) mapped into memory, not read; where they are ragged, all rows one after the other
+    offsets: np.ndarray | None  # (N + 1,) where each example begins and ends in `inputs`; None where all have one shape
+    labels: list[str]  # as the reader gave them
+    keys: list[str]  # name of each example, unique in its dataset
+    groups: np.ndarray | None  # (N,) what each example belongs to (patient, module), or None
+
+    def rows(self, indices: np.ndarray) -> np.ndarray | list[np.ndarray]:
+        """Some of the inputs: (n, ...), or a list of arrays where they are ragged."""
+        if self.offsets is None:
+            return self.inputs[indices]
+        return [self.inputs[self.offsets[index] : self.offsets[index + 1]] for index in indices]
+
+
+def in_memory(inputs: Sequence[np.ndarray], ragged: bool) -> PackedSplit:
+    """Packed inputs that lie on no disk, without labels."""
+    offsets = np.cumsum([0, *map(len, inputs)]) if ragged else None
+    joined = np.concatenate(inputs) if ragged else np.stack(inputs)
+    return PackedSplit(joined, offsets, [""] * len(inputs), [str(row) for row in range(len(inputs))], None)
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file, as hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a value so that equal values give equal bytes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> Any:
+    """Read a value; a missing or damaged file is a UserError that says how to make it again."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, json.JSONDecodeError) as error:
+        raise UserError(f"{path} cannot be read ({error}). {AGAIN}") from None
+
+
+def read_table(path: Path, **how: Any) -> pd.DataFrame:
+    """Read a .csv file that a stage wrote; a missing one is a UserError that says how to make it again."""
+    try:
+        return pd.read_csv(path, **how)
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing. {AGAIN}") from None
+
+
+def read_data_card(folder: Path) -> DataCard:
+    """The card of a prepared dataset."""
+    return _card(folder, DataCard)
+
+
+def read_model_card(folder: Path) -> ModelCard:
+    """The card of a source or of a trained model."""
+    return _card(folder, ModelCard)
+
+
+def write_data_card(folder: Path, card: DataCard) -> None:
+    """Write the card of a prepared dataset."""
+    write_json(folder / "card.json", card.model_dump())
+
+
+def _card(folder: Path, kind: type[AnyCard]) -> AnyCard:
+    path = folder / "card.json"
+    try:
+        return kind.model_validate(read_json(path))
+    except ValidationError as error:
+        where = ".".join(map(str, error.errors()[0]["loc"]))
+        raise UserError(f"{path} is not a card that this version of the code reads ({where}). {AGAIN}") from None
+
+
+def write_split(
+    folder: Path, name: str, inputs: Iterable[np.ndarray], table: pd.DataFrame, lengths: Sequence[int] | None = None
+) -> None:
+    """Write one split to a folder of its own.
+
+    Args:
+        folder, name: of the dataset, and train, val or test.
+        inputs: an array for each row of the table, of one type and shape; written one by one, so that a split need not fit into
+            memory.
+        table: with the columns key, label and group.
+        lengths: of the first axis of each input, where they differ; offsets.npy then says where each begins.
+    """
+    out = folder / name
+    out.mkdir(parents=True, exist_ok=True)
+    with open(out / "inputs.npy", "wb") as file:
+        for index, array in enumerate(inputs):
+            if index == 0:
+                shape = (len(table), *array.shape) if lengths is None else (sum(lengths), *array.shape[1:])
+                header = {"shape": shape, "fortran_order": False, "descr": array.dtype.str}
+                np.lib.format.write_array_header_1_0(file, header)
+            file.write(array.tobytes())
+    if lengths is not None:
+        np.save(out / "offsets.npy", np.cumsum([0, *lengths]))
+    table[["key", "label", "group"]].to_csv(out / "table.csv", index=False)
+
+
+def read_split(folder: Path, name: str) -> PackedSplit:
+    """Map one split into memory. The test split is for what measures (stages.lib.evaluation), never for training."""
+    part = folder / name
+    table = read_table(part / "table.csv", dtype=str, keep_default_na=False)
+    groups = None if (table["group"] == "").all() else table["group"].to_numpy()
+    try:
+        inputs = np.load(part / "inputs.npy", mmap_mode="r")
+        offsets = np.load(part / "offsets.npy") if (part / "offsets.npy").exists() else None
+    except (FileNotFoundError, ValueError) as error:
+        raise UserError(f"{part} is not complete ({error}). {AGAIN}") from None
+    return PackedSplit(inputs, offsets, table["label"].tolist(), table["key"].tolist(), groups)
+
+
+def write_model(folder: Path, tensors: "dict[str, torch.Tensor]", card: ModelCard) -> None:
+    """Write a model: its tensors by name as safetensors, and its card, to which the file's sha256 is added."""
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, folder / "weights.safetensors")
+    card = card.model_copy(update={"sha256": sha256(folder / "weights.safetensors")})
+    write_json(folder / "card.json", card.model_dump())
+
+
+def read_model(folder: Path) -> "tuple[dict[str, torch.Tensor], ModelCard]":
+    """Read a model's tensors by name, and its card.
+
+    Raises:
+        UserError: the weights are missing, or are not those that the card describes.
+    """
+    from safetensors.torch import load_file
+
+    card = read_model_card(folder)
+    weights = folder / "weights.safetensors"
+    if not weights.exists() or sha256(weights) != card.sha256:
+        raise UserError(f"{weights} is missing, or is not the file that its card describes. {AGAIN}")
+    return load_file(weights), card
+
+
+def listed(names: Sequence[str], most: int = 10) -> str:
+    """The first of many names, for a message."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

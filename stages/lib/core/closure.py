@@ -1,0 +1,83 @@
+"""Which code a result depends on, read from the imports without running anything.
+
+The one answer for dvc.yaml (a test), for a recipe's hash of its plug-ins, for the keys of resumed trainings, and for restore.
+"""
+
+import ast
+import hashlib
+import json
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+STAGES = Path(__file__).resolve().parents[2]
+
+# What can change no result, and so is nobody's dependency: the command line, locks, progress and checkpoints; what is told to
+# MLflow; and what refuses a mistake or words an error. (Params are only checked there and never changed: a test.)
+OBSERVERS = (
+    "__main__.py",
+    "lib/errors.py",
+    "lib/shell",
+    "lib/tracking",
+    "lib/params",
+)
+
+
+def observes(path: Path) -> bool:
+    """Whether a file of stages/ is one of the observers."""
+    return any(path.is_relative_to(STAGES / each) for each in OBSERVERS)
+
+
+@cache
+def imports(path: Path) -> frozenset[Path]:
+    """Files of stages/ that one file imports, at its top or inside its functions."""
+    modules: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            modules |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            modules |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    found: set[Path] = set()
+    for module in modules:
+        parts = module.split(".")
+        if parts[0] == STAGES.name:  # importing a.b.c runs the __init__ of a and of a.b too
+            found |= {file for end in range(2, len(parts) + 1) if (file := _file(parts[1:end]))}
+    return frozenset(found)
+
+
+def files(*roots: Path, observers: bool = False) -> set[Path]:
+    """All files of stages/ that are read when these run, themselves included; plug-ins are not known from the imports."""
+    todo, done = [root.resolve() for root in roots], set[Path]()
+    while todo:
+        path = todo.pop()
+        if path not in done and (observers or not observes(path)):
+            done.add(path)
+            todo += imports(path)
+    return done
+
+
+def plugin(kind: str, name: str, *parts: str) -> list[Path]:
+    """The file of a plug-in; of one that is a folder all of its files, or only the named `parts` of it."""
+    folder = STAGES / "lib" / kind / name
+    if not folder.is_dir():
+        return [folder.with_suffix(".py")]
+    return [folder / f"{part}.py" for part in parts] if parts else sorted(folder.rglob("*.py"))
+
+
+def key(paths: Iterable[Path], values: dict[str, Any]) -> str:
+    """Hash of values that JSON can hold and of code: the same result is to be expected under the same key."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode() + digest(paths).encode()).hexdigest()
+
+
+def digest(paths: Iterable[Path]) -> str:
+    """SHA-256 of the names and contents of files of stages/."""
+    found = hashlib.sha256()
+    for path in sorted(paths):
+        found.update(path.relative_to(STAGES).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return found.hexdigest()
+
+
+def _file(parts: list[str]) -> Path | None:
+    path = STAGES.joinpath(*parts)
+    return next((each for each in (path.with_suffix(".py"), path / "__init__.py") if each.exists()), None)

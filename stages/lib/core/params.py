@@ -1,0 +1,45 @@
+"""params.yaml as DVC reads it, and the sections of it that a stage asks for."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, TypeVar
+
+from ruamel.yaml import YAML, YAMLError
+
+from stages.lib.errors import UserError, listed, nearest
+from stages.lib.params.schema import SECTIONS
+from stages.lib.params.validate import validate
+
+PATH = Path("params.yaml")
+Block = TypeVar("Block")
+
+
+def load(*sections: str, path: Path = PATH) -> SimpleNamespace:
+    """Read params.yaml, check all of it, and return only the sections that a stage asks for.
+
+    Raises:
+        UserError: the file is missing, is no YAML, or holds mistakes; the text lists all of them.
+    """
+    checked = validate(read(path))
+    return SimpleNamespace(**{name: getattr(checked, name) for name in sections})
+
+
+def read(path: Path = PATH) -> dict[str, Any]:
+    """The raw values, parsed as DVC parses them (YAML 1.2: 1e-3 is a number, `no` is a word)."""
+    try:
+        raw = YAML(typ="safe").load(path)
+    except FileNotFoundError:
+        raise UserError(f"{path} is not here ({Path.cwd()}). Run the command in the root of the repository.") from None
+    except YAMLError as error:
+        raise UserError(f"{path} is not valid YAML. {error}") from None
+    if not isinstance(raw, dict):
+        raise UserError(f"{path} must hold sections ({', '.join(SECTIONS)}), not {type(raw).__name__}.")
+    return raw
+
+
+def block(blocks: Mapping[str, Block], section: str, name: str) -> Block:
+    """One block by the name that stood on the command line."""
+    if name not in blocks:
+        raise UserError(f"{section} in {PATH} has no block {name!r}.{nearest(name, blocks)} Blocks: {listed(blocks)}.")
+    return blocks[name]

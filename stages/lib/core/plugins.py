@@ -1,0 +1,31 @@
+"""Plug-ins: a file or a folder each, in a folder of stages/lib; being there is their registration."""
+
+import importlib
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from pydantic import BaseModel
+
+LIB = Path(__file__).parents[1]
+
+
+def names(kind: str) -> list[str]:
+    """Names of the plug-ins of one kind, which is a folder of stages/lib."""
+    files = {path.stem for path in (LIB / kind).glob("[!_]*.py")}
+    return sorted(files | {path.parent.name for path in (LIB / kind).glob("[!_]*/__init__.py")})
+
+
+def load(kind: str, name: str, part: str = "") -> ModuleType:
+    """The module of one plug-in, or with `part` one module of its folder."""
+    return importlib.import_module(".".join(["stages.lib", kind, name, *([part] if part else [])]))
+
+
+def has(kind: str, name: str, part: str) -> bool:
+    """Whether a plug-in that is a folder has one of its optional modules."""
+    return (LIB / kind / name / f"{part}.py").exists()
+
+
+def arguments(block: BaseModel, module: ModuleType) -> dict[str, Any]:
+    """The values in a block of params.yaml that a plug-in declares as its own, as keyword arguments for its functions."""
+    return {name: getattr(block, name) for name in module.Params.model_fields}

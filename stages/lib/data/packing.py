@@ -1,0 +1,182 @@
+"""Decode, check, split and pack one dataset."""
+
+import os
+import re
+import tempfile
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from pathlib import Path
+from types import ModuleType
+from typing import IO, Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from stages.lib.core import cards, plugins
+from stages.lib.core.contracts import Example
+from stages.lib.data import splits
+from stages.lib.errors import UserError
+
+BATCH = 256  # examples that threads decode before they are written: the most that is held in memory
+
+
+class Packed(NamedTuple):
+    """What is kept of an example in memory once its packed input is written."""
+
+    digest: str  # of the decoded input before it is packed: equal for equal inputs, whatever their files
+    error: str  # why it cannot be read, or ""
+    place: int = 0  # where its packed input begins in the store
+    shape: tuple[int, ...] = ()
+    dtype: str = ""
+
+
+def pack(name: str, block: Any, modality: str, packing: dict[str, Any], out: Path) -> cards.DataCard:
+    """Write the splits of one dataset to `out`.
+
+    Args:
+        name: of the dataset, and `block`, its block of params.yaml.
+        modality: a plug-in, and `packing`, the keyword arguments of its `pack`.
+        out: an empty folder.
+
+    Returns:
+        The dataset's card, which is not written.
+
+    Raises:
+        UserError: too many broken examples, the same one in two splits, or splits that cannot be made.
+    """
+    reader, door = plugins.load("readers", block.reader), plugins.load("modalities", modality)
+    noun = door.NOUN
+    examples: list[Example] = reader.read(Path(block.raw), **plugins.arguments(block, reader))
+    _require_unique_keys(examples)
+    examples = splits.limit(examples, block.limit, block.split.seed, block.split.stratify)
+    with tempfile.TemporaryFile(dir=out) as store:  # inputs wait here: splits can be made once all have been seen
+        packed = pack_all(examples, plugins.load("modalities", modality, "inputs"), packing, store, noun)
+        broken = _broken(examples, packed, block.max_broken, noun)
+        rows = [row for row in range(len(examples)) if not packed[row].error]
+        same = _same(rows, packed)
+        _report_contradictions(examples, same, noun)
+        dropped = _duplicates(examples, same) if block.duplicates == "drop" else {}
+        rows = [row for row in rows if row not in dropped]
+        chosen = splits.assign([examples[row] for row in rows], **block.split.model_dump(), noun=noun)
+        assigned = dict(zip(rows, chosen, strict=True))
+        if block.duplicates == "refuse":
+            _require_none_across_splits(examples, same, assigned, noun)
+        labels = sorted({examples[row].label for row in rows}) if block.split.stratify else None
+        counts = {}
+        for split in splits.NAMES:
+            members = [row for row in rows if assigned[row] == split]
+            table = pd.DataFrame([examples[row][:3] for row in members], columns=["key", "label", "group"])
+            lengths = [packed[row].shape[0] for row in members] if door.RAGGED else None
+            cards.write_split(out, split, (_stored(store, packed[row]) for row in members), table, lengths)
+            found = Counter(table["label"])
+            counts[split] = {label: found[label] for label in labels} if labels else {"": len(table)}
+    files = sorted(path for path in out.rglob("*") if path.suffix in (".npy", ".csv"))
+    return cards.DataCard(
+        name=name,
+        modality=modality,
+        labels=labels,
+        counts=counts,
+        packing=packing,
+        preprocessing_of=block.preprocessing,
+        licence=block.licence,
+        reader=block.reader,
+        settings=block.model_dump(),
+        given_splits=sorted({examples[row].split for row in rows} - {""}),
+        broken=broken,
+        duplicates_dropped=[_pair(examples[row], examples[kept]) for row, kept in sorted(dropped.items())],
+        sha256={path.relative_to(out).as_posix(): cards.sha256(path) for path in files},
+    )
+
+
+def pack_all(examples: list[Example], inputs: ModuleType, packing: dict[str, Any], store: IO[bytes], noun: str) -> list[Packed]:
+    """Decode and pack every example, and append its packed input to `store`."""
+
+    def decode(example: Example) -> tuple[np.ndarray | None, Packed]:
+        try:
+            decoded = inputs.decode(example.open())
+        except Exception as error:  # damaged files raise nearly anything, and one of them should not end the stage
+            reason = re.sub(r" <.*?>", "", f"{type(error).__name__}: {error}")  # an address in memory differs in every run
+            return None, Packed("", reason)
+        return np.ascontiguousarray(inputs.pack(decoded, **packing)), Packed(inputs.digest(decoded), "")
+
+    packed = []
+    with ThreadPoolExecutor(os.cpu_count()) as pool, tqdm(total=len(examples), unit=noun, disable=None) as bar:
+        for start in range(0, len(examples), BATCH):
+            for array, result in pool.map(decode, examples[start : start + BATCH]):
+                if array is not None:
+                    result = result._replace(place=store.tell(), shape=array.shape, dtype=array.dtype.str)
+                    store.write(array.tobytes())
+                packed.append(result)
+                bar.update()
+    return packed
+
+
+def _stored(store: IO[bytes], packed: Packed) -> np.ndarray:
+    store.seek(packed.place)
+    num_bytes = int(np.prod(packed.shape)) * np.dtype(packed.dtype).itemsize
+    return np.frombuffer(store.read(num_bytes), packed.dtype).reshape(packed.shape)
+
+
+def _require_unique_keys(examples: list[Example]) -> None:
+    keys = [example.key for example in examples]
+    twice = sorted({a for a, b in pairwise(sorted(keys)) if a == b})
+    if twice:
+        raise UserError(f"raw: {len(twice)} duplicate names: {', '.join(twice[:10])}.")
+
+
+def _broken(examples: list[Example], packed: list[Packed], most: float, noun: str) -> list[dict[str, str]]:
+    found = [{"key": example.key, "reason": d.error} for example, d in zip(examples, packed, strict=True) if d.error]
+    listed = "".join(f"\n  {entry['key']}: {entry['reason']}" for entry in found[:10]) + ("\n  ..." if len(found) > 10 else "")
+    if len(found) > most * len(examples):
+        raise UserError(
+            f"{len(found)} of {len(examples)} {noun}s cannot be read; max_broken: {most} allows {int(most * len(examples))}. "
+            f"Repair or remove them, or raise max_broken to leave them out:{listed}"
+        )
+    if found:
+        print(f"{len(found)} of {len(examples)} {noun}s cannot be read and are left out:{listed}")
+    return found
+
+
+def _same(rows: list[int], packed: list[Packed]) -> list[list[int]]:
+    """Rows that hold the same input, decoded."""
+    by_digest = defaultdict(list)
+    for row in rows:
+        by_digest[packed[row].digest].append(row)
+    return [members for members in by_digest.values() if len(members) > 1]
+
+
+def _report_contradictions(examples: list[Example], same: list[list[int]], noun: str) -> None:
+    found = [members for members in same if len({examples[row].label for row in members}) > 1]
+    if found:
+        print(f"WARNING: {len(found)} {noun}s with conflicting labels:" + _listed(found, examples, lambda row: ""))
+
+
+def _duplicates(examples: list[Example], same: list[list[int]]) -> dict[int, int]:
+    """The row of each example that is dropped, and of the one kept for it: the first, but one of a given test split first."""
+    importance = ["test", "val", "train", ""]
+    dropped = {}
+    for members in same:
+        kept = min(members, key=lambda row: (importance.index(examples[row].split), row))
+        dropped |= {row: kept for row in members if row != kept}
+    return dropped
+
+
+def _pair(dropped: Example, kept: Example) -> dict[str, str]:
+    return {"key": dropped.key, "label": dropped.label, "same_as": kept.key, "its_label": kept.label}
+
+
+def _require_none_across_splits(examples: list[Example], same: list[list[int]], assigned: dict[int, str], noun: str) -> None:
+    leaks = [members for members in same if len({assigned[row] for row in members}) > 1]
+    if leaks:
+        raise UserError(
+            f"{len(leaks)} {noun}s are in more than one split, so the test would not be of unseen {noun}s. "
+            "`duplicates: drop` keeps the first of each:" + _listed(leaks, examples, lambda row: f"{assigned[row]}, ")
+        )
+
+
+def _listed(found: list[list[int]], examples: list[Example], split: Callable[[int], str]) -> str:
+    lines = [" = ".join(f"{examples[row].key} ({split(row)}{examples[row].label})" for row in members) for members in found]
+    return "".join(f"\n  {line}" for line in lines[:10]) + ("\n  ..." if len(lines) > 10 else "")

@@ -1,0 +1,127 @@
+"""Which example is for training, for choosing the epoch, and for the test: made once, by chance from a seed, checked always."""
+
+import warnings
+from collections import Counter
+from fractions import Fraction
+
+import numpy as np
+from sklearn.model_selection import StratifiedGroupKFold, train_test_split
+
+from stages.lib.core.contracts import Example
+from stages.lib.core.seeds import seed_for
+from stages.lib.errors import UserError
+
+NAMES = ("train", "val", "test")
+MOST_FOLDS = 10  # groups are put together into so many folds at most: with more of them their classes' proportions differ more
+
+
+def limit(examples: list[Example], most: int, seed: int, stratify: bool) -> list[Example]:
+    """At most `most` examples (0: all), in their old order; with `stratify` drawn evenly over the classes."""
+    if not most or len(examples) <= most:
+        return examples
+    ranked, seen = [], Counter[str]()
+    for index in np.random.default_rng(seed_for(seed, "limit")).permutation(len(examples)):
+        label = examples[index].label if stratify else ""
+        ranked.append((seen[label], label, index))  # the first of every class, then the second of every class, ...
+        seen[label] += 1
+    return [examples[index] for _, _, index in sorted(sorted(ranked)[:most], key=lambda entry: entry[2])]
+
+
+def assign(
+    examples: list[Example], *, val: float, test: float, seed: int, by_group: bool, stratify: bool, noun: str = "example"
+) -> list[str]:
+    """The split of each example.
+
+    Given splits are kept. A split that nobody gave is drawn from the examples whose split is "train" or open; what is left
+    there is for training.
+
+    Args:
+        examples: sorted, so that the result depends on nothing but them and the seed.
+        val, test: fractions of all examples; used for the splits that are not given.
+        seed: of the splits alone.
+        by_group: keep every group in one split.
+        stratify: labels are classes, of which each split has its proportion and at least one example; else any text.
+        noun: what an example is called in messages.
+
+    Returns:
+        "train", "val" or "test" for each example.
+
+    Raises:
+        UserError: a class would be missing in a split, or by_group is asked for and cannot be met.
+    """
+    labels = np.array([example.label if stratify else "" for example in examples])
+    groups = np.array([example.group for example in examples])
+    splits = np.array([example.split or "train" for example in examples], dtype="<U5")
+    if stratify and len(set(labels)) < 2:
+        raise UserError(
+            f"at least two classes are needed; the readable {noun}s have: {', '.join(sorted(set(labels))) or 'none'}. (Where "
+            "labels are not classes, set split.stratify: false.)"
+        )
+    if by_group and "" in groups:
+        raise UserError(
+            f"split.by_group: true needs a group for each {noun}, but {(groups == '').sum()} of {len(groups)} have none. "
+            "Let the reader make groups (group_from, block, or the column group), or set by_group: false."
+        )
+    for name, share in [("test", test), ("val", val)]:
+        if name not in splits:
+            pool = np.flatnonzero(splits == "train")
+            draw = _whole_groups if by_group else _stratified
+            chosen = draw(labels[pool], groups[pool], round(share * len(examples)), seed_for(seed, "split", name))
+            splits[pool[chosen]] = name
+
+    if any(not ((labels == label) & (splits == name)).any() for label in set(labels) for name in NAMES):
+        raise UserError(_too_few(labels, groups, splits, stratify, noun))
+    if by_group:
+        torn = sorted(group for group in set(groups) if len(set(splits[groups == group])) > 1)
+        if torn:
+            raise UserError(f"split.by_group: the given splits tear {len(torn)} groups apart: {', '.join(torn[:10])}.")
+    return splits.tolist()
+
+
+def _stratified(labels: np.ndarray, groups: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """Indices of `count` examples with the classes' proportions; none where that cannot be (and `assign` says so)."""
+    sizes = Counter(labels.tolist())
+    able = np.flatnonzero([sizes[label] > 1 for label in labels])  # a class with one example has none to give
+    num_classes = len(set(labels[able]))
+    if not 0 < num_classes <= count <= len(able) - num_classes:
+        return np.array([], dtype=int)
+    return train_test_split(able, test_size=count, stratify=labels[able], random_state=seed)[1]
+
+
+def _whole_groups(labels: np.ndarray, groups: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """Indices of about `count` examples in whole groups, with about the classes' proportions."""
+    most = min(MOST_FOLDS, len(set(groups)))
+    if most < 2:
+        return np.array([], dtype=int)
+    part = Fraction(count / len(labels)).limit_denominator(most)
+    part = min(max(part, Fraction(1, most)), Fraction(most - 1, most))
+    cut = StratifiedGroupKFold(part.denominator, shuffle=True, random_state=seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # about classes with fewer images than folds: `assign` looks for itself
+        folds = [members for _, members in cut.split(labels, labels, groups)]
+    in_fold = np.array([[(labels[members] == label).sum() for label in sorted(set(labels))] for members in folds])
+    chosen = []
+    for num in range(1, part.numerator + 1):  # each time the fold with which the classes come nearest to their proportions
+        unfair = np.abs(in_fold[chosen].sum(axis=0) + in_fold - in_fold.mean(axis=0) * num).sum(axis=1)
+        unfair[chosen] = np.inf
+        chosen.append(int(unfair.argmin()))
+    return np.concatenate([folds[index] for index in chosen])
+
+
+def _too_few(labels: np.ndarray, groups: np.ndarray, splits: np.ndarray, stratify: bool, noun: str) -> str:
+    if not stratify:
+        counts = ", ".join(f"{int((splits == name).sum())} in {name}" for name in NAMES)
+        return f"a split would be empty: {len(labels)} {noun}s ({counts}). Add {noun}s (or groups), or raise split.val or split.test."
+    lines = []
+    for label in sorted(set(labels)):
+        own = labels == label
+        of_class = {name: int((own & (splits == name)).sum()) for name in NAMES}
+        if min(of_class.values()) == 0:
+            listed = ", ".join(f"{count} in {name}" for name, count in of_class.items())
+            num_groups = len(set(groups[own]) - {""})
+            lines.append(f"  {label}: {own.sum()} {noun}s{f' in {num_groups} groups' if num_groups else ''} ({listed})")
+    rest = f"\n  ... and {len(lines) - 10} more" if len(lines) > 10 else ""
+    return (
+        f"some classes have no {noun} in one of the splits. Add {noun}s (or groups) of these classes, leave the classes out, or raise "
+        "split.val or split.test:\n" + "\n".join(lines[:10]) + rest
+    )

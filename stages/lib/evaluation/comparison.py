@@ -1,0 +1,154 @@
+"""The target against its controls: which comparisons there are, and what each arm answers on the same test examples."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from stages.lib.core import cards, plugins
+from stages.lib.core.cards import ModelCard
+from stages.lib.core.contracts import Metric
+from stages.lib.core.runs import SCRATCH, Training
+from stages.lib.core.seeds import seed_for
+from stages.lib.errors import UserError
+from stages.lib.evaluation import statistics
+from stages.lib.params.schema import Compare
+
+TEXT = ("key", "group", "label", "predicted")  # columns of predictions.csv that are text, whatever is in them
+
+
+class Test(NamedTuple):
+    """What the test split looks like, the same for all arms."""
+
+    data: str
+    keys: list[str]
+    targets: np.ndarray  # (N, ...)
+    groups: np.ndarray | None  # (N,)
+    split_by_group: bool
+    split_given: bool  # it came with the data
+
+
+class Pair(NamedTuple):
+    """One comparison of the proposal with a control."""
+
+    key: str  # in compare.json
+    question: str  # for readers
+    control: str
+
+
+def best(models: Mapping[str, ModelCard]) -> str:
+    """The target with the lowest validation loss; the first of equals. The test has no say, or its figures would flatter."""
+    return min(models, key=lambda name: models[name].best["val_loss"])
+
+
+def plan(proposal: str, chain: list[str], controls: Sequence[str]) -> list[Pair]:
+    """What is asked: the proposal against random weights, and against each other starting point.
+
+    Args:
+        chain: names from the source to the proposal, which is the last; a control in it is the proposal without its last hops.
+    """
+    pairs = [Pair("transfer", f"Transfer as a whole ({' -> '.join(chain)}, against random weights)", SCRATCH)]
+    for control in controls:
+        if control in chain:
+            hops = chain[chain.index(control) + 1 :]
+            key = "intermediate" if control == chain[0] else f"intermediate_after_{control}"
+            plural = "s" if len(hops) > 1 else ""
+            pairs.append(Pair(key, f"The intermediate hop{plural} ({', '.join(hops)}, against {control} directly)", control))
+        else:
+            pairs.append(Pair(f"{proposal}_against_{control}", f"{proposal} against {control}", control))
+    return pairs
+
+
+def metric_of(card: ModelCard, name: str) -> Metric:
+    """A metric of a model's task."""
+    metric: Metric = plugins.load("tasks", card.task or "", "measures").METRICS[name]
+    return metric
+
+
+def bootstrap(settings: Compare) -> dict[str, Any]:
+    """The keyword arguments of the bootstrap. Its seed is not the experiment's: what is measured must not depend on it."""
+    return settings.model_dump(exclude={"metric"}) | {"seed": seed_for(0, "compare", "bootstrap")}
+
+
+def read_arms(arms: Mapping[str, Sequence[Training]], card: ModelCard) -> tuple[Test, dict[str, np.ndarray]]:
+    """Read the predictions of every arm.
+
+    Args:
+        arms: from stages.lib.core.runs.arms.
+        card: of any target, for its task and outputs.
+
+    Returns:
+        The test, and for each arm its answers (S, N, ...).
+
+    Raises:
+        UserError: arms were measured on different examples, or in another order.
+    """
+    test: Test | None = None
+    first, found = pd.DataFrame(), {}
+    for arm, trainings in arms.items():
+        parts = []
+        for training in trainings:
+            table = read_predictions(training.evaluation / "predictions.csv")
+            answers, targets = parsed(training.evaluation / "predictions.csv", table, card)
+            if test is None:
+                report = cards.read_json(training.evaluation / "report.json")
+                split = {key: report[key] for key in ("split_by_group", "split_given")}
+                test = Test(training.data, table["key"].tolist(), targets, groups_of(table), **split)
+                first, name = table[["key", "label", "group"]], training.label
+            elif not table[["key", "label", "group"]].equals(first):
+                raise UserError(
+                    f"The predictions of {name} and {training.label} are not for the same test examples in the same order, so "
+                    f"they cannot be compared ({training.evaluation.parent}). Make them again with: dvc repro"
+                )
+            parts.append(answers)
+        found[arm] = np.stack(parts).astype(np.float64)
+    assert test is not None, "there is always an arm of random weights"
+    return test, found
+
+
+def groups_of(table: pd.DataFrame) -> np.ndarray | None:
+    """What each test example belongs to (N,), or None where the data names no groups."""
+    return None if (table["group"] == "").all() else table["group"].to_numpy()
+
+
+def read_predictions(path: Path) -> pd.DataFrame:
+    """The table that evaluate wrote, with names as text."""
+    return cards.read_table(path, dtype=dict.fromkeys(TEXT, str), keep_default_na=False)
+
+
+def parsed(path: Path, table: pd.DataFrame, card: ModelCard) -> tuple[np.ndarray, np.ndarray]:
+    """Answers and targets of a table of predictions; a UserError if it is not one of a model like this."""
+    try:
+        answers, targets = plugins.load("tasks", card.task or "", "measures").read(table, card.output_names)
+    except KeyError as error:
+        raise UserError(f"{path} was written for another task or other labels ({error}); run dvc repro") from None
+    return answers, targets
+
+
+def against(old: Path, new: Path, card: ModelCard, settings: Compare) -> tuple[bool, str]:
+    """Whether one model is better than another on the same test examples, beyond chance.
+
+    Args:
+        old, new: the tables that evaluate wrote of the two.
+        card: of the new one.
+        settings: the section `compare`.
+
+    Returns:
+        Whether the new one is better, and a sentence that says why.
+    """
+    tables = [read_predictions(path) for path in (old, new)]
+    try:
+        arms = [parsed(path, table, card) for path, table in zip((old, new), tables, strict=True)]
+    except UserError:
+        return False, "it was trained for other labels, so the two cannot be compared."
+    same = [table.set_index("key")[["label", "group"]] for table in tables]
+    if not same[0].equals(same[1]):
+        return False, "it was measured on other test examples, so the two cannot be compared."
+    metric, (first, second) = metric_of(card, settings.metric), (answers.astype(np.float64)[None] for answers, _ in arms)
+    found = statistics.paired_difference(metric, second, first, arms[0][1], groups_of(tables[0]), **bootstrap(settings))
+    between = f"{settings.confidence:.0%} interval {metric.change(found['lower'])} to {metric.change(found['upper'])}"
+    words = f"{metric.change(found['difference'])} {metric.unit(settings.metric)} on the same {len(tables[0])} test examples"
+    better = found["verdict"] == "helps"
+    return better, f"{words} ({between}): {'better' if better else 'not shown to be better'}."

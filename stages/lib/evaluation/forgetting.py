@@ -1,0 +1,93 @@
+"""An earlier task of the chain, measured with the backbone of a later model under the head that the task had."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from stages.lib.core import cards, plugins
+from stages.lib.core.contracts import Metric
+from stages.lib.core.runs import Training, prepared
+from stages.lib.core.seeds import seed_for
+from stages.lib.evaluation import measure, statistics
+from stages.lib.networks.interpolation import between
+from stages.lib.params.schema import Device, Evaluate
+
+Tensors = dict[str, torch.Tensor]
+
+
+@dataclass
+class Earlier:
+    """A hop's task, and what the hop itself answers on its test."""
+
+    name: str  # of the task's primary metric
+    metric: Metric
+    head: Tensors
+    before: measure.Answers
+    answer: Callable[[Tensors], measure.Answers]  # of the tensors of a whole network
+    settings: Evaluate
+
+    @classmethod
+    def of(cls, hop: Training, device: Device, settings: Evaluate) -> "Earlier":
+        """Open the hop's model and its test split."""
+        tensors, card = cards.read_model(hop.model)
+        folder = prepared(hop.data)
+        measure.require_fit(hop.model, card, folder)
+
+        def answer(tensors: Tensors) -> measure.Answers:
+            return measure.answers(*measure.network(tensors, card, device), card, folder, settings.batch_size)
+
+        name = plugins.load("tasks", card.task or "").PRIMARY
+        metric = plugins.load("tasks", card.task or "", "measures").METRICS[name]
+        return cls(name, metric, _part(tensors, "head."), answer(tensors), answer, settings)
+
+    def after(self, later: Tensors) -> np.ndarray:
+        """What the backbone of a later model answers under this head."""
+        return self.answer(_part(later, "backbone.") | self.head).values
+
+    def value(self, later: Tensors) -> float:
+        """The metric of the backbone of a later model."""
+        return self._measured(self.after(later))
+
+    def change(self, later: Tensors) -> tuple[float, ...]:
+        """The metric before and after, the change, and its interval, paired over the same test examples."""
+        after, before = self.after(later), self.before.values
+        paired = statistics.paired_difference(
+            self.metric, after[None].astype(np.float64), before[None].astype(np.float64), self.before.targets,
+            self.before.split.groups, num_resamples=self.settings.num_resamples, confidence=self.settings.confidence,
+            seed=seed_for(0, "forgetting", "bootstrap"),
+        )  # fmt: skip
+        values = [self._measured(answers) for answers in (before, after)]
+        return (*values, *(float(paired[key]) for key in ("difference", "lower", "upper")))
+
+    def _measured(self, answers: np.ndarray) -> float:
+        ones = np.ones((1, len(answers)))
+        return float(self.metric.values(answers.astype(np.float64), self.before.targets, ones)[0])
+
+
+def along(
+    name: str, alphas: pd.DataFrame, column: str, start: Tensors, kept: Tensors, measure: Callable[[Tensors], float]
+) -> list[dict[str, Any]]:
+    """The earlier task along the line from a model's start to its fine-tuned end (stages.lib.strategies.wise_ft).
+
+    Args:
+        alphas: what was tried, with the target's figures on validation (`column`); the kept one gives the end of the line.
+        start, kept: tensors; only those of the backbone count.
+        measure: metric of a backbone on the earlier task.
+    """
+    alpha = float(alphas[alphas.kept].alpha.item())
+    if alpha == 0:
+        return []  # the start itself was kept, and the end of the line is not known any more
+    backbone = _part(kept, "backbone.")
+    return [
+        {"model": name, "alpha": row["alpha"], "target": row[column],
+         "earlier": measure(between(start, backbone, row["alpha"] / alpha))}
+        for row in alphas.to_dict("records")
+    ]  # fmt: skip
+
+
+def _part(tensors: Tensors, prefix: str) -> Tensors:
+    return {name: tensor for name, tensor in tensors.items() if name.startswith(prefix)}

@@ -1,0 +1,97 @@
+"""Open the test split and measure a trained model. Nothing else opens it, and nothing here trains or chooses."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+
+from stages.lib.core import cards, contracts, plugins
+from stages.lib.core.cards import DataCard, ModelCard, PackedSplit
+from stages.lib.core.seeds import seed_for
+from stages.lib.errors import UserError, listed
+from stages.lib.networks import backbones
+from stages.lib.networks.device import launch
+from stages.lib.networks.inference import predict
+from stages.lib.params.schema import Device, Evaluate
+
+
+class Answers(NamedTuple):
+    """What a model says of a test split."""
+
+    values: np.ndarray  # (N, ...) float32, as the task's measures take them
+    targets: np.ndarray  # (N, ...)
+    split: PackedSplit
+
+
+def require_fit(folder: Path, card: ModelCard, data: Path) -> DataCard:
+    """The card of the data; a UserError where the model does not fit it: figures would come out, and mean nothing."""
+    packed = cards.read_data_card(data)
+    if packed.labels is not None and packed.labels != card.output_names:
+        raise UserError(
+            f"{folder} knows {listed(card.output_names or [])}, and {data} has {listed(packed.labels)}; they must be the same, in "
+            "the same order."
+        )
+    for name, given in packed.packing.items():
+        wanted = card.preprocessing[name]
+        if given != wanted:
+            raise UserError(
+                f"{data} was prepared with {name} {given}, and {folder} was trained with {wanted}. Make both again with: dvc repro"
+            )
+    return packed
+
+
+def network(tensors: dict[str, torch.Tensor], card: ModelCard, device: Device) -> tuple[backbones.Model, torch.device]:
+    """The trained network in evaluation mode, and the device where it is.
+
+    One process and float32 on any device, whatever the training used: so the figures are those of the saved weights.
+    """
+    fabric = launch(accelerator=device.accelerator, devices=1, num_nodes=1, precision="32-true")
+    model = backbones.trained(tensors, card.architecture, card.num_outputs)
+    return model.to(fabric.device, memory_format=torch.channels_last), fabric.device
+
+
+def answers(model: backbones.Model, device: torch.device, card: ModelCard, data: Path, batch_size: int) -> Answers:
+    """What a model says of the test split of prepared data."""
+    split = cards.read_split(data, "test")
+    loaded = contracts.load(split, card.modality, card.task or "", card.output_names or [], card.preprocessing, device)
+    outputs = predict(model, loaded, batch_size)
+    if not torch.isfinite(outputs).all():
+        raise UserError(f"{card.name} answers with numbers that are not finite; its training must have diverged.")
+    return Answers(plugins.load("tasks", card.task or "", "measures").answers(outputs), loaded.targets.cpu().numpy(), split)
+
+
+def report(found: Answers, card: ModelCard, packed: DataCard, settings: Evaluate) -> dict[str, Any]:
+    """All figures of a model with their intervals, as report.json holds them."""
+    groups = found.split.groups
+    # Not the experiment's seed: every model is measured on the same resamples.
+    seed = seed_for(0, "evaluate", "bootstrap")
+    measures = plugins.load("tasks", card.task or "", "measures")
+    figures: dict[str, Any] = measures.report(found.values, found.targets, groups, card.output_names, settings, seed)
+    return figures | {
+        "task": card.task,
+        "num_examples": len(found.split.keys),
+        "num_groups": None if groups is None else len(set(groups)),
+        "grouped": groups is not None,
+        "confidence": settings.confidence,
+        "split_by_group": packed.settings["split"]["by_group"],
+        "split_given": "test" in packed.given_splits,
+    }
+
+
+def write(folder: Path, found: Answers, report: dict[str, Any], card: ModelCard, settings: Evaluate) -> None:
+    """Write report.json, predictions.csv, and what the task adds as tables and plots."""
+    measures = plugins.load("tasks", card.task or "", "measures")
+    cards.write_json(folder / "report.json", report)
+    groups = "" if found.split.groups is None else found.split.groups
+    columns = measures.table(found.values, found.targets, card.output_names)
+    pd.DataFrame({"key": found.split.keys, "group": groups} | columns).to_csv(folder / "predictions.csv", index=False)
+    measures.write(folder, found.values, found.targets, report, folder.name, settings)
+
+
+def show(path: Path, model: backbones.Model, card: ModelCard, found: Answers, num: int) -> None:
+    """Draw the `num` mistakes that the model was most certain of, and half as many right answers."""
+    measures, modality = plugins.load("tasks", card.task or "", "measures"), plugins.load("modalities", card.modality, "explain")
+    chosen = measures.most_certain(found.values, found.targets, found.split.keys, card.output_names, num)
+    modality.explained(path, model, card.preprocessing, found.split, *chosen)

@@ -1,0 +1,220 @@
+"""How sure one may be of what a test says: bootstrap intervals, and the paired comparison of two models.
+
+A resample is a row of weights (N,): how often each test example was drawn; every metric takes many of them at once.
+"""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from stages.lib.core.contracts import Metric
+from stages.lib.errors import UserError
+
+CHUNK = 2_000_000  # weights held at once (16 MB), so that memory does not grow with the number of resamples
+
+
+def resample(num_examples: int, groups: np.ndarray | None, num_resamples: int, seed: int) -> Iterator[np.ndarray]:
+    """Draw test sets of the same kind by chance, with replacement.
+
+    Where examples belong to groups, whole groups are drawn: images of one patient or module resemble each other, so
+    they say less than as many independent ones, and drawing them singly would give intervals that are too narrow.
+
+    Args:
+        num_examples: N.
+        groups: (N,) what each example belongs to, or None; examples with "" belong to none and are drawn singly.
+        num_resamples: B.
+
+    Yields:
+        Weights (b, N), how often each example was drawn, in chunks that make up B rows.
+
+    Raises:
+        UserError: all examples are of one group, so there is nothing to draw from.
+
+    Reference:
+        Efron, Bootstrap Methods, Annals of Statistics 1979; Field and Welsh, Bootstrapping Clustered Data, JRSS B 2007.
+    """
+    units = np.arange(num_examples)
+    if groups is not None:
+        alone = groups == ""
+        units = np.unique(groups, return_inverse=True)[1]
+        units[alone] = units.max() + 1 + np.arange(alone.sum())
+        units = np.unique(units, return_inverse=True)[1]
+    num_units = int(units.max()) + 1
+    if num_units < 2:
+        raise UserError(
+            "The test split holds one example or one group only, which says nothing about others. "
+            "Give it a larger share (datasets.<name>.split.test), so that it gets more."
+        )
+    generator = np.random.default_rng(seed)
+    most = max(1, CHUNK // num_examples)
+    for start in range(0, num_resamples, most):
+        yield _counts(generator, min(most, num_resamples - start), num_units, num_units)[:, units]
+
+
+def bootstrap(
+    measure: Callable[[np.ndarray], dict[str, np.ndarray]],
+    groups: np.ndarray | None,
+    *,
+    num_examples: int,
+    num_resamples: int,
+    seed: int,
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Measure the test itself and its resamples.
+
+    Args:
+        measure: weights (b, N) to values by name, (b, ...) each.
+        groups: as for `resample`.
+
+    Returns:
+        By name: the value (...), and the values of the resamples (num_resamples, ...).
+    """
+    values = {name: value[0] for name, value in measure(np.ones((1, num_examples))).items()}
+    parts = [measure(weights) for weights in resample(num_examples, groups, num_resamples, seed)]
+    return values, {name: np.concatenate([part[name] for part in parts]) for name in values}
+
+
+def interval(samples: np.ndarray, confidence: float) -> tuple[np.ndarray, np.ndarray]:
+    """Percentile interval: what lies between the tails of the resampled values.
+
+    A metric of few examples of a class, or one near 0 or 1, gets an interval that is somewhat too narrow; without a
+    single error on the test it has no width at all.
+
+    Args:
+        samples: (B, ...); resamples in which the metric is not a number are left out.
+        confidence: of the interval, 0 to 1.
+
+    Returns:
+        Lower and upper end, (...) each.
+    """
+    tail = (1 - confidence) / 2
+    unknown = np.isnan(samples).all(axis=0)  # in every resample: no interval, and no warning either
+    lower, upper = np.nanquantile(np.where(unknown, 0, samples), [tail, 1 - tail], axis=0)
+    return np.where(unknown, np.nan, lower), np.where(unknown, np.nan, upper)
+
+
+def bias_corrected_interval(value: float, samples: np.ndarray, confidence: float) -> tuple[float, float]:
+    """Interval for a metric that chance pushes up, as it does metrics.ece: the percentile interval mirrored at the value.
+
+    Resamples overshoot the test as the test overshoots the truth. Where the truth is 0.04 on 400 examples, percentile
+    intervals hold it in 46 of 100 tests and these in 89; a perfectly calibrated model (0) is outside both too often.
+    The value itself is always inside.
+
+    Args:
+        value: on the test, 0 or more.
+        samples: (B,).
+
+    Reference:
+        Davison and Hinkley, Bootstrap Methods and their Application, 1997, section 5.2 (the basic interval).
+    """
+    lower, upper = interval(samples, confidence)
+    return min(value, max(0.0, 2 * value - upper)), max(value, 2 * value - lower)
+
+
+# Models trained with several seeds: an arm is their probabilities (S, N, C) on the same N examples.
+
+
+def mean_over_seeds(
+    metric: Metric,
+    arm: np.ndarray,
+    targets: np.ndarray,
+    groups: np.ndarray | None,
+    *,
+    num_resamples: int,
+    confidence: float,
+    seed: int,
+) -> dict[str, float]:
+    """What one arm reaches on average over its seeds: value, lower, upper. Arguments as for `paired_difference`."""
+    value, samples = resampled_mean(metric, arm, targets, groups, num_resamples=num_resamples, seed=seed)
+    lower, upper = interval(samples, confidence)
+    return {"value": float(value), "lower": float(lower), "upper": float(upper)}
+
+
+def resampled_mean(
+    metric: Metric, arm: np.ndarray, targets: np.ndarray, groups: np.ndarray | None, *, num_resamples: int, seed: int
+) -> tuple[float, np.ndarray]:
+    """The mean of a metric over an arm's seeds, and those (B,) of the resamples, which are the same for arms of as many seeds."""
+
+    def values(weights: np.ndarray) -> np.ndarray:
+        return np.stack([metric.values(each, targets, weights) for each in arm], axis=1)
+
+    return _seed_means(values, len(targets), groups, num_resamples, seed)
+
+
+def paired_difference(
+    metric: Metric,
+    first: np.ndarray,
+    second: np.ndarray,
+    targets: np.ndarray,
+    groups: np.ndarray | None,
+    *,
+    num_resamples: int,
+    confidence: float,
+    seed: int,
+) -> dict[str, float | str]:
+    """How much better the first arm is than the second, and whether chance may explain it.
+
+    Both are measured on the same resamples, because an image that is hard for one is mostly hard for the other; this
+    makes the interval much narrower than two single ones. Several seeds are drawn too, as pairs. Of S seeds S - 1 are
+    drawn, because a mean of S draws from S values varies less than a mean of S new seeds would.
+
+    With one seed the interval covers the choice of the test examples only: another seed may give another verdict.
+    With two to four, what the seeds change is known roughly.
+
+    Args:
+        metric: a key of METRICS.
+        first, second: probabilities (S, N, C) for the same seeds and examples in the same order.
+        labels: (N,) indices.
+        groups: (N,) what is drawn together, or None.
+        num_resamples: of examples and seeds together.
+        confidence: of the interval, 0 to 1.
+        seed: decides what is drawn.
+
+    Returns:
+        difference (mean over the seeds), lower, upper, and verdict: "helps" (all of the interval is above 0), "hurts"
+        (all below) or "no difference shown". This last also where so few images (or groups) tell the arms apart that they would
+        not be significant by the sign test if all of them spoke for the same one (fewer than 6 at 95 %): resampling a handful
+        gives intervals that are much too narrow.
+
+    Reference:
+        Owen, The Pigeonhole Bootstrap, Annals of Applied Statistics 2007 (arXiv 0712.1111), for drawing both;
+        Rao and Wu, Resampling Inference with Complex Survey Data, JASA 1988, for S - 1.
+    """
+
+    def differences(weights: np.ndarray) -> np.ndarray:
+        pairs = zip(first, second, strict=True)
+        each = [metric.values(a, targets, weights) - metric.values(b, targets, weights) for a, b in pairs]
+        return np.stack(each, axis=1)
+
+    value, samples = _seed_means(differences, len(targets), groups, num_resamples, seed)
+    lower, upper = interval(samples, confidence)
+    enough = 2.0 ** (1 - _num_telling(metric, first, second, groups)) <= 1 - confidence
+    above, below = ("helps", "hurts") if metric.higher_is_better else ("hurts", "helps")
+    verdict = above if enough and lower > 0 else below if enough and upper < 0 else "no difference shown"
+    return {"difference": float(value), "lower": float(lower), "upper": float(upper), "verdict": verdict}
+
+
+def _num_telling(metric: Metric, first: np.ndarray, second: np.ndarray, groups: np.ndarray | None) -> int:
+    """Number of examples, or of their groups, for which the arms' answers differ as far as the metric can see."""
+    differ = metric.differ(first, second).any(0)
+    return int(differ.sum()) if groups is None else len(set(groups[differ]))
+
+
+def number(value: np.ndarray) -> float | None:
+    """A figure for JSON, to six digits; null where it does not exist (the precision of a class that is never predicted)."""
+    return None if np.isnan(value) else round(float(value), 6)
+
+
+def _seed_means(measure: Callable, num_examples: int, groups: np.ndarray | None, num_resamples: int, seed: int):
+    """The mean over the seeds, and the means (B,) over resampled examples and seeds; `measure` gives (b, S)."""
+    values, samples = bootstrap(
+        lambda weights: {"": measure(weights)}, groups, num_examples=num_examples, num_resamples=num_resamples, seed=seed
+    )
+    num_seeds = len(values[""])
+    drawn = _counts(np.random.default_rng([seed, num_seeds]), num_resamples, max(1, num_seeds - 1), num_seeds)
+    return values[""].mean(), (samples[""] * drawn).sum(1) / drawn.sum(1)
+
+
+def _counts(generator: np.random.Generator, num_rows: int, num_draws: int, num_units: int) -> np.ndarray:
+    """Draw `num_draws` of `num_units` with replacement, in each row: how often each came, (num_rows, num_units)."""
+    drawn = generator.integers(num_units, size=(num_rows, num_draws)) + num_units * np.arange(num_rows)[:, None]
+    return np.bincount(drawn.ravel(), minlength=num_rows * num_units).reshape(num_rows, num_units).astype(float)

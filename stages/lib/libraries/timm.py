@@ -1,0 +1,30 @@
+"""Networks of timm, with random weights."""
+
+from typing import TYPE_CHECKING
+
+from stages.lib.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def network(model: str) -> "nn.Module":
+    """A network by timm's name for it, with or without a tag.
+
+    Raises:
+        UserError: timm does not have it.
+    """
+    import timm
+
+    if not timm.is_model(model):
+        near = timm.list_models(f"*{model}*")[:5]
+        raise UserError(f"timm has no model {model!r}." + (f" Near it: {', '.join(near)}." if near else ""))
+    return timm.create_model(model)
+
+
+def head(network: "nn.Module") -> str | None:
+    """Path of the linear layer that a new head replaces, which timm names; None if it is no single linear layer."""
+    from torch import nn
+
+    last = network.get_classifier()
+    return next((name for name, module in network.named_modules() if module is last and isinstance(module, nn.Linear)), None)

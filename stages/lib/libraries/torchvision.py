@@ -1,0 +1,28 @@
+"""Networks of torchvision, with random weights."""
+
+from typing import TYPE_CHECKING
+
+from stages.lib.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def network(model: str) -> "nn.Module":
+    """A network by torchvision's name for it.
+
+    Raises:
+        UserError: torchvision does not have it.
+    """
+    import torchvision
+
+    if model not in torchvision.models.list_models():
+        raise UserError(f"torchvision has no model {model!r}. See torchvision.models.list_models().")
+    return torchvision.models.get_model(model, weights=None)
+
+
+def head(network: "nn.Module") -> str | None:
+    """Path of the linear layer that a new head replaces: the last one; None if there is none."""
+    from torch import nn
+
+    return next(reversed([name for name, module in network.named_modules() if isinstance(module, nn.Linear)]), None)

@@ -1,0 +1,30 @@
+"""Images: RGB pixels of 8 bits, all of one size."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from stages.lib.params.fields import Strict
+
+NOUN = "image"  # what an example is called in messages
+AUGMENTATIONS = ("none", "light", "strong", "inspection")
+MIXES = True  # its inputs can be mixed (mixup, cutmix)
+RAGGED = False  # all packed inputs of a dataset have one shape
+Positive = Annotated[float, Field(gt=0)]
+
+
+class Preprocessing(Strict):
+    """How images were prepared when the weights were trained."""
+
+    px: int = Field(ge=8, le=4096)
+    crop_pct: float = Field(gt=0, le=1)
+    interpolation: Literal["nearest", "bilinear", "bicubic"]
+    mean: Annotated[tuple[float, float, float], Field(strict=False)]  # YAML has lists, not tuples
+    std: Annotated[tuple[Positive, Positive, Positive], Field(strict=False)]
+
+
+class Packing(Strict):
+    """How the images of a dataset are packed, beside what the source's card says."""
+
+    px: int = Field(ge=8, le=4096)
+    fit: Literal["squash", "crop"]

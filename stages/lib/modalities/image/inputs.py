@@ -1,0 +1,173 @@
+"""Images: from files to packed bytes (once), and from packed bytes to what a network takes (in every step)."""
+
+import hashlib
+import io
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+
+from stages.lib.core.cards import PackedSplit
+from stages.lib.core.contracts import LoadedSplit, Mix
+
+RESAMPLING = {"nearest": Image.Resampling.NEAREST, "bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+NUM_DRAWS = 11  # random numbers that `augment` needs for each image
+
+
+def decode(source: bytes | Image.Image) -> Image.Image:
+    """Decode an image wholly (a truncated file raises here) as upright RGB; 16-bit grey is scaled to 8 bits.
+
+    Raises:
+        ValueError: the pixels are floating-point numbers, which say nothing of what is black and what is white.
+    """
+    image = source if isinstance(source, Image.Image) else Image.open(io.BytesIO(source))
+    image = ImageOps.exif_transpose(image)
+    if image.mode == "F":
+        raise ValueError("its pixels are floating-point numbers of an unknown range; save it with 8 or 16 bits")
+    if image.mode.startswith("I"):
+        image = Image.fromarray((np.asarray(image).astype(np.uint32) / 257).round().clip(0, 255).astype(np.uint8))
+    return image.convert("RGB")
+
+
+def digest(image: Image.Image) -> str:
+    """SHA-256 of the decoded pixels: equal for equal images, whatever their files."""
+    return hashlib.sha256(f"{image.width}x{image.height} ".encode() + image.tobytes()).hexdigest()
+
+
+def packing(px: int, fit: str, preprocessing: dict[str, Any]) -> dict[str, Any]:
+    """The keyword arguments of `pack`: what the dataset's block says, and what the source's card says."""
+    return {"px": px, "fit": fit} | {name: preprocessing[name] for name in ("crop_pct", "interpolation")}
+
+
+def mismatch(packing: dict[str, Any], preprocessing: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Where packed images are not as the weights know them: (as packed, as trained) by name. Another size is a choice."""
+    names = ("interpolation",) if packing["fit"] == "squash" else ("interpolation", "crop_pct")
+    return {name: (packing[name], preprocessing[name]) for name in names if packing[name] != preprocessing[name]}
+
+
+def pack(image: Image.Image, *, px: int, fit: str, crop_pct: float, interpolation: str) -> np.ndarray:
+    """Bring an image to the shape that the network takes.
+
+    Args:
+        image: RGB, any shape.
+        px: side of the result.
+        fit: "squash" keeps the whole image and gives up its aspect ratio; "crop" scales the short side to
+            px / crop_pct and cuts out the centre, as ImageNet models are evaluated.
+        crop_pct: the fraction of the short side that "crop" keeps.
+        interpolation: a key of RESAMPLING.
+
+    Returns:
+        (px, px, 3) uint8.
+    """
+    how = RESAMPLING[interpolation]
+    if fit == "squash":
+        return np.asarray(image.resize((px, px), how))
+    short = int(px / crop_pct + 1e-6)  # rounded as torchvision and timm round
+    sides = [short if side == min(image.size) else int(short * side / min(image.size)) for side in image.size]
+    image = image.resize((sides[0], sides[1]), how)
+    left, top = (round((side - px) / 2) for side in image.size)
+    return np.asarray(image.crop((left, top, left + px, top + px)))
+
+
+def load(split: PackedSplit, targets: torch.Tensor, preprocessing: dict[str, Any], device: torch.device) -> LoadedSplit:
+    """Packed images as training and evaluation see them, normalised as `preprocessing` (of a model's card) says."""
+
+    def inputs(indices: torch.Tensor, level: str, draws: torch.Tensor | None) -> torch.Tensor:
+        batch = torch.from_numpy(split.rows(indices.numpy())).to(device)
+        if level != "none":
+            assert draws is not None
+            batch = augment(batch, level, draws.to(device))
+        return normalise(batch, preprocessing)
+
+    return LoadedSplit(inputs, targets.to(device), NUM_DRAWS, mix)
+
+
+def probe(preprocessing: dict[str, Any]) -> torch.Tensor:
+    """One black input, to see whether a network takes inputs of this shape."""
+    return torch.zeros(1, 3, preprocessing["px"], preprocessing["px"])
+
+
+def normalise(images: torch.Tensor, preprocessing: dict[str, Any]) -> torch.Tensor:
+    """(N, H, W, 3) uint8 to the (N, 3, H, W) float32 that the weights expect, in channels_last memory."""
+    return to_network(images, preprocessing["mean"], preprocessing["std"])
+
+
+def to_network(images: torch.Tensor, mean: list[float], std: list[float]) -> torch.Tensor:
+    """As `normalise`, with a mean and a standard deviation (0 to 1) for each channel."""
+    scale = 1 / (255 * torch.tensor(std, device=images.device))
+    shift = -torch.tensor(mean, device=images.device) / torch.tensor(std, device=images.device)
+    return torch.addcmul(shift, images.float(), scale).permute(0, 3, 1, 2)
+
+
+def augment(images: torch.Tensor, level: str, draws: torch.Tensor) -> torch.Tensor:
+    """Change a batch at random, in ways that keep its labels.
+
+    Args:
+        images: (N, H, W, 3) uint8 with H = W.
+        level: "light": mirror left-right and shift by up to 1/16 of the side. "strong": mirror left-right, turn by up to
+            15 degrees, scale by 0.75 to 1.33, shift by up to 1/8, change brightness and contrast by up to 40 %, and cover
+            a square of up to 1/3 of the side with grey. "inspection", for images without an upright position: mirror
+            left-right and up-down and turn by a right angle.
+        draws: (N, NUM_DRAWS) uniform in [0, 1); each image's change depends on its own row alone, so that it
+            does not matter how a batch is shared between processes.
+
+    Returns:
+        A batch of the same shape and type.
+    """
+    yes = (draws < 0.5)[:, :, None, None, None]
+    images = torch.where(yes[:, 0], images.flip(2), images)
+    if level == "inspection":
+        images = torch.where(yes[:, 1], images.flip(1), images)
+        return torch.where(yes[:, 2], images.transpose(1, 2), images)
+    side = images.shape[1]
+    if level == "light":
+        most = max(1, side // 16)
+        padded = torch.nn.functional.pad(images.permute(0, 3, 1, 2).float(), (most,) * 4, mode="reflect")
+        padded = padded.to(torch.uint8).permute(0, 2, 3, 1)
+        offsets = (draws[:, 1:3] * (2 * most + 1)).long().tolist()
+        return torch.stack([image[y : y + side, x : x + side] for image, (y, x) in zip(padded, offsets, strict=True)])
+    if level == "strong":
+        return _strong(images, draws)
+    raise ValueError(f"unknown level of augmentation: {level!r}")
+
+
+def _strong(images: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
+    around = 2 * draws - 1  # (N, NUM_DRAWS) uniform in [-1, 1)
+    angle, scale = around[:, 1] * math.radians(15), (4 / 3) ** around[:, 2]
+    shift = around[:, 3:5] / 4  # of a side that is 2 long
+    cos, sin = angle.cos() * scale, angle.sin() * scale
+    turn = torch.stack([torch.stack([cos, -sin, shift[:, 0]], 1), torch.stack([sin, cos, shift[:, 1]], 1)], 1)  # (N, 2, 3)
+    pixels = images.permute(0, 3, 1, 2).float()
+    grid = torch.nn.functional.affine_grid(turn, list(pixels.shape), align_corners=False)
+    pixels = torch.nn.functional.grid_sample(pixels, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+    contrast, brightness = (1 + 0.4 * around[:, 5:7])[:, :, None, None, None].unbind(1)
+    means = pixels.mean((1, 2, 3), keepdim=True)
+    pixels = (means + (pixels - means) * contrast) * brightness
+
+    side = pixels.shape[2]
+    half = draws[:, 7] / 6  # as a fraction of the side
+    places = (torch.arange(side, device=images.device) + 0.5) / side
+    rows = (places - draws[:, 8:9]).abs() < half[:, None]  # (N, H)
+    columns = (places - draws[:, 9:10]).abs() < half[:, None]
+    covered = (rows[:, :, None] & columns[:, None, :] & (draws[:, 10] < 0.5)[:, None, None])[:, None]
+    return torch.where(covered, 127.5, pixels).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
+
+
+def mix(inputs: torch.Tensor, others: torch.Tensor, how: Mix) -> tuple[torch.Tensor, float]:
+    """Mix images with their partners.
+
+    Args:
+        inputs, others: (N, C, H, W); `others` are the partners, in the same order.
+
+    Returns:
+        The mixed images, and the fraction of their own targets: for cutmix, that of the pixels that stayed.
+    """
+    if how.box is None:
+        return inputs.lerp(others, 1 - how.fraction), how.fraction
+    height, width = inputs.shape[2:]
+    top, bottom, left, right = (round(end * side) for end, side in zip(how.box, (height, height, width, width), strict=True))
+    inputs = inputs.clone(memory_format=torch.preserve_format)
+    inputs[:, :, top:bottom, left:right] = others[:, :, top:bottom, left:right]
+    return inputs, 1 - (bottom - top) * (right - left) / (height * width)

@@ -1,0 +1,51 @@
+"""Where in an image an answer comes from."""
+
+import torch
+from torch import nn
+
+from stages.lib.networks.backbones import Model
+
+
+def grad_cam(model: Model, inputs: torch.Tensor, classes: torch.Tensor) -> torch.Tensor | None:
+    """Heat maps of the parts of each image that speak for a class.
+
+    The last feature maps of the backbone, each weighted by how much the class's score grows with it, on average over the
+    image; what speaks against the class is left out. They are as coarse as these maps are (1/32 of the side in most networks).
+
+    Args:
+        model: in evaluation mode.
+        inputs: (N, 3, H, W) as the network takes them.
+        classes: (N,) the class of each image whose score is explained.
+
+    Returns:
+        (N, H, W) from 0 to 1, where 1 is the strongest place of each image; all 0 where nothing speaks for the class. None
+        if the backbone has no feature maps (a transformer works on tokens).
+
+    Reference:
+        Selvaraju et al., Grad-CAM: Visual Explanations from Deep Networks via Gradient-based Localization, ICCV 2017
+        (arXiv 1610.02391).
+    """
+    maps = []
+
+    def keep(module: nn.Module, given: tuple, output: object) -> None:
+        if isinstance(output, torch.Tensor) and output.ndim == 4 and min(output.shape[2:]) > 1:
+            maps[:] = [output]  # the last one that is computed stays
+        elif isinstance(output, torch.Tensor) and output.ndim == 3:
+            maps.clear()  # tokens: what was a map before them says nothing of the answer
+
+    hooks = [module.register_forward_hook(keep) for module in model.backbone.modules()]
+    try:
+        with torch.enable_grad():
+            scores = model(inputs.detach().requires_grad_())
+            if not maps:
+                return None
+            (gradient,) = torch.autograd.grad(scores.gather(1, classes[:, None]).sum(), maps[0])
+    finally:
+        for hook in hooks:
+            hook.remove()
+    last = maps[0].detach()
+    if last.shape[1] == last.shape[2] != last.shape[3]:  # channels stand last in some networks (Swin)
+        last, gradient = last.permute(0, 3, 1, 2), gradient.permute(0, 3, 1, 2)
+    coarse = (gradient.mean((2, 3), keepdim=True) * last).sum(1, keepdim=True).relu()
+    coarse = coarse / coarse.amax((2, 3), keepdim=True).clamp(min=torch.finfo(coarse.dtype).tiny)
+    return nn.functional.interpolate(coarse, inputs.shape[2:], mode="bilinear", align_corners=False)[:, 0]

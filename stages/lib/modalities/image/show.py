@@ -1,0 +1,51 @@
+"""Images for people to look at: samples of a dataset."""
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib import pyplot as plt
+
+from stages.lib.core.cards import PackedSplit
+from stages.lib.plots.style import STYLE, save, short
+
+SAMPLES, MOST_CLASSES = 3, 12  # images of each class and split, and how many classes fit into one picture
+
+
+def samples(path: Path, splits: dict[str, PackedSplit], classes: list[str] | None, title: str) -> None:
+    """Draw the first images of each class and split as they were packed, for people to look at before they train.
+
+    Args:
+        splits: by name.
+        classes: the labels to show; None shows the first images whatever their labels.
+    """
+    found = {}
+    for name, split in splits.items():
+        labels = np.array(split.labels, dtype=object)
+        for label in classes[:MOST_CLASSES] if classes else [""]:
+            rows = np.flatnonzero(labels == label) if classes else np.arange(len(labels))
+            found[label, name] = np.array(split.rows(rows[:SAMPLES]))
+    left_out = f" (the first {MOST_CLASSES} of {len(classes)} classes)" if classes and len(classes) > MOST_CLASSES else ""
+    _grid(path, found, SAMPLES, f"{title}{left_out}")
+
+
+def _grid(path: Path, found: dict[tuple[str, str], np.ndarray], num: int, title: str) -> None:
+    """A few images of each class (row) and split (column).
+
+    Args:
+        found: (n, H, W, 3) uint8 for each (class, split), with n up to `num`.
+    """
+    classes, names = (list(dict.fromkeys(key[part] for key in found)) for part in (0, 1))
+    with plt.rc_context(STYLE | {"axes.grid": False, "axes.titleweight": "normal"}):
+        size = (7.2, 0.5 + 0.8 * len(classes))
+        figure, grid = plt.subplots(len(classes), num * len(names), figsize=size, squeeze=False, layout="constrained")
+        figure.suptitle(title, x=0.01, ha="left", fontsize=10, fontweight="bold")
+        for axes in grid.flat:
+            axes.set(xticks=[], yticks=[])
+            axes.spines[:].set_visible(False)
+        for (label, split), pixels in found.items():
+            row, column = classes.index(label), num * names.index(split)
+            grid[0, column].set_title(split)
+            grid[row, 0].set_ylabel(short(label), rotation=0, ha="right", va="center")
+            for index, image in enumerate(pixels):
+                grid[row, column + index].imshow(image)
+        save(figure, path)

@@ -1,0 +1,118 @@
+"""Networks of any library (stages/lib/libraries) as a backbone and a head."""
+
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import nn
+
+from stages.lib.core import plugins
+from stages.lib.errors import UserError
+from stages.lib.networks import heads
+
+
+class Model(nn.Module):
+    """A backbone (inputs to features, (N, D) or (N, steps, D)) and a head (features to outputs, (..., num_outputs))."""
+
+    def __init__(self, backbone: nn.Module, head: nn.Module):
+        super().__init__()
+        self.backbone = backbone
+        self.head = head
+
+    def forward(self, inputs: Any) -> torch.Tensor:
+        outputs: torch.Tensor = self.head(self.backbone(inputs))
+        return outputs
+
+
+def build(architecture: dict[str, Any], num_outputs: int | None = None) -> Model:
+    """Make a network with fresh random weights (seed torch first).
+
+    Args:
+        architecture: {"library": a plug-in of stages/lib/libraries, "model": its name there}; "head", the specification of a
+            head (stages.lib.networks.heads), is a plain linear layer where it is missing.
+        num_outputs: of the head; None keeps the library's own head (1000 outputs for ImageNet models).
+
+    Raises:
+        UserError: the library does not have this model, or it does not end in a linear layer.
+    """
+    network = _network(architecture)
+    head = _library(architecture).head(network)
+    if head is None:
+        raise UserError(f"{architecture['library']} {architecture['model']} has no single linear layer as its head to replace.")
+    linear = network.get_submodule(head)
+    network.set_submodule(head, nn.Identity())
+    if num_outputs is not None:
+        return Model(network, heads.build(linear.in_features, num_outputs, **architecture.get("head", {})))
+    return Model(network, linear)
+
+
+def trained(tensors: dict[str, torch.Tensor], architecture: dict[str, Any], num_outputs: int) -> Model:
+    """A trained model in evaluation mode: every tensor is loaded, in the number format that it has."""
+    model = build(architecture, num_outputs)
+    model.load_state_dict(tensors)
+    return model.eval()
+
+
+def from_library(architecture: dict[str, Any], state: dict[str, torch.Tensor], by_order: bool) -> dict[str, torch.Tensor]:
+    """Translate a state dict of the whole network into the names of Model.
+
+    Args:
+        architecture: as for `build`.
+        state: tensors of the network with its own head, by the library's names.
+        by_order: take them by their order instead of by name (shapes must agree); for files with other names.
+
+    Raises:
+        UserError: a tensor is missing, left over or of another shape; the text names them.
+    """
+    network = _network(architecture)
+    own = network.state_dict()
+    if by_order and len(state) == len(own):
+        state = dict(zip(own, state.values(), strict=True))
+    wrong = [f"{name} is missing" for name in own if name not in state]
+    wrong += [f"{name} is left over" for name in state if name not in own]
+    wrong += [
+        f"{name} has shape {tuple(state[name].shape)}, not {tuple(own[name].shape)}"
+        for name in own
+        if name in state and state[name].shape != own[name].shape
+    ]
+    if wrong:
+        more = f" and {len(wrong) - 10} more" if len(wrong) > 10 else ""
+        raise UserError(
+            f"These weights do not fit {architecture['library']} {architecture['model']}: {'; '.join(wrong[:10])}{more}. "
+            "Name the architecture that they were trained with (or set by_order if only the names differ)."
+        )
+    head = _library(architecture).head(network)
+    return {
+        f"head.{name.removeprefix(head + '.')}" if name.startswith(head + ".") else f"backbone.{name}": tensor
+        for name, tensor in state.items()
+    }
+
+
+def load(model: Model, tensors: dict[str, torch.Tensor]) -> list[str]:
+    """Load a backbone; the head is replaced on purpose, and every other tensor must be there and fit.
+
+    Returns:
+        The names of the tensors that were not loaded, which are those of the old head.
+
+    Raises:
+        UserError: a tensor of the backbone is missing, left over or of another shape.
+    """
+    backbone = {name: tensor for name, tensor in tensors.items() if not name.startswith("head.")}
+    try:
+        missing, left_over = model.load_state_dict(backbone, strict=False)
+    except RuntimeError as error:  # another shape
+        raise UserError(f"These weights do not fit the backbone: {error}") from None
+    wrong = [f"{name} is missing" for name in missing if not name.startswith("head.")]
+    wrong += [f"{name} is left over" for name in left_over]
+    if wrong:
+        raise UserError(f"These weights do not fit the backbone: {'; '.join(wrong)}.")
+    return sorted(tensors.keys() - backbone.keys())
+
+
+def _network(architecture: dict[str, Any]) -> nn.Module:
+    network: nn.Module = _library(architecture).network(architecture["model"])
+    return network
+
+
+def _library(architecture: dict[str, Any]) -> ModuleType:
+    return plugins.load("libraries", architecture["library"])

@@ -1,0 +1,180 @@
+"""Layers and blocks of a backbone, defined once for all networks, and the part of them that a strategy trains.
+
+A layer is a module that directly owns a weight of two or more dimensions: a convolution, a linear layer, an embedding.
+A block is what the network itself is built of: a stage of an EfficientNet, a residual block of a ResNet, a transformer block.
+"""
+
+import difflib
+from collections.abc import Iterator
+from decimal import Decimal
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from stages.lib.errors import UserError
+from stages.lib.params.fields import Trainable
+
+if TYPE_CHECKING:  # strategies import this file, and params.yaml is checked, many times, without waiting for torch
+    from torch import nn
+
+    from stages.lib.networks.backbones import Model
+
+NEARLY_ALL = 0.9  # a module with a larger fraction of the backbone's parameters than this is the network and no part of it
+
+
+class Layer(NamedTuple):
+    name: str  # path of the module in the backbone
+    block: str
+    tensors: list[str]  # parameter names in the Model: its own, and those that have no layer to themselves
+
+
+def blocks(model: "Model") -> dict[str, list[str]]:
+    """The backbone's blocks from the input on, and the names of the parameters in each.
+
+    A block is a child of the backbone; a child that only lists others (Sequential, ModuleList), or is nearly the whole
+    network itself (torchvision's ViT encoder), counts as those it holds. What has no layer to place it, as a lone
+    normalisation, belongs to the block before it, and what comes before all layers (class token) to the first block.
+    """
+    total = sum(parameter.numel() for parameter in model.backbone.parameters())
+    units = dict(_units(model.backbone, NEARLY_ALL * total))
+    placed = [name for name, module in units.items() if any(_is_layer(inner) for inner in module.modules())]
+    found: dict[str, list[str]] = {}
+    early = []  # before the first block
+    for tensor, _ in model.backbone.named_parameters():
+        unit = next((name for name in placed if tensor.startswith(f"{name}.")), next(reversed(found), None))
+        members = early if unit is None else found.setdefault(unit, [])
+        members.append(f"backbone.{tensor}")
+    first = next(iter(found))
+    found[first] = early + found[first]
+    return found
+
+
+def layers(model: "Model") -> list[Layer]:
+    """The backbone's layers from the input on; every parameter is in exactly one.
+
+    What has only one-dimensional parameters (normalisation, layer scale), or is no weight (position embeddings),
+    belongs to the layer before it in its block, or where none is before it, to the first layer of its block.
+    """
+    return [
+        Layer(name, block, tensors)
+        for block, members in blocks(model).items()
+        for name, tensors in _gather(model.backbone, "backbone.", members).items()
+    ]
+
+
+def select(model: "Model", trainable: Trainable | Literal["all"]) -> list[str]:
+    """Names of the backbone's parameters that are trained, from the input on.
+
+    Raises:
+        UserError: nothing would be frozen, or nothing trained, or a pattern matches nothing.
+    """
+    by_layer, by_block = layers(model), blocks(model)
+    everything = [tensor for layer in by_layer for tensor in layer.tensors]
+    if trainable == "all":
+        return everything
+    ((key, value),) = trainable.model_dump(exclude_none=True).items()
+    if key == "patterns":
+        matched = {tensor for pattern in value for tensor in matching(model, pattern, "trainable.patterns")}
+        chosen = [tensor for tensor in everything if tensor in matched]
+    elif key == "last_blocks":
+        chosen = [tensor for block in list(by_block)[-value:] for tensor in by_block[block]]
+    else:  # Decimal counts as it is written: 0.29 of 100 layers are 29, which binary floats make 28.999...
+        num_frozen = value if key == "freeze_layers" else int(Decimal(str(value)) * len(by_layer))
+        chosen = [tensor for layer in by_layer[num_frozen:] for tensor in layer.tensors]
+    if 0 < len(chosen) < len(everything):
+        return chosen
+    raise UserError(
+        f"trainable.{key}: {value} was given, which trains {'everything' if chosen else 'nothing'}: this backbone has "
+        f"{len(by_layer)} layers in {len(by_block)} blocks ({', '.join(by_block)}). {_allowed(key, by_layer, by_block)} "
+        "To train all of it, use strategy full (or trainable: all, where the strategy takes that); to train none of it, "
+        "use feature_extraction."
+    )
+
+
+def matching(model: "Model", pattern: str, where: str) -> list[str]:
+    """Names of the backbone's parameters that match a pattern, from the input on.
+
+    Args:
+        pattern: as the shell's (fnmatch), held against names without "backbone.": "layer4.*"; the name of a module alone
+            ("layer4") stands for all in it.
+        where: the key that holds the pattern, for the message.
+
+    Raises:
+        UserError: none does; the text names what comes near.
+    """
+    names = [name for name, _ in model.backbone.named_parameters()]
+    found = [f"backbone.{name}" for name in names if fnmatchcase(name, pattern) or name.startswith(f"{pattern}.")]
+    if found:
+        return found
+    parts = [name.split(".") for name in names]
+    folders = [".".join(part[:depth]) + ".*" for part in parts for depth in range(1, len(part))]
+    near = difflib.get_close_matches(pattern, list(dict.fromkeys(folders + names)))
+    raise UserError(
+        f"{where}: {pattern!r} matches no tensor of this backbone."
+        + (f" Near it: {', '.join(near)}." if near else "")
+        + f" A pattern is held against names like {names[0]} and {names[-1]}, where * stands for any text. "
+        f"Blocks: {', '.join(blocks(model))}."
+    )
+
+
+def head_rates(model: "Model", lr: float) -> dict[str, float]:
+    """The learning rate of every parameter of the head, by its name in the model."""
+    return {f"head.{name}": lr for name, _ in model.head.named_parameters()}
+
+
+def normalisations() -> tuple[type, ...]:
+    """The kinds of normalisation layer; what timm and torchvision derive from them is of these kinds too."""
+    from timm.layers import RmsNorm, RmsNorm2d, SimpleNorm, SimpleNorm2d
+    from torch import nn
+    from torch.nn.modules.batchnorm import _NormBase
+
+    return _NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, RmsNorm, RmsNorm2d, SimpleNorm, SimpleNorm2d
+
+
+def _is_layer(module: "nn.Module") -> bool:
+    """Whether it directly owns a weight of two or more dimensions, which embeddings of positions and tokens are not."""
+    own = module.named_parameters(recurse=False)
+    return not isinstance(module, normalisations()) and any("weight" in name and tensor.ndim > 1 for name, tensor in own)
+
+
+def _units(module: "nn.Module", most: float, prefix: str = "") -> Iterator[tuple[str, "nn.Module"]]:
+    """Children in their order; those that only list others, and those of more than `most` parameters, by what they hold."""
+    from torch import nn
+
+    for name, child in module.named_children():
+        path, inner = f"{prefix}{name}", list(child.named_children())
+        if inner and isinstance(child, nn.Sequential | nn.ModuleList):
+            yield from ((f"{path}.{listed}", unit) for listed, unit in inner)
+        elif inner and sum(parameter.numel() for parameter in child.parameters()) > most:
+            yield from _units(child, most, f"{path}.")
+        else:
+            yield path, child
+
+
+def _gather(root: "nn.Module", prefix: str, tensors: list[str]) -> dict[str, list[str]]:
+    """Parameters of `root`, in their order, by the layer that they belong to."""
+    found: dict[str, list[str]] = {}
+    early = []  # before the first layer
+    for tensor in tensors:
+        owner = tensor.removeprefix(prefix).rpartition(".")[0]
+        if _is_layer(root.get_submodule(owner)):
+            found.setdefault(owner, []).append(tensor)
+        else:
+            (found[next(reversed(found))] if found else early).append(tensor)
+    first = next(iter(found), "")
+    return found | {first: early + found.get(first, [])}
+
+
+def head_layers(model: "Model") -> list[Layer]:
+    """The head's layers; none of a head that is computed."""
+    tensors = [f"head.{name}" for name, _ in model.head.named_parameters()]
+    gathered = _gather(model.head, "head.", tensors) if tensors else {}
+    return [Layer(f"head.{name}" if name else "head", "head", members) for name, members in gathered.items()]
+
+
+def _allowed(key: str, by_layer: list[Layer], by_block: dict[str, list[str]]) -> str:
+    return {
+        "last_blocks": f"Allowed: 1 to {len(by_block) - 1}.",
+        "freeze_layers": f"Allowed: 1 to {len(by_layer) - 1}.",
+        "freeze_fraction": f"Allowed: {1 / len(by_layer):.3g} (one layer) or more, and less than 1.",
+        "patterns": "Allowed: patterns that leave some of its tensors out.",
+    }[key]

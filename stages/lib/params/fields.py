@@ -1,0 +1,71 @@
+"""The kinds of value that params.yaml may hold; plug-ins build their `Params` from these."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, WrapValidator, model_validator
+from pydantic_core import PydanticCustomError
+
+from stages.lib.core import plugins
+from stages.lib.errors import listed, nearest
+
+
+class Strict(BaseModel):
+    """A block of params.yaml: no unknown key, no default, no silent conversion ("3" is not 3)."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+def plugin(kind: str) -> Any:
+    """A string that names a plug-in of one kind."""
+
+    def known(name: str) -> str:
+        allowed = plugins.names(kind)
+        if name not in allowed:
+            words = {"name": name, "near": nearest(name, allowed), "allowed": listed(allowed)}
+            raise PydanticCustomError("no_plugin", "{name} does not exist.{near} Allowed: {allowed}", words)
+        return name
+
+    return Annotated[str, AfterValidator(known)]
+
+
+class Architecture(Strict):
+    """A network by the name that its library gives it."""
+
+    library: plugin("libraries")  # type: ignore[valid-type]
+    model: str = Field(min_length=1)
+
+
+Sha256 = Field(pattern=r"^[0-9a-f]{64}$")
+
+
+class Trainable(Strict):
+    """Which part of the backbone is trained; exactly one of the four says it."""
+
+    last_blocks: int | None = Field(default=None, ge=1)  # that many blocks, counted from the head
+    freeze_fraction: float | None = Field(default=None, gt=0, lt=1)  # all but this share of the layers, from the input on
+    freeze_layers: int | None = Field(default=None, ge=1)  # all but that many layers, from the input on
+    patterns: list[str] | None = Field(default=None, min_length=1)  # tensors whose name without "backbone." matches one
+
+    @model_validator(mode="after")
+    def _exactly_one(self):
+        given = [name for name in Trainable.model_fields if getattr(self, name) is not None]
+        if len(given) != 1:
+            allowed = ", ".join(Trainable.model_fields)
+            raise PydanticCustomError("exactly_one", f"must hold exactly one of {allowed}, but holds {len(given)}")
+        return self
+
+
+def _or_all(value, handler):
+    if isinstance(value, str) and value != "all":
+        raise PydanticCustomError(
+            "not_all", f"must be the word all, or a block with exactly one of {', '.join(Trainable.model_fields)}"
+        )
+    return value if value == "all" else handler(value)
+
+
+def _dump(value: "Trainable | Literal['all']"):
+    return value if value == "all" else value.model_dump(exclude_none=True)
+
+
+# Annotated as a Trainable and not as a union, so that a mistake has the path of its key and not that of a union's member.
+TrainableOrAll = Annotated[Trainable, WrapValidator(_or_all), PlainSerializer(_dump)]

@@ -1,0 +1,154 @@
+"""What each section of params.yaml may hold; what a plug-in takes is declared in its own file (`Params`)."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from stages.lib.params.fields import Architecture, Strict, plugin
+
+
+class Device(Strict):
+    accelerator: Literal["auto", "cpu", "cuda", "mps"]
+    devices: int = Field(ge=1)
+    num_nodes: int = Field(ge=1)
+    precision: Literal["auto", "32-true", "bf16-mixed"]
+
+
+class Split(Strict):
+    val: float = Field(gt=0, lt=1)
+    test: float = Field(gt=0, lt=1)
+    seed: int = Field(ge=0)
+    by_group: bool
+    stratify: bool
+
+
+class Download(Strict):
+    fetch: str
+
+
+class Dataset(Strict):
+    raw: str = Field(min_length=1)
+    reader: str
+    preprocessing: str
+    split: Split
+    limit: int = Field(ge=0)
+    max_broken: float = Field(ge=0, lt=1)
+    duplicates: Literal["refuse", "drop"]
+    licence: str
+
+
+class Source(Strict):
+    weights: str
+    architecture: Architecture
+    licence: str
+
+
+class Head(Strict):
+    """The layers that a training puts on the backbone (stages.lib.networks.heads)."""
+
+    hidden: int = Field(ge=0)
+    dropout: float = Field(ge=0, lt=1)
+    zero: bool
+
+
+class TrainingOptions(Strict):
+    """How any training runs; the block of a strategy, a hop or the control may hold some of these for itself."""
+
+    optimizer: Literal["sgd", "adam", "adamw"]
+    momentum: float = Field(ge=0, lt=1)
+    weight_decay: float = Field(ge=0, le=1)
+    schedule: Literal["constant", "cosine", "one_cycle", "step"]
+    warmup_epochs: float = Field(ge=0)
+    warmup: Literal["all", "head"]
+    batch_size: int = Field(ge=1)
+    label_smoothing: float = Field(ge=0, lt=1)
+    balance: Literal["none", "weights", "sampling"]
+    augment: str
+    mixup: float = Field(ge=0, le=10)
+    cutmix: float = Field(ge=0, le=10)
+    clip_norm: float = Field(ge=0)
+    ema: float = Field(ge=0, lt=1)
+    patience: int = Field(ge=1)
+    head: Head
+
+
+class Checks(Strict):
+    loss_jump: float = Field(gt=1)
+    params_per_example: float = Field(gt=0)
+    forgetting: float = Field(ge=0, le=1)
+
+
+class Advise(Strict):
+    num_examples: int = Field(ge=20)
+    neighbours: int = Field(ge=1)
+    preprocessing: Literal["warn", "error"]
+    margin: float = Field(ge=0, lt=1)
+    confidence: float = Field(gt=0.5, lt=1)
+
+
+class Strategy(Strict):
+    """A block of `strategies`: the hyperparameters of its plug-in, and the training options that it overrides."""
+
+
+class Hop(Strict):
+    init: str
+    data: str
+    task: plugin("tasks")  # type: ignore[valid-type]
+    strategy: str
+
+
+class Target(Strict):
+    data: str
+    task: plugin("tasks")  # type: ignore[valid-type]
+
+
+class Scratch(Strict):
+    like: str
+
+
+class Evaluate(Strict):
+    batch_size: int = Field(ge=1)
+    num_resamples: int = Field(ge=100)
+    confidence: float = Field(gt=0.5, lt=1)
+    ece_bins: int = Field(ge=2)
+    num_shown: int = Field(ge=0, le=50)
+
+
+class Compare(Strict):
+    metric: str
+    num_resamples: int = Field(ge=100)
+    confidence: float = Field(gt=0.5, lt=1)
+
+
+FORBIDDEN = ("size", "nfiles")  # DVC's run cache ignores these keys at any depth and would restore old outputs
+# Sections that hold one block per name: the block's own schema, the key that names its plug-in, the plug-ins' folder.
+BLOCKS = {
+    "download": (Download, "fetch", "downloads"),
+    "datasets": (Dataset, "reader", "readers"),
+    "source": (Source, "weights", "weights"),
+    "intermediate": (Hop, "strategy", "strategies"),
+    "strategies": (Strategy, None, "strategies"),
+}
+SINGLE = {"training": TrainingOptions, "checks": Checks, "device": Device, "target": Target, "scratch": Scratch, "advise": Advise,
+          "evaluate": Evaluate, "compare": Compare}  # fmt: skip
+SCALARS = {
+    "modality": (plugin("modalities"), ...),
+    "seed": (int, Field(ge=0)),
+    "strategy": (str, ...),
+    "inits": (list[str], ...),
+    "seeds": (list[int], ...),
+}
+SECTIONS = [
+    "modality",
+    "seed",
+    "strategy",
+    "strategies",
+    "training",
+    "checks",
+    "device",
+    "download",
+    "datasets",
+    "source",
+    "intermediate",
+]
+SECTIONS += ["target", "inits", "seeds", "scratch", "advise", "evaluate", "compare"]

@@ -1,0 +1,139 @@
+"""Every mistake in params.yaml at once, each with its path and what is allowed."""
+
+import re
+from types import ModuleType, SimpleNamespace
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ValidationError, create_model
+from pydantic.fields import FieldInfo
+
+from stages.lib.core import plugins
+from stages.lib.errors import UserError, listed, nearest
+from stages.lib.params import across
+from stages.lib.params.fields import Strict
+from stages.lib.params.schema import (
+    BLOCKS,
+    FORBIDDEN,
+    SCALARS,
+    SECTIONS,
+    SINGLE,
+    Dataset,
+    Hop,
+    Scratch,
+    Source,
+    Strategy,
+    TrainingOptions,
+)
+
+
+def validate(raw: dict) -> SimpleNamespace:
+    """Check every section and what must hold between them.
+
+    Returns:
+        The sections as attributes; sections of blocks are dicts of blocks by name.
+
+    Raises:
+        UserError: with every mistake, one a line, each with its path in the file.
+    """
+    errors: list[str] = []
+    for name in raw:
+        if name not in SECTIONS:
+            errors.append(f"{name}: unknown section.{nearest(name, SECTIONS)}")
+    params = SimpleNamespace(**dict.fromkeys(SECTIONS))  # what is wrong by itself stays None
+    for name in SECTIONS:
+        if name not in raw:
+            errors.append(f"{name}: this section is missing.")
+        elif name in SCALARS:
+            schema = create_model("Top", __base__=Strict, **{name: SCALARS[name]})
+            setattr(params, name, getattr(_check(schema, {name: raw[name]}, "", errors), name, None))
+        elif name in SINGLE:
+            schema, unused = SINGLE[name], ()
+            if name == "scratch":
+                schema, unused = _joined(name, schema, plugins.load("strategies", "scratch"), None)
+            setattr(params, name, _check(schema, raw[name], name, errors, unused))
+        else:
+            setattr(params, name, _blocks(name, raw[name], params.modality, errors))
+    errors += across.mistakes(params)
+    if errors:
+        count = f"{len(errors)} mistake{'s' if len(errors) > 1 else ''}"
+        raise UserError(f"params.yaml has {count}:\n" + "\n".join(f"  {error}" for error in errors))
+    return params
+
+
+def _blocks(section: str, raw: Any, modality: str | None, errors: list[str]) -> dict[str, BaseModel | None] | None:
+    """The blocks of a section by name; None for one that is wrong by itself, and for a section that holds no blocks."""
+    schema, chooser, folder = BLOCKS[section]
+    if not isinstance(raw, dict):
+        errors.append(f"{section}: must hold blocks by name (or {{}} for none), not {raw!r}.")
+        return None
+    blocks: dict[str, BaseModel | None] = dict.fromkeys(raw)
+    for name, block in raw.items():
+        path = f"{section}.{name}"
+        if section != "strategies" and (not re.fullmatch(r"[a-z][a-z0-9_]*", str(name)) or name in FORBIDDEN):
+            errors.append(
+                f"{path}: not a usable name. Allowed: lower-case letters, digits and _, beginning with a letter"
+                f" (it becomes a file name and a DVC stage), and none of {', '.join(FORBIDDEN)}, which DVC ignores."
+            )
+            continue
+        choice = name if chooser is None else block.get(chooser) if isinstance(block, dict) else None
+        where = path if chooser is None else f"{path}.{chooser}"
+        if choice in plugins.names(folder):
+            joined, unused = _joined(path, schema, plugins.load(folder, choice), modality)
+            blocks[name] = _check(joined, block, path, errors, unused)
+        elif choice is not None:
+            allowed = plugins.names(folder)
+            errors.append(f"{where}: {choice!r} does not exist.{nearest(choice, allowed)} Allowed: {listed(allowed)}.")
+        else:
+            blocks[name] = _check(schema, block, path, errors)
+    return blocks
+
+
+def _joined(
+    name: str, schema: type[BaseModel], module: ModuleType, modality: str | None
+) -> tuple[type[BaseModel], tuple[str, ...]]:
+    """The schema of a block with what its plug-in (and the modality) takes, and the options that the plug-in does not use."""
+    unused: tuple[str, ...] = getattr(module, "UNUSED", ())
+    bases: tuple[type[BaseModel], ...] = (module.Params, schema)
+    own: dict[str, Any] = {}
+    if schema in (Strategy, Hop, Scratch):  # their blocks may override what `training` says
+        fields = {key: field for key, field in TrainingOptions.model_fields.items() if key not in unused}
+        own = {key: (_annotated(field), None) for key, field in fields.items()}
+    door = plugins.load("modalities", modality) if modality else None  # without one, what depends on it is not checked
+    if schema is Dataset and door:
+        bases += (door.Packing,)
+    if schema is Source and not getattr(module, "BRINGS_PREPROCESSING", False):
+        own["preprocessing"] = (door.Preprocessing if door else Any, ...)
+    return create_model(name, __base__=bases, **own), unused
+
+
+def _annotated(field: FieldInfo) -> Any:
+    return Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation
+
+
+def _check(schema: type[BaseModel], value: Any, path: str, errors: list[str], unused=()) -> BaseModel | None:
+    try:
+        return schema.model_validate(value)
+    except ValidationError as failed:
+        for error in failed.errors():
+            where = ".".join(str(part) for part in ([path] if path else []) + list(error["loc"]))
+            if error["type"] == "extra_forbidden" and error["loc"][-1] in unused:
+                errors.append(f"{where}: this strategy does not use it; leave it out (`training` has it for the others).")
+            else:
+                errors.append(f"{where}: {_in_words(error, schema)}")
+    return None
+
+
+def _in_words(error: dict, schema: type[BaseModel]) -> str:
+    inner = schema  # the block that holds the key, for the names that are allowed there
+    for part in error["loc"] if error["type"] == "model_type" else error["loc"][:-1]:
+        inner = inner.model_fields[part].annotation if part in getattr(inner, "model_fields", {}) else inner
+    allowed = list(getattr(inner, "model_fields", {}))
+    if error["type"] == "extra_forbidden":
+        return f"unknown key.{nearest(str(error['loc'][-1]), allowed)} Allowed here: {listed(allowed)}."
+    if error["type"] == "no_plugin":
+        return f"{error['input']!r} does not exist.{error['ctx']['near']} Allowed: {error['ctx']['allowed']}."
+    if error["type"] == "missing":
+        return "this key is missing (every value stands in params.yaml; there are no hidden defaults)."
+    if error["type"] == "model_type":
+        return f"must be a block with the keys {listed(allowed)}, not {error['input']!r}."
+    return f"{error['msg'].replace('Input should be', 'must be')}; given: {error['input']!r}."

@@ -1,0 +1,172 @@
+"""How trainings went, and what they reached against each other: the plots of compare and of the report."""
+
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import pandas as pd
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+
+from stages.lib.core.contracts import Metric
+from stages.lib.plots.style import COLOURS, DARK, GREY, STYLE, VERDICTS, save
+
+
+def curves(path: Path, histories: dict[str, list[pd.DataFrame]], num_hops: int, primary: str, percent: bool) -> None:
+    """Losses and the task's primary metric on validation in every epoch.
+
+    Args:
+        histories: for each arm the history.csv of its seeds, and with `kept` the epoch of the model; the first `num_hops` are
+            hops on data of their own and get a row of their own, because their figures do not compare with the target's.
+        primary: metric of the target's task; a hop of a task without it shows its losses alone.
+        percent: whether it is a fraction, to be shown in percent.
+    """
+    arms, scale = list(histories.items()), 100 if percent else 1
+    rows = [(title, some) for title, some in [("Hops", arms[:num_hops]), ("Target", arms[num_hops:])] if some]
+    with plt.rc_context(STYLE):
+        figure, grid = plt.subplots(len(rows), 2, figsize=(7, 2.9 * len(rows)), squeeze=False, layout="constrained")
+        for (loss, figure_axes), (title, some) in zip(grid, rows, strict=True):
+            for index, (name, tables) in enumerate(some):
+                colour = COLOURS[index % len(COLOURS)]
+                for number, table in enumerate(tables):
+                    best = table[table["kept"]].iloc[0]
+                    style = {"color": colour, "linewidth": 1.5, "alpha": 1 if number == 0 else 0.5}
+                    loss.plot(table["epoch"], table["train_loss"], linestyle=":", **style)
+                    loss.plot(table["epoch"], table["val_loss"], **style)
+                    loss.plot(best["epoch"], best["val_loss"], "o", color=colour, markersize=5)
+                    if f"val_{primary}" in table:
+                        values = scale * table[f"val_{primary}"]
+                        figure_axes.plot(table["epoch"], values, label=name if number == 0 else None, **style)
+                        figure_axes.plot(best["epoch"], scale * best[f"val_{primary}"], "o", color=colour, markersize=5)
+            loss.set(title=f"{title}: loss", xlabel="epoch")
+            figure_axes.set(title=f"{title}: validation {primary.replace('_', ' ')}{', %' if percent else ''}", xlabel="epoch")
+            figure_axes.legend(loc="lower right")
+            for axes in (loss, figure_axes):
+                axes.xaxis.get_major_locator().set_params(integer=True)
+        loss.plot([], [], color=GREY, linestyle=":", label="training (augmented, smoothed labels)")
+        loss.plot([], [], color=GREY, label="validation")
+        loss.plot([], [], "o", color=GREY, markersize=5, label="epoch that was kept")
+        figure.legend(*loss.get_legend_handles_labels(), loc="outside lower center", ncols=3)
+        save(figure, path)
+
+
+def comparison(
+    path: Path, name: str, metric: Metric, arms: dict[str, dict], differences: list[tuple[str, dict]], confidence: float
+) -> None:
+    """What each arm reaches, and the paired differences around zero, with their intervals.
+
+    Args:
+        name: of the metric.
+        arms: value, lower and upper by name, the proposal first.
+        differences: a name, and difference, lower, upper and verdict, each.
+    """
+    scale, digits = (100, ".1f") if metric.fraction else (1, ".3g")
+    with plt.rc_context(STYLE | {"axes.grid.axis": "x", "axes.spines.left": False}):
+        height = 1.9 + 0.42 * (len(arms) + len(differences))
+        figure, (top, bottom) = plt.subplots(
+            2, 1, figsize=(7, height), height_ratios=[len(arms), len(differences) + 0.3], layout="constrained"
+        )
+        for row, arm in enumerate(arms.values()):
+            _interval(top, row, arm["value"], arm, DARK if row else "#0072B2", f"{scale * arm['value']:{digits}}", scale)
+        top.set_yticks(range(len(arms)), list(arms))
+        unit = ", %" if metric.fraction else ""
+        top.set(title=f"Test {name}{unit}, with {confidence:.0%} interval", ylabel="target trained from")
+        for row, (_, each) in enumerate(differences):
+            text = f"{metric.change(each['difference'])}  {each['verdict']}"
+            _interval(bottom, row, each["difference"], each, VERDICTS[each["verdict"]], text, scale)
+        bottom.set_yticks(range(len(differences)), [name for name, _ in differences])
+        bottom.axvline(0, color=DARK, linewidth=1)
+        side = "right" if metric.higher_is_better else "left"
+        title = f"Difference on the same test examples{', points' if metric.fraction else ''}"
+        bottom.set(title=title, xlabel=f"{next(iter(arms))} is better to the {side} of 0")
+        for axes, num in ((top, len(arms)), (bottom, len(differences))):
+            axes.set_ylim(num - 0.5, -0.5)  # the first at the top
+            axes.tick_params(axis="y", length=0)
+            axes.margins(x=0.12)
+        save(figure, path)
+
+
+def forgetting(path: Path, models: list[str], tasks: list[str], values: np.ndarray, metrics: list[Metric]) -> None:
+    """What each model reaches on each earlier task, as a heat map.
+
+    Args:
+        models, tasks: names of rows and columns.
+        values: (models, tasks) of each task's metric; not a number where a model does not come after the task.
+        metrics: of the tasks; a column of one that is no fraction stays without colour.
+    """
+    fractions = np.where([metric.fraction for metric in metrics], values, np.nan)
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(figsize=(max(4.5, 2.5 + 1.1 * len(tasks)), 1.4 + 0.4 * len(models)), layout="constrained")
+        axes.grid(visible=False)
+        shown = axes.imshow(100 * fractions, cmap="viridis", vmin=0, vmax=100, aspect="auto")
+        axes.set(title="Earlier tasks after later training, %", xlabel="task (test examples)", ylabel="after training")
+        axes.set_xticks(range(len(tasks)), tasks)
+        axes.set_yticks(range(len(models)), models)
+        for row, column in zip(*np.nonzero(~np.isnan(values)), strict=True):
+            text = metrics[column].text(values[row, column]).removesuffix(" %")
+            dark = fractions[row, column] < 0.6
+            axes.text(column, row, text, ha="center", va="center", color="white" if dark else "black")
+        figure.colorbar(shown, ax=axes)
+        save(figure, path)
+
+
+def alphas(path: Path, curves: dict[str, pd.DataFrame], primary: str, percent: bool) -> None:
+    """The target against an earlier task, along the line from start to fine-tuned weights.
+
+    Args:
+        curves: by a name for each, a table with alpha, target (on validation) and earlier (on the test).
+        primary: metric of the target's task, and whether it is a fraction, to be shown in percent.
+    """
+    scale, unit = (100, ", %") if percent else (1, "")
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(figsize=(5, 3.6), layout="constrained")
+        for index, (name, table) in enumerate(curves.items()):
+            colour = COLOURS[index % len(COLOURS)]
+            axes.plot(scale * table.earlier, scale * table.target, "o-", color=colour, markersize=3, label=name)
+            for row in table.iloc[[0, -1]].itertuples():
+                axes.annotate(f"{row.alpha:g}", (scale * row.earlier, scale * row.target), fontsize=8)
+        axes.set(title="From the start (0) to the fine-tuned weights (1)", xlabel=f"{primary} on the earlier task{unit}",
+                 ylabel=f"validation {primary} on the target{unit}")  # fmt: skip
+        axes.legend()
+        save(figure, path)
+
+
+def waterfall(path: Path | BinaryIO, name: str, metric: Metric, steps: list[dict[str, Any]]) -> None:
+    """What each step of the chain added, from the first (all of it) to the last.
+
+    Args:
+        name: of the metric.
+        steps: name, value and, after the first, difference, lower, upper and verdict against the one before.
+    """
+    scale = 100 if metric.fraction else 1
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(figsize=(7, 1 + 0.5 * len(steps)), layout="constrained")
+        for row, step in enumerate(steps):
+            value = scale * step["value"]
+            start = 0 if row == 0 else scale * steps[row - 1]["value"]
+            colour = DARK if row == 0 else VERDICTS[step["verdict"]]
+            axes.barh(row, value - start, left=start, color=colour, height=0.55)
+            text = metric.text(step["value"]).removesuffix(" %")
+            if row:
+                difference, lower, upper = (metric.change(step[key]) for key in ("difference", "lower", "upper"))
+                text += f"  ({difference}, {lower} to {upper}: {step['verdict']})"
+                axes.plot([start, start], [row - 0.75, row + 0.3], color=GREY, linewidth=1)
+            axes.annotate(text, (max(start, value), row), (5, 0), textcoords="offset points", va="center", fontsize=8)
+        values = [scale * step["value"] for step in steps]
+        lowest = max(0, min(values) - 10) if metric.fraction else min(0, *values)
+        highest = 100 if metric.fraction else max(0, *values)
+        axes.set_xlim(lowest, highest + (highest - lowest) * 0.6)  # a place for the words
+        axes.set_xticks([tick for tick in axes.get_xticks() if lowest <= tick <= highest])
+        axes.set_yticks(range(len(steps)), [step["name"] for step in steps])
+        axes.set_ylim(len(steps) - 0.5, -0.5)
+        axes.tick_params(axis="y", length=0)
+        axes.grid(visible=False, axis="y")
+        axes.set(title=f"Test {name} of the target after each step of the chain{', %' if metric.fraction else ''}")
+        save(figure, path)
+
+
+def _interval(axes: Axes, row: int, value: float, ends: dict[str, Any], colour: str, text: str, scale: float) -> None:
+    axes.plot([scale * ends["lower"], scale * ends["upper"]], [row, row], color=colour, linewidth=2.5, solid_capstyle="round")
+    axes.plot(scale * value, row, "o", color=colour, markersize=7)
+    behind = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}  # or the zero line would cross out the words
+    axes.annotate(text, (scale * value, row), (0, 7), textcoords="offset points", ha="center", color=colour, bbox=behind)

@@ -1,0 +1,131 @@
+"""The verdict in words, for readers: what was asked, what the intervals say, and what they do not cover."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from stages.lib.core import cards, plugins
+from stages.lib.core.cards import ModelCard
+from stages.lib.core.contracts import Metric
+from stages.lib.core.runs import ADVICE, Training, shown
+from stages.lib.evaluation.comparison import Pair, Test
+
+
+def write(
+    p: Any, metric: Metric, test: Test, chain: list[str], pairs: Sequence[Pair], results: Mapping[str, Any],
+    differences: Mapping[str, Any], models: Mapping[str, ModelCard], ship: str,
+) -> str:  # fmt: skip
+    """The report for readers, as Markdown.
+
+    Args:
+        p: the sections `compare`, `inits` and `seeds` of params.yaml.
+        chain: from the source to the proposal.
+        results: value, lower and upper of each arm; `differences`, of each pair.
+        models: cards of the targets by name, and `ship`, which of them is shipped.
+    """
+    name, interval, num_seeds = p.compare.metric.replace("_", " "), f"{p.compare.confidence:.0%} interval", len(p.seeds)
+    noun = plugins.load("modalities", models[ship].modality).NOUN
+    lines = [f"# Verdict: {' -> '.join([*chain, test.data])}", ""]
+    for pair in pairs:
+        d = differences[pair.key]
+        between = (
+            f"{interval} {metric.change(d['lower'])} to {metric.change(d['upper'])}{', one seed only' if num_seeds == 1 else ''}"
+        )
+        amount = f"{metric.change(d['difference'])} {metric.unit(p.compare.metric)}"
+        lines.append(f"- **{pair.question}: {d['verdict']}**, {amount} ({between}).")
+    lines += [f"- **Ship models/target/{ship}**, the target with the lowest validation loss."]
+    if differences["transfer"]["verdict"] == "hurts":
+        lines += [f"- **Random weights did better here**: consider models/scratch/{p.seeds[0]} instead."]
+    lines += [""]
+
+    lines += ["## Measured", "", f"| target trained from | {name} | {interval} |", "| --- | --- | --- |"]
+    for row, (arm, r) in enumerate(results.items()):
+        start = shown(arm) + (" (control)" if row else " (proposal)")
+        lines.append(f"| {start} | {metric.text(r['value'])} | {metric.text(r['lower'])} to {metric.text(r['upper'])} |")
+    averaged = f", each figure the mean over {num_seeds} seeds" if num_seeds > 1 else ""
+    lines += [
+        "",
+        f"On {len(test.keys)} test {noun}s of {test.data}{averaged}. Intervals of single models may overlap even if one is better:",
+        f"the paired differences decide, because all models are measured on the same {noun}s.",
+        "",
+        "## What the intervals cover, and what they do not",
+        "",
+        *(f"- {line}" for line in covered(p, test, noun)),
+    ]
+    lines += ["", "## Which model to ship", "", "| model | validation loss |", "| --- | --- |"]
+    lines += [f"| models/target/{each} | {card.best['val_loss']:.4f} |" for each, card in models.items()]
+    lines += [
+        "",
+        f"The one with the lowest loss is shipped: models/target/{ship}. The test plays no part in the choice; otherwise its",
+        "figures would be too good.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def warnings(p: Any, trainings: Sequence[Training], forgotten: Mapping[str, pd.DataFrame]) -> str:
+    """A section on what the look at the data and the trainings warned of, and which earlier tasks were forgotten.
+
+    Args:
+        p: the sections `checks` and `intermediate` of params.yaml.
+        trainings: all of the pipeline.
+        forgotten: for each hop, what the stage forgetting wrote.
+    """
+    runs = [cards.read_json(training.metrics / "run.json") for training in trainings]
+    lines = [f"- Preprocessing: {warning}" for warning in cards.read_json(ADVICE)["warnings"]]
+    lines += [f"- {run['name']}: {warning}" for run in runs for warning in run["warnings"]]
+    for hop, table in forgotten.items():
+        lines += catastrophic(hop, p.intermediate[hop].task, table, p.checks.forgetting)
+    kept = f"no earlier task lost more than {100 * p.checks.forgetting:g} points" if forgotten else "no earlier task"
+    found = lines or [f"None: no wrong preprocessing, no learning rate too high, no missing freezing, {kept}."]
+    return "\n".join(["## Warnings", "", *found]) + "\n"
+
+
+def catastrophic(hop: str, task: str, table: pd.DataFrame, most: float) -> list[str]:
+    """A line for each later model that lost more of a hop's task than `most`, beyond chance."""
+    name = plugins.load("tasks", task).PRIMARY
+    metric: Metric = plugins.load("tasks", task, "measures").METRICS[name]
+    lines = []
+    for row in table.itertuples():
+        ends = (row.lower, row.upper) if metric.higher_is_better else (-row.upper, -row.lower)
+        loss = -row.change if metric.higher_is_better else row.change
+        if not metric.fraction:  # a fraction of what it was
+            loss /= abs(row.before) or 1
+        if loss > most and ends[1] < 0:
+            lines.append(
+                f"- Catastrophic forgetting: after {row.model}, {name.replace('_', ' ')} on {hop} (with its original head) went from "
+                f"{metric.text(row.before)} to {metric.text(row.after)} ({metric.change(row.change)}, {metric.change(row.lower)} to "
+                f"{metric.change(row.upper)}). If {hop} still matters, keep models/{hop} beside the new model, or choose wise_ft, "
+                "l2_sp or feature_extraction, or a lower lr."
+            )
+    return lines
+
+
+def covered(p: Any, test: Test, noun: str) -> list[str]:
+    """What the intervals stand for and what they do not, a sentence or two each."""
+    num_seeds = len(p.seeds)
+    lines = [f"Covered, the choice of the test {noun}s: {p.compare.num_resamples} bootstrap resamples, the same for all models."]
+    if test.groups is not None:
+        lines += [f"The {noun}s belong to {len(set(test.groups))} groups, which are resampled whole, because {noun}s of a group "
+                  "are alike."]  # fmt: skip
+    else:
+        lines += [f"Each {noun} is resampled by itself, because the data names no groups. If several {noun}s show one object, the "
+                  "true intervals are wider."]  # fmt: skip
+    if num_seeds == 1:
+        lines += [f"Not covered, the training: there is only one seed ({p.seeds[0]}), and with another the ranking may change. Add "
+                  "more under `seeds` in params.yaml."]  # fmt: skip
+    else:
+        few = " So few seeds show only roughly how much a seed changes." if num_seeds < 5 else ""
+        lines += [f"Covered, the training: the {num_seeds} seeds are resampled too, as pairs.{few}"]
+    if test.split_given:
+        lines += [f"Not known, how the test {noun}s were chosen: the split came with the data."]
+    elif not test.split_by_group:
+        lines += [f"Not covered: data from a new source. Similar {noun}s may be in training and test, so all scores may be "
+                  "optimistic."]  # fmt: skip
+    return [
+        *lines,
+        "Not covered, the hyperparameters: the control from random weights has its own (section scratch), all other targets share "
+        "theirs.",
+        f"Each interval has {p.compare.confidence:.0%} confidence by itself; there is no correction for multiple comparisons.",
+        "No difference shown does not mean that there is none: any value in the interval is possible.",
+    ]

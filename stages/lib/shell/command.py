@@ -1,0 +1,78 @@
+"""How a stage or a command is run: its words, one process at a time, and errors for people."""
+
+import errno
+import inspect
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from stages.lib.errors import UserError
+from stages.lib.shell import progress
+from stages.lib.shell.locks import alone
+
+UNWRITABLE = {  # what the operating system says, and what to do
+    os.strerror(errno.ENOSPC): "Make room: `python -m stages clean` deletes checkpoints of finished trainings, and "
+                               "`dvc gc --all-commits --all-experiments` what no commit and no experiment needs.",
+    os.strerror(errno.EDQUOT): "Make room within your quota.",
+    os.strerror(errno.EROFS): "Make it writable.",
+}  # fmt: skip
+
+
+def run_stage(name: str, words: list[str], main: Callable[..., None]) -> None:
+    """Run a stage with the words of the command line; a UserError ends it with its text instead of a traceback.
+
+    Args:
+        main: takes a positional parameter for each word. One that trains also has the keyword `watch` (stages.lib.core.runs.Watch).
+    """
+    parameters = inspect.signature(main).parameters.values()
+    wanted = [each.name for each in parameters if each.kind is each.POSITIONAL_OR_KEYWORD]
+    if len(words) != len(wanted):
+        sys.exit(f"error: usage: python -m stages {' '.join([name, *map(str.upper, wanted)])}")
+    others: dict[str, Any] = {}
+    lock = Path(".transfer/stages") / f"{progress.file_name([name, *words])}.lock"
+    first = os.environ.get("LOCAL_RANK", "0") == "0"  # of the processes of one training only the first writes
+    with in_words(), ExitStack() as stack:
+        if "watch" in {each.name for each in parameters}:
+            from stages.lib.shell.watch import watch  # imports what MLflow needs
+
+            others["watch"] = watch
+        if first:
+            stack.enter_context(alone(lock, " ".join([name, *words])))
+            stack.enter_context(progress.shown([name, *words]))
+        main(*words, **others)
+
+
+def run_command(words: list[str], main: Callable[[list[str]], None]) -> None:
+    """Run a command, which reads its words itself."""
+    with in_words():
+        main(words)
+
+
+@contextmanager
+def in_words() -> Iterator[None]:
+    """End the program with an error in words where the user or the disk is at fault, and without a traceback."""
+    try:
+        yield
+    except UserError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception as error:
+        reason = unwritable(error)
+        if reason is None:
+            raise
+        sys.exit(f"error: {reason}: {Path.cwd()}. {UNWRITABLE[reason]} Then run `dvc repro` again: a training resumes after its "
+                 "last complete epoch.")  # fmt: skip
+
+
+def unwritable(error: BaseException | None) -> str | None:
+    """What the disk has against being written, if that is what failed; torch and safetensors wrap it in errors of their own."""
+    while error is not None:
+        for reason in UNWRITABLE:
+            if reason in str(error):
+                return reason
+        error = error.__cause__ or error.__context__
+    return None

@@ -1,0 +1,204 @@
+"""DELTA: keep the last feature maps like those of the start, above all where the task needs them (Li et al., ICLR 2019)."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from stages.lib.core.contracts import LoadedSplit
+from stages.lib.errors import UserError
+from stages.lib.networks import layers
+from stages.lib.networks.backbones import Model
+from stages.lib.strategies.l2_sp.penalty import l2
+
+Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+BATCH = 16  # examples whose maps are held at once while channels are weighed
+
+
+def delta(maps: list[torch.Tensor], start: list[torch.Tensor], weights: list[torch.Tensor], alpha: float) -> torch.Tensor:
+    """Penalty on the distance between feature maps of a network and of its start, for the same images.
+
+    Args:
+        maps: the feature maps of each block, (N, C, P) with P positions (pixels, tokens); C and P may differ between blocks.
+        start: those of the start, of the same shapes.
+        weights: for each block a weight for each channel, (C,).
+        alpha: strength, >= 0; 0 turns the penalty off.
+
+    Returns:
+        Scalar tensor, alpha / 2 * sum over blocks and channels of weight * squared distance / P, as the mean over the
+        batch. Zero, with zero gradient, where the maps are equal. The paper sums over examples the loss as well as the
+        penalty; here both are means. (The authors' code adds the sum of the penalty over a batch to the mean of the loss: its
+        alpha is this one divided by the batch size.)
+
+    Reference:
+        Li et al., DELTA: Deep Learning Transfer using Feature Map with Attention for Convolutional Networks, ICLR 2019
+        (arXiv 1901.09229).
+    """
+    distances = [((a - b).square().mean(2) * weight).sum(1).mean() for a, b, weight in zip(maps, start, weights, strict=True)]
+    return alpha / 2 * sum(distances)
+
+
+def channel_weights(start: Model, names: list[str], train: LoadedSplit, indices: torch.Tensor, loss: Loss) -> list[torch.Tensor]:
+    """How much the start needs each channel: the softmax over channels of what the loss gains without it.
+
+    Each channel of each block is set to zero in turn, and the loss measured with the start's own head, which must fit the
+    task. That is a forward pass over all examples for every channel; only the part of the network behind the block is
+    computed each time. (The authors' code standardises the gains and divides them by 5 before the softmax, and sets a
+    convolution to zero instead of a block's output; this is the paper's formula.)
+
+    Args:
+        start: in evaluation mode.
+        names: blocks of its backbone.
+        train: what it is measured on, and `indices` (N,), which examples of it.
+        loss: outputs and targets to the loss of each example.
+
+    Returns:
+        For each block (C,) weights, with the mean 1.
+    """
+    blocks = {name: start.backbone.get_submodule(name) for name in layers.blocks(start)}
+    losses: dict[str, list[torch.Tensor]] = {name: [] for name in names}  # of each batch, (C,)
+    with torch.no_grad():
+        for chosen in indices.split(BATCH):
+            batch, targets = train.inputs(chosen, "none", None), train.targets[chosen]
+            with _recorded(blocks) as outputs:
+                start.backbone(batch)
+            order = list(outputs)  # as they ran
+            for name in names:
+                axis = _channel_axis(name, blocks[name], outputs[name])
+                known = {earlier: outputs[earlier] for earlier in order[: order.index(name) + 1]}
+                with _replayed(blocks, known):
+                    channels = tqdm(range(outputs[name].shape[axis]), f"channels of {name}", disable=None, leave=False)
+                    gains = [_loss_without(start, blocks[name], axis, channel, batch, targets, loss) for channel in channels]
+                losses[name].append(torch.stack(gains))
+    # The loss with all channels would be subtracted from each of them, which the softmax undoes.
+    return [len(batches[0]) * (sum(batches) / len(indices)).softmax(0) for batches in losses.values()]
+
+
+@contextmanager
+def attach(
+    model: Model, start: Model, train: LoadedSplit, loss: Loss, *,
+    alpha: float, beta: float, blocks: int, attention_examples: int,
+) -> Iterator[Callable[[Any], torch.Tensor]]:  # fmt: skip
+    """Attach DELTA to a model for a phase.
+
+    The start runs in evaluation mode. Where the model normalises by the batch (BatchNorm) or drops parts, its maps differ
+    from the start's before it has learned anything, as in the authors' code.
+
+    Args:
+        model: whose feature maps count.
+        start: a frozen copy of it as the phase began; its head must have been trained if attention is asked for.
+        train, loss: what the channel weights are measured on, spread evenly over the examples, whose order is often by class.
+        alpha: strength, >= 0, as in `delta`.
+        beta: strength of the pull of the head to zero, >= 0: beta / 2 * ||w_head||^2, biases included.
+        blocks: how many of the backbone's last blocks (stages.lib.networks.layers) are compared, by their outputs.
+        attention_examples: how many training examples `channel_weights` takes; 0 gives every channel the weight 1.
+
+    Yields:
+        inputs to the penalty for the maps of the last forward pass that kept gradients. The start sees each batch right
+        after the model, in the same number format (autocast).
+
+    Raises:
+        UserError: the backbone has fewer blocks, or one of them gives no feature maps.
+    """
+    names = list(layers.blocks(model))
+    if blocks > len(names):
+        raise UserError(
+            f"delta: blocks: {blocks} was given, but this backbone has {len(names)} blocks ({', '.join(names)}). "
+            f"Allowed: 1 to {len(names)}."
+        )
+    names = names[-blocks:]
+    moving = {name: model.backbone.get_submodule(name) for name in names}
+    fixed = {name: start.backbone.get_submodule(name) for name in names}
+    head = [tensor for tensor in model.head.parameters() if tensor.requires_grad]
+
+    num = min(max(attention_examples, 1), len(train.targets))
+    indices = torch.arange(num) * len(train.targets) // num
+    with torch.no_grad(), _recorded(fixed) as outputs:
+        start.backbone(train.inputs(indices[:1], "none", None))
+    axes = {name: _channel_axis(name, fixed[name], outputs.get(name)) for name in names}
+    if attention_examples:
+        weights = channel_weights(start, names, train, indices, loss)
+    else:
+        weights = [outputs[name].new_ones(outputs[name].shape[axes[name]], dtype=torch.float32) for name in names]
+
+    with _recorded(moving) as maps, _recorded(fixed) as first_maps, ExitStack() as stack:
+
+        def run_start(backbone: Any, inputs: Any, output: Any) -> None:
+            if torch.is_grad_enabled():  # validation has no penalty
+                with torch.no_grad():
+                    start.backbone(*inputs)
+
+        def compute(inputs: Any) -> torch.Tensor:
+            if not first_maps:
+                raise ValueError("delta needs feature maps, but the backbone has not run: were features computed once?")
+            pairs = [[_positions_last(side.pop(name), axes[name]) for name in names] for side in (maps, first_maps)]
+            return delta(*pairs, weights, alpha) + l2(head, beta)
+
+        stack.enter_context(model.backbone.register_forward_hook(run_start))
+        yield compute
+
+
+def _positions_last(output: torch.Tensor, axis: int) -> torch.Tensor:
+    """Feature maps as (N, C, P) in float32."""
+    output = output.float().movedim(axis, 1)
+    return output.reshape(*output.shape[:2], -1)
+
+
+def _channel_axis(name: str, block: nn.Module, output: Any) -> int:
+    """Which axis of a block's output holds the channels.
+
+    Outputs of 2 axes are (N, C), of 3 are (N, tokens, C), and of 4 are (N, C, H, W) or (N, H, W, C), which networks do not
+    tell: there, channels are as many as one of the block's layers has outputs, and pixels are so only by chance.
+    """
+    if not isinstance(output, torch.Tensor) or output.ndim not in (2, 3, 4):
+        raise UserError(
+            f"delta: the block {name} of this backbone gives no feature maps that could be compared. Choose fewer blocks, "
+            "another backbone, or another penalty (l2_sp, bss)."
+        )
+    sizes = {tensor.shape[0] for tensor in block.parameters() if tensor.ndim}
+    last = output.ndim == 3 or (output.ndim == 4 and output.shape[3] in sizes and output.shape[1] not in sizes)
+    return output.ndim - 1 if last else 1
+
+
+def _loss_without(
+    start: Model, block: nn.Module, axis: int, channel: int, batch: Any, targets: torch.Tensor, loss: Loss
+) -> torch.Tensor:
+    """Sum of the losses with a channel of a block's output set to zero."""
+
+    def zero(block: Any, inputs: Any, output: torch.Tensor) -> None:
+        output.select(axis, channel).zero_()  # in place: a replayed output is a copy
+
+    with block.register_forward_hook(zero):
+        return loss(start(batch), targets).sum()
+
+
+@contextmanager
+def _recorded(modules: dict[str, nn.Module]) -> Iterator[dict[str, torch.Tensor]]:
+    """Copies of each module's last output by its name, in the order in which they ran; only tensors count."""
+    outputs: dict[str, torch.Tensor] = {}
+
+    def record(name: str, module: Any, inputs: Any, output: Any) -> None:
+        outputs.pop(name, None)
+        if isinstance(output, torch.Tensor):
+            outputs[name] = output.clone()  # what follows may work in place
+
+    with ExitStack() as stack:
+        for name, module in modules.items():
+            stack.enter_context(module.register_forward_hook(partial(record, name)))
+        yield outputs
+
+
+@contextmanager
+def _replayed(modules: dict[str, nn.Module], outputs: dict[str, torch.Tensor]) -> Iterator[None]:
+    """Modules that give what they gave before instead of computing it."""
+    try:
+        for name, output in outputs.items():
+            modules[name].forward = lambda *args, output=output, **kwargs: output.clone()
+        yield
+    finally:
+        for name in outputs:
+            del modules[name].forward

@@ -1,0 +1,146 @@
+"""What evaluation needs to know of classification: answers, metrics, tables, plots."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from stages.lib.core.contracts import Metric
+from stages.lib.evaluation import statistics
+from stages.lib.params.schema import Evaluate
+from stages.lib.tasks.classify import metrics
+
+
+def _other_class(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Another predicted class, which is all that most metrics see."""
+    differ: np.ndarray = first.argmax(2) != second.argmax(2)
+    return differ
+
+
+def _other_scores(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    differ: np.ndarray = (first != second).any(2)
+    return differ
+
+
+METRICS = {
+    "accuracy": Metric(metrics.accuracy, _other_class),
+    "balanced_accuracy": Metric(metrics.balanced_accuracy, _other_class),
+    "macro_f1": Metric(metrics.macro_f1, _other_class),
+    "auroc": Metric(metrics.auroc, _other_scores),
+}
+
+
+def answers(outputs: torch.Tensor) -> np.ndarray:
+    """What the network says: probabilities (N, C) in float32, of its logits (N, C)."""
+    probabilities: np.ndarray = outputs.softmax(1).cpu().numpy()
+    return probabilities
+
+
+def table(answers: np.ndarray, targets: np.ndarray, classes: Sequence[str]) -> dict[str, Any]:
+    """Columns of predictions.csv: label, predicted, and p_<class> with as many digits as float32 has."""
+    names = np.array(classes, dtype=object)
+    columns = {"label": names[targets], "predicted": names[answers.argmax(1)]}
+    return columns | {f"p_{name}": answers[:, index] for index, name in enumerate(classes)}
+
+
+def read(table: pd.DataFrame, classes: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Answers (N, C) float32 and targets (N,) from predictions.csv, all of whose columns but p_<class> are text.
+
+    Raises:
+        KeyError: it is of other classes.
+    """
+    labels = pd.Categorical(table["label"], categories=list(classes)).codes.astype(np.int64)
+    return table[[f"p_{name}" for name in classes]].to_numpy(np.float32), labels
+
+
+def served(answers: np.ndarray, classes: Sequence[str]) -> dict[str, Any]:
+    """Columns that the served model answers with: label, its probability, and p_<class>."""
+    labels = np.array(classes, dtype=object)[answers.argmax(1)]
+    columns: dict[str, Any] = {"label": labels, "probability": answers.max(1)}
+    return columns | {f"p_{name}": answers[:, index] for index, name in enumerate(classes)}
+
+
+def report(
+    answers: np.ndarray, targets: np.ndarray, groups: np.ndarray | None, classes: Sequence[str], settings: Evaluate, seed: int
+) -> dict[str, Any]:
+    """All metrics with their intervals, for each class too, and the confusion matrix.
+
+    Args:
+        answers: (N, C) float32.
+        targets: (N,).
+        groups: (N,) what each example belongs to, or None.
+        settings: the section `evaluate`.
+        seed: of the bootstrap.
+    """
+    exact = answers.astype(np.float64)
+
+    def measured(weights: np.ndarray) -> dict[str, np.ndarray]:
+        each = {name: metric.values(exact, targets, weights) for name, metric in METRICS.items()}
+        each["ece"] = metrics.ece(exact, targets, weights, settings.ece_bins)
+        by_class = metrics.per_class(exact, targets, weights)
+        return each | by_class | {"auroc_per_class": metrics.auroc_per_class(exact, targets, weights)}
+
+    values, samples = statistics.bootstrap(
+        measured, groups, num_examples=len(targets), num_resamples=settings.num_resamples, seed=seed
+    )
+    ends = {name: statistics.interval(samples[name], settings.confidence) for name in values}
+    ends["ece"] = statistics.bias_corrected_interval(float(values["ece"]), samples["ece"], settings.confidence)
+
+    def entry(name: str, *index: int) -> dict[str, float | None]:
+        numbers = map(np.asarray, (values[name], *ends[name]))
+        return {key: statistics.number(each[index]) for key, each in zip(("value", "lower", "upper"), numbers, strict=True)}
+
+    return {
+        "metrics": {name: entry(name) for name in [*METRICS, "ece"]},
+        "per_class": {
+            label: {name: entry(name, index) for name in ("precision", "recall", "f1")}
+            | {"auroc": entry("auroc_per_class", index), "support": int(values["support"][index])}
+            for index, label in enumerate(classes)
+        },
+        "confusion": metrics.confusion(exact.argmax(1), targets, len(classes)).tolist(),
+        "classes": list(classes),
+    }
+
+
+def write(folder: Path, answers: np.ndarray, targets: np.ndarray, report: dict[str, Any], title: str, settings: Evaluate) -> None:
+    """Write the confusion matrix and the reliability diagram, as a table and a plot each."""
+    from stages.lib.tasks.classify import plots  # here: who only wants answers need not wait for matplotlib
+
+    classes, counts = np.array(report["classes"], dtype=object), np.array(report["confusion"])
+    actual, predicted = np.nonzero(counts)
+    cells = {"actual": classes[actual], "predicted": classes[predicted], "count": counts[actual, predicted]}
+    pd.DataFrame(cells).to_csv(folder / "confusion.csv", index=False)
+
+    bins = pd.DataFrame(metrics.reliability(answers.astype(np.float64), targets, settings.ece_bins))
+    bins.insert(0, "bin", np.arange(1, settings.ece_bins + 1))
+    bins.round(6).to_csv(folder / "reliability.csv", index=False)
+
+    plots.confusion(folder / "confusion.png", counts, report["classes"], f"{title} on {len(targets)} test examples")
+    plots.reliability(folder / "reliability.png", bins, f"{title}: calibration")
+
+
+PLOTS = ("confusion.png", "reliability.png")  # of `write`, those of the shipped model that compare shows
+
+
+def most_certain(
+    answers: np.ndarray, targets: np.ndarray, keys: Sequence[str], classes: Sequence[str], num: int
+) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """The `num` mistakes that the model was most certain of, and half as many right answers.
+
+    Returns:
+        Rows (n,), for each the output that speaks for the answer (n,), and a title.
+    """
+    confidence, predicted = answers.max(1), answers.argmax(1)
+    order = np.argsort(-confidence, kind="stable")
+    right = predicted[order] == targets[order]
+    rows = np.concatenate([order[~right][:num], order[right][: num // 2]])
+    titles = [
+        f"{classes[predicted[row]]} ({confidence[row]:.0%})"
+        + (", right" if predicted[row] == targets[row] else f"\nis {classes[targets[row]]}")
+        + f"\n{keys[row]}"
+        for row in rows
+    ]
+    return rows, predicted[rows], titles

@@ -1,0 +1,134 @@
+"""What a test says: metrics on weighted examples.
+
+All take probabilities (N, C), labels (N,) as indices, and weights (B, N), how much each example counts, and give (B,). A row of
+ones gives the value on the test itself; other rows are resamples of it (stages.lib.evaluation.statistics), all measured at once.
+"""
+
+import numpy as np
+
+
+def accuracy(probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Share of the examples whose most likely class is the true one."""
+    return _ratio(weights @ (probabilities.argmax(1) == labels), weights.sum(1))
+
+
+def balanced_accuracy(probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Mean recall of the classes; one that a resample does not hold is left out of its mean."""
+    return _mean_of_known(per_class(probabilities, labels, weights)["recall"])
+
+
+def macro_f1(probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Mean F1 of the classes; one that is neither there nor predicted in a resample is left out of its mean."""
+    return _mean_of_known(per_class(probabilities, labels, weights)["f1"])
+
+
+def auroc(probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Area under the ROC curve: of class 1 where there are two, else the mean over the classes, each against the rest.
+
+    A class without an example, or without one of the rest, is left out of the mean of that resample.
+    """
+    areas = auroc_per_class(probabilities, labels, weights)
+    return areas[:, 1] if areas.shape[1] == 2 else _mean_of_known(areas)
+
+
+METRICS = {"accuracy": accuracy, "balanced_accuracy": balanced_accuracy, "macro_f1": macro_f1, "auroc": auroc}
+
+
+def ece(probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray, num_bins: int) -> np.ndarray:
+    """Expected calibration error: how far confidence (of the most likely class) and accuracy lie apart, on average.
+
+    Chance alone pulls them apart in bins of few examples, so the value is too high for a well calibrated model, and
+    higher still in a resample; see stages.lib.evaluation.statistics.interval.
+
+    Args:
+        num_bins: bins of equal width over 0 to 1, each open at its left and closed at its right end.
+
+    Reference:
+        Naeini et al., Obtaining Well Calibrated Probabilities Using Bayesian Binning, AAAI 2015; Guo et al., On
+        Calibration of Modern Neural Networks, ICML 2017 (arXiv 1706.04599).
+    """
+    confidence, correct, bins = _binned(probabilities, labels, num_bins)
+    gaps = _sum_by(weights * (correct - confidence), bins, num_bins)
+    return _ratio(np.abs(gaps).sum(1), weights.sum(1))
+
+
+# What a metric is made of.
+
+
+def per_class(probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
+    """Precision, recall, f1 and support of each class, (B, C) each.
+
+    Not a number: the precision of a class that is never predicted, the recall of one that is not there, the f1 of one
+    that is neither.
+    """
+    num_classes, predicted = probabilities.shape[1], probabilities.argmax(1)
+    support, claimed = _sum_by(weights, labels, num_classes), _sum_by(weights, predicted, num_classes)
+    hits = _sum_by(weights * (predicted == labels), labels, num_classes)
+    return {
+        "precision": _ratio(hits, claimed),
+        "recall": _ratio(hits, support),
+        "f1": _ratio(2 * hits, support + claimed),
+        "support": support,
+    }
+
+
+def auroc_per_class(probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Area under the ROC curve of each class against the rest, (B, C); not a number where either is missing.
+
+    It is the probability that an example of the class gets a higher score than another one; a tie counts half
+    (Hanley and McNeil, Radiology 1982).
+    """
+    areas = []
+    for index in range(probabilities.shape[1]):
+        scores, positive = probabilities[:, index], labels == index
+        others = np.flatnonzero(~positive)
+        others = others[np.argsort(scores[others], kind="stable")]
+        below = np.zeros((len(weights), len(others) + 1))  # drawn examples of the rest among the lowest 0, 1, 2, ...
+        np.cumsum(weights[:, others], axis=1, out=below[:, 1:])
+        first, last = (np.searchsorted(scores[others], scores[positive], side) for side in ("left", "right"))
+        drawn = weights[:, positive]
+        won = (drawn * (below[:, first] + below[:, last])).sum(1) / 2
+        areas.append(_ratio(won, drawn.sum(1) * below[:, -1]))
+    return np.stack(areas, axis=1)
+
+
+def confusion(predicted: np.ndarray, labels: np.ndarray, num_classes: int) -> np.ndarray:
+    """Counts (C, C) of true class (row) and predicted class (column)."""
+    return np.bincount(labels * num_classes + predicted, minlength=num_classes**2).reshape(num_classes, num_classes)
+
+
+def reliability(probabilities: np.ndarray, labels: np.ndarray, num_bins: int) -> dict[str, np.ndarray]:
+    """Mean confidence, accuracy and count of the examples in each bin of `ece`, (num_bins,) each; empty bins are nan."""
+    confidence, correct, bins = _binned(probabilities, labels, num_bins)
+    sums = [_sum_by(values[None], bins, num_bins)[0] for values in (confidence, correct, np.ones(len(labels)))]
+    return {"confidence": _ratio(sums[0], sums[2]), "accuracy": _ratio(sums[1], sums[2]), "count": sums[2].astype(int)}
+
+
+# Small parts.
+
+
+def _binned(probabilities: np.ndarray, labels: np.ndarray, num_bins: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Confidence, whether it is correct, and the bin of each example."""
+    confidence = probabilities.max(1)
+    inner_edges = np.linspace(0, 1, num_bins + 1)[1:-1]
+    return confidence, (probabilities.argmax(1) == labels).astype(float), np.searchsorted(inner_edges, confidence, side="left")
+
+
+def _sum_by(values: np.ndarray, index: np.ndarray, num: int) -> np.ndarray:
+    """Sum values (B, N) over the examples of each index (N,), giving (B, num)."""
+    order = np.argsort(index, kind="stable")
+    present, starts = np.unique(index[order], return_index=True)
+    sums = np.zeros((len(values), num))
+    sums[:, present] = np.add.reduceat(values[:, order], starts, axis=1)
+    return sums
+
+
+def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
+    """above / below, and not a number where there is nothing to divide by."""
+    return np.divide(above, below, out=np.full(np.shape(above), np.nan), where=below > 0)
+
+
+def _mean_of_known(values: np.ndarray) -> np.ndarray:
+    """Mean over the classes (B, C) of those that are numbers."""
+    known = ~np.isnan(values)
+    return _ratio(np.where(known, values, 0).sum(1), known.sum(1))

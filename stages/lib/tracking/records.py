@@ -1,0 +1,225 @@
+"""What the runs of MLflow hold: the pipeline's present state, read from what the stages have written."""
+
+import csv
+import hashlib
+import json
+import math
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from stages.lib.core import params, runs
+from stages.lib.core.runs import Training
+from stages.lib.errors import UserError
+from stages.lib.tracking import publish as publishing
+from stages.lib.tracking.publish import PIPELINE, Data, Run
+
+SHIPPED = "shipped"  # folder in the parent's run for what belongs to the model that is shipped
+
+
+def publish(*, again: bool) -> None:
+    """Put the present state into MLflow; with `again` look at all of its runs, even if it is there."""
+    raw = params.read()
+    params.validate(raw)
+    trainings = runs.expected(raw)
+    current = state(trainings)
+    if again or not publishing.published(current):
+        children = [advice(raw), *(child(training) for training in trainings)]
+        predictions = f"{SHIPPED}/predictions.csv"
+        publishing.publish(current, parent(raw, trainings), children, shipped, predictions, judge, again=again)
+
+
+def state(trainings: list[Training]) -> str:
+    """Hash of what dvc.lock says of the trainings, their evaluations and the comparison.
+
+    What came before (downloads, preparation, sources) is in it as hashes of what they made. The check stage is not,
+    because any comment in params.yaml changes it; nor are entries of blocks that are no longer in params.yaml.
+
+    Raises:
+        UserError: a stage has not run.
+    """
+    try:
+        with open("dvc.lock", "rb") as file:
+            lock = yaml.load(file, getattr(yaml, "CSafeLoader", yaml.SafeLoader))["stages"]  # noqa: S506 (both are safe)
+    except FileNotFoundError:
+        raise UserError(f"dvc.lock is not here ({Path.cwd()}): nothing has run yet. Run: dvc repro") from None
+    names = [training.stage for training in trainings] + [training.evaluation_stage for training in trainings]
+    names += [f"forgetting@{each.name}" for each in trainings if each.kind == "intermediate"] + ["advise", "compare"]
+    missing = [name for name in names if name not in lock]
+    if missing:
+        raise UserError(f"These stages have not run yet: {', '.join(missing)}. Run: dvc repro")
+    entries = {name: lock[name] for name in names}
+    # It reads whole folders, in which results of removed blocks may still lie.
+    entries["compare"] = {part: value for part, value in entries["compare"].items() if part != "deps"}
+    return hashlib.sha256(json.dumps(entries, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def parent(raw: dict[str, Any], trainings: list[Training]) -> Run:
+    """The run of the whole pipeline."""
+    compare, verdict = _read(runs.COMPARISON), _there(runs.VERDICT)
+    tags = {"mlflow.note.content": verdict.read_text(encoding="utf-8")}  # MLflow shows it at the top of the run's page
+    if commit := _commit():
+        tags["mlflow.source.git.commit"] = commit
+    if experiment := os.environ.get("DVC_EXP_NAME"):
+        tags["dvc.experiment"] = experiment
+    files = [(path, "") for path in (Path("params.yaml"), Path("dvc.lock"), runs.COMPARISON, verdict, _there(runs.REPORT))]
+    evaluation = _shipped(raw).evaluation
+    files += [(_there(evaluation / name), SHIPPED) for name in ("predictions.csv", "mistakes.png")]
+    seeds = ", ".join(str(seed) for seed in raw["seeds"])
+    return Run(
+        stage=PIPELINE,
+        kind=PIPELINE,
+        name=f"{raw['inits'][0]} -> {raw['target']['data']}, {raw['strategy']}, seeds {seeds}",
+        tags=tags,
+        params={name: value if isinstance(value, str) else json.dumps(value) for name, value in flat(raw, ".")},
+        metrics={name: value for name, value in flat(compare, ".") if _is_number(value)},
+        history=[],
+        files=files
+        + [(_there(runs.forgetting(hop) / "forgetting.csv"), f"forgetting/{hop}") for hop in raw["intermediate"]]
+        + [(path, "plots") for path in sorted(runs.PLOTS.glob("*.png"))],
+        data=[_data(name) for name in dict.fromkeys(training.data for training in trainings)],
+    )
+
+
+def child(training: Training) -> Run:
+    """The run of one training and of its evaluation."""
+    metrics, evaluation = training.metrics, training.evaluation
+    run, report = _read(metrics / "run.json"), _read(evaluation / "report.json")
+    with open(_there(metrics / "history.csv"), newline="", encoding="utf-8") as file:
+        history = [{name: _number(text) for name, text in row.items()} for row in csv.DictReader(file)]
+    files = [(_there(metrics / name), "") for name in ("history.csv", "certificate.csv", "layers.csv")]
+    files += [(path, "") for path in [metrics / "alpha.csv"] if path.exists()]  # what wise_ft has to show
+    evaluated = sorted(path for path in evaluation.iterdir() if path.is_file())
+    return Run(
+        stage=run["name"],
+        kind=training.kind,
+        name=f"{run['name']}: {run['settings']['strategy']} on {training.data}",
+        tags={"transfer.key": run["key"], "mlflow.note.content": _note(training, run, history, report)},
+        params=run["settings"],
+        metrics=figures(report),
+        history=history,
+        files=files + [(path, "evaluate") for path in evaluated],
+        data=[_data(training.data)],
+    )
+
+
+def figures(report: dict[str, Any]) -> dict[str, float]:
+    """What evaluate measured, by the names that MLflow shows."""
+    return {f"test_{name}": value for name, value in flat(report["metrics"], "_") if _is_number(value)}
+
+
+def advice(raw: dict[str, Any]) -> Run:
+    """The run of the look at the target's images, which was made before any training on them."""
+    path = runs.ADVICE
+    told = _read(path)
+    lines = [f"{entry['strategy']}: {entry['expected']:.1%} expected, {entry['why']}" for entry in told["ranking"]]
+    lines += [f"Unsure: {told['unsure']}"] if told["unsure"] else []
+    return Run(
+        stage="advise",
+        kind="advise",
+        name=f"advise: {told['choice'] or 'nothing'} for {raw['target']['data']}",
+        tags={"transfer.key": told["key"], "mlflow.note.content": "\n\n".join(lines + told["warnings"])},
+        params=told["settings"],
+        metrics=told["figures"],
+        history=[],
+        files=[(path, "")],
+        data=[_data(raw["target"]["data"])],
+    )
+
+
+def shipped() -> dict[str, Any]:
+    """The model that the comparison chose, for MLflow."""
+    from stages.lib.tracking import serving  # imports torch and mlflow
+
+    return serving.package(_there(_shipped(params.read()).model / "card.json").parent)
+
+
+def judge(champion: Path | None) -> tuple[bool, str]:
+    """Whether the model that is shipped now is better than the registered one, on the same test examples, beyond chance.
+
+    Args:
+        champion: the table of what that one answered, as evaluate writes it.
+
+    Returns:
+        Whether it is, and a sentence that says why.
+    """
+    from stages.lib.core import cards
+    from stages.lib.evaluation import comparison  # imports torch
+
+    if champion is None:
+        return False, "its answers on the test examples are gone, so the two cannot be compared."
+    now = _shipped(params.read())
+    card = cards.read_model_card(now.model)
+    return comparison.against(champion, now.evaluation / "predictions.csv", card, params.load("compare").compare)
+
+
+def flat(value: Any, separator: str, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The leaves of nested dicts by their path; {"accuracy": {"value": 0.9, "lower": 0.8}} gives accuracy, accuracy_lower.
+
+    A dict whose keys are no names (patterns of layers) is a leaf: MLflow takes no such params.
+    """
+    if not isinstance(value, dict) or not value or not all(str(name).isidentifier() for name in value):
+        yield prefix, value
+        return
+    for name, inner in value.items():
+        path = f"{prefix}{separator}{name}" if prefix else str(name)
+        yield from flat(inner, separator, prefix if name == "value" and prefix else path)
+
+
+def _note(training: Training, run: dict[str, Any], history: list[dict[str, float]], report: dict[str, Any]) -> str:
+    """What MLflow shows at the top of a training's page."""
+    starts = {"intermediate": "One hop of the chain", "target": "The target", "scratch": "The control, from random weights"}
+    name, figure = next(iter(report["metrics"].items()))
+    num_epochs = sum(not math.isnan(row["train_loss"]) for row in history)
+    lines = [
+        f"{starts[training.kind]}, trained on {training.data} by {run['settings']['strategy']}.",
+        f"Test {name} {figure['value']:.4g} ({figure['lower']:.4g} to {figure['upper']:.4g}).",
+        f"{num_epochs} epochs; kept: epoch {run['best']['epoch']}." if num_epochs else "Computed from features, not trained.",
+        "",
+        "Artifacts: `layers.csv` which layers train at which learning rate, `certificate.csv` what moved and what did not, "
+        "`evaluate/mistakes.png` the mistakes that it was most certain of.",
+    ]
+    return "\n".join(lines)
+
+
+def _data(name: str) -> Data:
+    path = runs.prepared(name) / "card.json"
+    card = _read(path)  # holds the sha256 of every file of the dataset, so its own stands for all of them
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()[:32]
+    return Data(name, digest, json.dumps({"uri": path.parent.as_posix()}), json.dumps(card["counts"]))
+
+
+def _shipped(raw: dict[str, Any]) -> Training:
+    """The target that the comparison chose."""
+    return Training("target", _read(runs.COMPARISON)["ship"], raw["target"]["data"])
+
+
+def _commit() -> str | None:
+    if not shutil.which("git"):
+        return None
+    git = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True)
+    return git.stdout.strip() if git.returncode == 0 else None
+
+
+def _read(path: Path) -> Any:
+    return json.loads(_there(path).read_text(encoding="utf-8"))
+
+
+def _there(path: Path) -> Path:
+    if not path.exists():
+        raise UserError(f"{path} is missing. Make it again with: dvc repro")
+    return path
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _number(text: str) -> float:
+    """A cell of history.csv, exactly as it was written; an empty one is what pandas makes of not-a-number."""
+    return {"True": 1.0, "False": 0.0, "": float("nan")}[text] if text in ("True", "False", "") else float(text)

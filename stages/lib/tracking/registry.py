@@ -1,0 +1,60 @@
+"""The registered model in MLflow: a version for each model that was shipped, and an alias for the best so far.
+
+`champion` moves only to a model that is better on the same test images beyond the paired interval; any other new one is the
+`candidate`. Load the best with models:/transfer-learning@champion.
+"""
+
+import re
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from stages.lib.tracking import store
+
+CHAMPION, CANDIDATE = "champion", "candidate"
+VERDICT = "transfer.verdict"  # the tag of a version that says how it was judged; one without it is judged by the next `publish`
+
+
+def register(client, run_id: str, model_id: str, predictions: str, judge: Callable[[Path | None], tuple[bool, str]]) -> None:
+    """Make sure that the model of a run is a version of the registered model, and that it has been judged.
+
+    Args:
+        run_id: of the pipeline's run, which logged the model `model_id`.
+        predictions: where such a run keeps what its model answered on the test images.
+        judge: says whether the new model is better than the champion, and why, given the champion's predictions; None where
+            they are gone.
+    """
+    name = model_name()
+    mine = [version for version in client.search_model_versions(f"run_id = '{run_id}'") if version.name == name]
+    if not mine and not client.search_registered_models(f"name = '{name}'"):
+        client.create_registered_model(name, description=" ".join(__doc__.partition("\n\n")[2].split()))
+    version = mine[0] if mine else client.create_model_version(name, f"models:/{model_id}", run_id, model_id=model_id)
+    if VERDICT in version.tags:
+        return
+    champion = client.get_registered_model(name).aliases.get(CHAMPION)
+    if champion is None or str(champion) == str(version.version):  # the second if it was killed between the alias and the tag
+        better, words = True, "The first model of this name."
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            better, words = judge(_download(client, client.get_model_version(name, champion).run_id, predictions, folder))
+        words = f"Against version {champion}, the champion then: {words}"
+    client.set_registered_model_alias(name, CHAMPION if better else CANDIDATE, version.version)
+    client.update_model_version(name, version.version, description=words)
+    client.set_model_version_tag(name, version.version, VERDICT, CHAMPION if better else CANDIDATE)
+
+
+def model_name() -> str:
+    """The experiment's name, without what MLflow allows in no name of a model."""
+    return re.sub(r"[/:'\"]", "-", store.experiment_name())
+
+
+def _download(client, run_id: str, file: str, folder: str) -> Path | None:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        there = {entry.path for entry in client.list_artifacts(run_id, str(Path(file).parent))}
+        return Path(client.download_artifacts(run_id, file, folder)) if file in there else None
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":  # the run may have been deleted; a store that is away is another thing
+            raise
+        return None

@@ -1,0 +1,98 @@
+"""A trained model as an MLflow pyfunc: raw inputs in, answers out, prepared as its card says.
+
+MLflow copies this file into the model and runs it there ("models from code"), with a copy of stages/ beside it.
+"""
+
+import inspect
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from mlflow.exceptions import MlflowException
+from mlflow.models import ModelSignature, set_model
+from mlflow.pyfunc import PythonModel
+from mlflow.types.schema import AnyType, ColSpec, Schema
+
+from stages.lib.core import cards, plugins
+from stages.lib.networks import backbones
+
+BATCH = 64  # inputs on their way through the network at once; bounds the memory, not the answer
+# What the code that travels with the model imports.
+PACKAGES = ("mlflow", "numpy", "pandas", "pillow", "pydantic", "safetensors", "timm", "torch", "torchvision")
+
+
+class Served(PythonModel):
+    """Answers on the CPU in float32, in evaluation mode."""
+
+    def load_context(self, context: Any) -> None:
+        """Load the weights once; MLflow wants the argument to be called `context`."""
+        tensors, self.card = cards.read_model(Path(context.artifacts["model"]))
+        self.model = backbones.trained(tensors, self.card.architecture, self.card.num_outputs)
+
+    def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
+        """Answer for each cell of the modality's column (`image`, for images).
+
+        Returns:
+            A row for each input, with the columns that the task answers with: for classes `label`, its `probability`, and
+            `p_<class>` for every class.
+
+        Raises:
+            MlflowException: a row cannot be read; the text names the row.
+        """
+        served, measures = self._part("modalities", "served"), self._part("tasks", "measures")
+        column = list(model_input[served.COLUMN])
+        parts = [self._outputs(column[start : start + BATCH], start) for start in range(0, len(column), BATCH)]
+        outputs = torch.cat(parts) if parts else torch.zeros(0, self.card.num_outputs)
+        return pd.DataFrame(measures.served(measures.answers(outputs), self.card.output_names), index=model_input.index)
+
+    def _outputs(self, cells: list[Any], first: int) -> torch.Tensor:
+        """Outputs (n, ...) for cells, the first of which is in row `first`."""
+        inputs, how = self._part("modalities", "inputs"), self.card.preprocessing
+        keywords = inspect.signature(inputs.pack).parameters.values()
+        packing = {each.name: how[each.name] for each in keywords if each.kind is each.KEYWORD_ONLY}
+        packed = [inputs.pack(self._receive(cell, row), **packing) for row, cell in enumerate(cells, first)]
+        split = cards.in_memory(packed, plugins.load("modalities", self.card.modality).RAGGED)
+        loaded = inputs.load(split, torch.zeros(len(cells)), how, torch.device("cpu"))
+        with torch.inference_mode():
+            outputs: torch.Tensor = self.model(loaded.inputs(torch.arange(len(cells)), "none", None)).float()
+        return outputs
+
+    def _receive(self, cell: Any, row: int) -> Any:
+        served = self._part("modalities", "served")
+        try:
+            return served.receive(cell)
+        except Exception as error:
+            raise MlflowException.invalid_parameter_value(
+                f"Row {row} of `{served.COLUMN}` cannot be read ({error}). Allowed: {served.ALLOWED}."
+            ) from None
+
+    def _part(self, kind: str, part: str) -> Any:
+        return plugins.load(kind, self.card.modality if kind == "modalities" else self.card.task or "", part)
+
+
+def package(folder: Path) -> dict[str, Any]:
+    """Keyword arguments of mlflow.pyfunc.save_model and log_model for the model in `folder`.
+
+    The input is declared as "any": a declared type would let through only one of bytes, text and arrays. The
+    requirements are named because inferring them takes MLflow seconds and a second copy of the model.
+    """
+    card = cards.read_model_card(folder)
+    served = plugins.load("modalities", card.modality, "served")
+    empty = plugins.load("tasks", card.task or "", "measures").served(
+        np.zeros((1, card.num_outputs), np.float32), card.output_names
+    )
+    outputs = [ColSpec("string" if np.asarray(values).dtype == object else "float", name) for name, values in empty.items()]
+    return {
+        "python_model": str(Path(__file__).resolve()),
+        "artifacts": {"model": str(folder.resolve())},
+        "code_paths": [str(Path(__file__).resolve().parents[2])],
+        "pip_requirements": [f"{name}=={version(name).partition('+')[0]}" for name in PACKAGES],  # no "+cu128": not on PyPI
+        "input_example": pd.DataFrame({served.COLUMN: [served.example(card.preprocessing)]}),
+        "signature": ModelSignature(Schema([ColSpec(AnyType(), served.COLUMN)]), Schema(outputs)),
+    }
+
+
+set_model(Served())

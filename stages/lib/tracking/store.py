@@ -1,0 +1,181 @@
+"""The MLflow store, for what writes to it: `live` while a training runs, `tracking` when the pipeline has ended.
+
+MLflow is an observer: when it cannot be reached, one line says so and the pipeline goes on. Importing it takes
+seconds, so nothing here does before it is needed.
+
+Every run of ours carries these tags:
+    transfer.kind   pipeline (the parent), intermediate, target or scratch
+    transfer.stage  which training within the pipeline, "target mono-0"; "pipeline" for the parent
+    transfer.key    hash of everything a training depends on; a training that goes on continues in the run with its key
+    transfer.state  the state of the pipeline that the run belongs to, set by `tracking.publish`
+"""
+
+import gc
+import logging
+import os
+import re
+import sqlite3
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from stages.lib.errors import UserError
+from stages.lib.shell import checkpoints
+
+EXPERIMENT = "transfer-learning"
+LOCKED_TIMEOUT_S = 5  # how long a SQLite store may be locked by another process
+NOT_METRICS = ("epoch", "time_ms")  # the columns of a history row that say when
+# Whose exceptions come from the store, or from where it keeps its artifacts; those of requests and filelock are OSErrors.
+LIBRARIES = ("mlflow", "sqlalchemy", "alembic", "urllib3", "boto3", "botocore", "azure", "google")
+
+
+def connect(timeout_s: int):
+    """A client of the store, and the id of the experiment, both made if they are not there.
+
+    Raises:
+        UserError: the experiment is deleted.
+        Exception: of whatever kind, soon: nothing here waits for minutes, as MLflow does by itself.
+    """
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(timeout_s))
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "1")
+    os.environ.setdefault("MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER", "false")
+    with FileLock(lock("mlflow"), timeout=60):  # several that create the tables at once break them
+        path = sqlite_path()
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with closing(sqlite3.connect(path, timeout=LOCKED_TIMEOUT_S)) as db:
+                db.execute("BEGIN IMMEDIATE")  # locked, damaged, not writable: here it fails at once, in MLflow after 100 s
+                db.rollback()
+        with _nothing_is_garbage():
+            import mlflow
+
+            for name in ("mlflow", "alembic", "urllib3"):  # their warnings (retries, migrations) are told here in one line
+                logging.getLogger(name).setLevel(logging.ERROR)
+            logging.getLogger("mlflow.system_metrics").setLevel(logging.CRITICAL)  # an observer of the observer
+            client = mlflow.MlflowClient(uri())
+        experiment = client.get_experiment_by_name(experiment_name())
+        if experiment is None:
+            remote = uri().startswith(("http", "databricks"))  # these know by themselves where artifacts go
+            location = None if remote else (_root() / "mlartifacts").as_uri()
+            return client, client.create_experiment(experiment_name(), artifact_location=location)
+        if experiment.lifecycle_stage != "active":
+            raise UserError(
+                f"the experiment {experiment_name()} is deleted; restore it with `mlflow experiments restore -x "
+                f"{experiment.experiment_id}`, or set MLFLOW_EXPERIMENT_NAME to another"
+            )
+        return client, experiment.experiment_id
+
+
+@contextmanager
+def _nothing_is_garbage() -> Iterator[None]:
+    """Import without collecting garbage: the hundreds of thousands of objects stay, and looking through them takes a third
+    of the time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def uri() -> str:
+    """The store's address; a relative SQLite path starts in the main repository, also in the clone of an experiment."""
+    given = os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
+    scheme, separator, path = given.partition(":///")
+    return f"{scheme}:///{(_root() / path).as_posix()}" if (scheme, separator) == ("sqlite", ":///") else given
+
+
+def unread(error: Exception) -> UserError:
+    """What to tell a person who asked for something in the store, which could not be read."""
+    return UserError(_without_password(f"The MLflow store {uri()} cannot be read: {error}"))
+
+
+def _without_password(text: str) -> str:
+    return re.sub(r"//[^/@\s]*@", "//", text)
+
+
+def sqlite_path() -> Path | None:
+    """The file of a SQLite store; None for any other."""
+    scheme, _, path = uri().partition(":///")
+    return Path(path.partition("?")[0]) if scheme == "sqlite" else None
+
+
+def experiment_name() -> str:
+    """The MLflow experiment that holds the runs."""
+    return os.environ.get("MLFLOW_EXPERIMENT_NAME") or EXPERIMENT
+
+
+def lock(name: str) -> Path:
+    """A lock file of the main repository, in a folder that is there."""
+    checkpoints.root().mkdir(parents=True, exist_ok=True)
+    return checkpoints.root() / f"{name}.lock"
+
+
+def search(client, experiment: str, **tags: str) -> list:
+    """Runs of the experiment that carry all of these tags (without their "transfer."), the oldest first."""
+    query = " and ".join(f"tags.`transfer.{name}` = '{value}'" for name, value in tags.items())
+    return client.search_runs([experiment], filter_string=query, order_by=["attributes.start_time ASC"])
+
+
+def points(row: dict, time_ms: int) -> list:
+    """A row of the history as MLflow's metrics; its epoch is their step."""
+    from mlflow.entities import Metric
+
+    step = int(row["epoch"])
+    return [Metric(metric_name(name), float(value), time_ms, step) for name, value in row.items() if name not in NOT_METRICS]
+
+
+def metric_name(name: str) -> str:
+    """A name that MLflow takes: names of classes and of tensors may hold anything."""
+    return re.sub(r"[^\w.\- ]", "_", name)
+
+
+def fill_params(client, run, params: dict[str, Any]) -> None:
+    """Log the params that are missing; MLflow refuses to change one."""
+    from mlflow.entities import Param
+
+    missing = [Param(name, str(value)) for name, value in params.items() if name not in run.data.params]
+    client.log_batch(run.info.run_id, params=missing)
+
+
+def expected(error: BaseException) -> bool:
+    """Whether the user or the store is at fault, and not this code."""
+    libraries = {kind.__module__.partition(".")[0] for kind in type(error).__mro__}
+    return isinstance(error, UserError | OSError | sqlite3.Error) or not libraries.isdisjoint(LIBRARIES)
+
+
+def tell(error: Exception, consequence: str, aborted: BaseException | None = None) -> None:
+    """Say in one line why MLflow lacks something.
+
+    Args:
+        error: what failed.
+        consequence: what is so because of it.
+        aborted: what ended the training, if that was the occasion. Python chains `error` to it, but it is no cause of it.
+    """
+    cause = error
+    while (following := cause.__cause__ or cause.__context__) not in (None, aborted):
+        cause = following
+    root = expected(error) and isinstance(cause, OSError | sqlite3.Error)  # "connection refused" says more than its wrapping
+    told = cause if root else error
+    reason = _without_password(f"{type(told).__name__}: {' '.join(str(told).split())[:300]}")
+    if isinstance(error, UserError):
+        said = f"MLflow: {error};"
+    elif expected(error):
+        said = f"MLflow store {_without_password(uri())} could not be used ({reason}):"
+    else:
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        said = f"A bug in tracking, not a fault of the MLflow store ({reason}, at {frame.filename}:{frame.lineno}):"
+    print(f"{said} {consequence}; the next dvc repro fills in what is missing.", file=sys.stderr, flush=True)
+
+
+def _root() -> Path:
+    return checkpoints.root().parent

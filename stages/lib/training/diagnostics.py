@@ -1,0 +1,76 @@
+"""The classic mistakes of transfer learning, as signs that can be seen in numbers, and what to do, in words."""
+
+import math
+from statistics import fmean, median
+
+RATE_TOO_HIGH = "Learning rate too high"
+WATCHED_STEPS = 200  # of each phase, from the end of the warm-up on: a rate that is too high shows at its peak
+WINDOW = 5  # steps over which the loss is averaged: that of a single batch is mostly noise
+
+
+def rate_too_high(losses: list[float], guess: float, jump: float, peaks: dict[str, float]) -> str | None:
+    """Whether the loss jumped above its start within the first steps.
+
+    Args:
+        losses: training loss of the first steps of a phase, in order.
+        guess: the loss of guessing; a start below half of it counts as that half: near zero any batch is a jump.
+        jump: how many times its start the loss may reach.
+        peaks: peak learning rate by group, for the message.
+    """
+    if len(losses) <= WINDOW:
+        return None
+    losses = [math.inf if math.isnan(loss) else loss for loss in losses]
+    least = 0.5 * guess
+    first, early = max(least, losses[0]), max(least, median(losses[:3]))
+    start = early if early <= jump * first else first  # a rate that is far too high does its harm in the first step
+    worst = max(fmean(losses[step : step + WINDOW]) for step in range(len(losses) - WINDOW + 1))
+    if worst <= jump * start:
+        return None
+    rose = f"to {worst:.3g} ({worst / start:.1f} times)" if math.isfinite(worst) else "until it was not a number"
+    return (
+        f"{RATE_TOO_HIGH}: the training loss rose from {start:.2f} {rose} within the first "
+        f"{len(losses)} steps. Peak learning rates: {listed(peaks)}. Try {3 if worst <= 5 * start else 10} times less, or a "
+        "longer warmup_epochs."
+    )
+
+
+def worse_than_guessing(loss: float, guess: float, jump: float, peaks: dict[str, float]) -> str | None:
+    """Whether a phase ended far worse than guessing on validation.
+
+    Batch normalisation can hide a rate that is too high from the training loss, which it computes with the statistics of each
+    batch; the running statistics, with which the model is used, then fit no longer.
+
+    Args:
+        loss: the lowest validation loss of the phase.
+        guess: the loss of guessing.
+        jump: how many times that of guessing it may be.
+        peaks: peak learning rate by group, for the message.
+    """
+    if loss <= jump * guess:
+        return None
+    return (
+        f"{RATE_TOO_HIGH}: the lowest validation loss is {loss:.3g}, {loss / guess:.1f} times that of guessing "
+        f"({guess:.2f}). Peak learning rates: {listed(peaks)}. Try 10 times less, or a longer warmup_epochs."
+    )
+
+
+def too_many_parameters(num_trainable: int, num_examples: int, most: float) -> str | None:
+    """Whether far more is trained than the data supports, as when freezing was forgotten.
+
+    Args:
+        num_trainable: trainable parameters of the backbone.
+        num_examples: training examples.
+        most: parameters for each example above which it is told.
+    """
+    if num_trainable <= most * num_examples:
+        return None
+    return (
+        f"More is trained than the data supports: {num_trainable:,} parameters of the backbone on {num_examples:,} examples, "
+        f"{num_trainable / num_examples:,.0f} for each (checks.params_per_example: {most:,.0f}). If the backbone was meant to "
+        "be frozen, choose strategy feature_extraction; else partial with fewer blocks, or a penalty (l2_sp)."
+    )
+
+
+def listed(peaks: dict[str, float]) -> str:
+    """Peak learning rates by group, for a message."""
+    return ", ".join(f"{label} {rate:g}" for label, rate in peaks.items())

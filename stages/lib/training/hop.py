@@ -1,0 +1,164 @@
+"""One hop: load a starting point, fit a new head, train by a recipe, prove what moved, write a model."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from stages.lib.core import cards, closure, contracts, plugins
+from stages.lib.core.cards import DataCard, ModelCard
+from stages.lib.core.runs import Session, Training, Watch, prepared
+from stages.lib.errors import UserError
+from stages.lib.networks.device import launch
+from stages.lib.params.schema import Checks, Device
+from stages.lib.training import setup as setups
+from stages.lib.training.phases import Data
+from stages.lib.training.recipe import Recipe
+from stages.lib.training.train import Trained, train
+
+LIBRARIES = ("torch", "torchvision", "timm", "lightning-fabric", "numpy")
+
+
+def run(
+    training: Training, recipe: Recipe, *, start: Path, from_random: bool, checks: Checks, device: Device, seed: int, watch: Watch
+) -> None:
+    """Train one model and write it, and what happened, to the training's folders.
+
+    Args:
+        training: what is trained, and where its files lie.
+        recipe: how.
+        start: folder of the model to start from.
+        from_random: take only the architecture and the preprocessing from `start`, and random weights.
+        checks, device: sections of params.yaml.
+        seed: decides the head's (or all) first weights, the order of the examples and their augmentation.
+        watch: opens the session.
+
+    Raises:
+        UserError: start and data do not fit each other, or training did not do what was declared.
+    """
+    fabric = launch(**device.model_dump())
+    folder = prepared(training.data)
+    packed, start_card = cards.read_data_card(folder), cards.read_model_card(start)
+    require_fit(packed, start_card)
+    preprocessing = start_card.preprocessing | packed.packing
+    inputs, task = plugins.load("modalities", packed.modality, "inputs"), plugins.load("tasks", recipe.task, "learning")
+    data, names = load(folder, packed, recipe.task, preprocessing, fabric.device)
+    num = len(data.train.targets)
+    setup = setups.prepare(
+        fabric, None if from_random else cards.read_model(start)[0], start_card.architecture, len(names),
+        strategy=recipe.strategy, hyperparameters=recipe.arguments(), options=recipe.options, num_examples=num, seed=seed,
+    )  # fmt: skip
+    setups.require_that_it_takes(setup, inputs.probe(preprocessing), packed.name, packed.packing)
+    warnings = []
+    if start_card.pretrained and not from_random:  # from random weights everything is trained by intention
+        warnings = setups.foreseen(setup, num, checks.params_per_example)
+    if fabric.is_global_zero:
+        print(setup.layers.to_string(index=False))
+        warn(training.label, warnings)
+
+    settings = recipe.settings() | {"seed": seed}
+    where = device.model_dump() | {"type": fabric.device.type}
+    key = key_of(training, recipe, start_card, {
+        "settings": settings, "device": where, "data": packed.model_dump(), "start": start_card.model_dump(),
+        "loss_jump": checks.loss_jump, "from_random": from_random,
+    })  # fmt: skip
+    with opened(fabric, watch, training, key, settings, warnings) as session:
+        trained = train(
+            fabric, setup, data, task, recipe.options, names,
+            loss_jump=checks.loss_jump, seed=seed, state=session.state, save=session.save,
+        )  # fmt: skip
+        if not fabric.is_global_zero:
+            return
+        write_metrics(training, setup, trained, warnings + trained.warnings, key, settings)
+        inherited = [] if from_random else start_card.chain
+        licences = {packed.licence, *([] if from_random else start_card.licences)}
+        cards.write_model(training.model, setup.model.state_dict(), ModelCard(
+            kind=training.kind, name=training.name, modality=packed.modality, task=recipe.task,
+            architecture=setup.architecture, preprocessing=preprocessing, output_names=names, code=start_card.code,
+            parent=None if from_random else cards.Parent(name=start_card.name, sha256=start_card.sha256),
+            chain=[*inherited, training.name], data=packed.name, settings=settings, licences=sorted(licences), best=trained.best,
+        ))  # fmt: skip
+
+
+def load(
+    folder: Path, packed: DataCard, task: str, preprocessing: dict[str, Any], device: torch.device
+) -> tuple[Data, list[str]]:
+    """The training and validation split, and what the outputs of a network for them mean."""
+    train, val = (cards.read_split(folder, split) for split in ("train", "val"))
+    names = plugins.load("tasks", task, "learning").outputs(train.labels)
+    return Data(*(contracts.load(split, packed.modality, task, names, preprocessing, device) for split in (train, val))), names
+
+
+def require_fit(packed: DataCard, start: ModelCard) -> None:
+    """Raise a UserError if the data were packed differently from the inputs that the starting point knows."""
+    if packed.modality != start.modality:
+        raise UserError(f"{prepared(packed.name)} holds {packed.modality} data, and {start.name} takes {start.modality}.")
+    mismatch = plugins.load("modalities", packed.modality, "inputs").mismatch(packed.packing, start.preprocessing)
+    for name, (given, wanted) in mismatch.items():
+        raise UserError(
+            f"{prepared(packed.name)} was packed with {name} {given} (as {packed.preprocessing_of} wants it), but "
+            f"models/{start.name} was trained with {wanted}. Give the dataset that source as its `preprocessing`, or start from "
+            "one that agrees."
+        )
+
+
+def key_of(training: Training, recipe: Recipe, start: ModelCard, values: dict[str, Any]) -> str:
+    """Hash of everything that a training depends on: values, the code that it runs, and the libraries it computes with."""
+    code = closure.files(
+        Path(__file__),
+        *closure.plugin("strategies", recipe.strategy),
+        *closure.plugin("tasks", recipe.task, "learning"),
+        *closure.plugin("modalities", start.modality, "inputs"),
+    )
+    libraries = {name: version(name) for name in LIBRARIES}
+    return closure.key(code, values | {"kind": training.kind, "name": training.name, "libraries": libraries})
+
+
+@contextmanager
+def opened(
+    fabric: Any, watch: Watch, training: Training, key: str, settings: dict[str, Any], warnings: list[str]
+) -> Iterator[Session]:
+    """The session of a training; of several processes the first one has it, and tells the others where to continue."""
+    if not fabric.is_global_zero:
+        yield Session(fabric.broadcast(None), lambda state: None, lambda row: None)
+        return
+    with watch(training.label, training.kind, key, settings) as session:
+        state, told = fabric.broadcast(session.state), set(warnings)
+        if state:
+            print(f"{training.label} resumes after epoch {len(state['history'])}.", file=sys.stderr)
+
+        def save(state: dict[str, Any]) -> None:
+            session.save(state)
+            session.log(state["history"][-1])
+            warn(training.label, [warning for warning in state["warnings"] if warning not in told])
+            told.update(state["warnings"])
+
+        for row in state["history"] if state else []:
+            session.log(row)  # the last epoch may have been saved and not logged when it was killed
+        yield session._replace(state=state, save=save)
+
+
+def warn(label: str, warnings: list[str]) -> None:
+    """Report warnings as soon as they are known."""
+    for warning in warnings:
+        print(f"WARNING, {label}: {warning}", file=sys.stderr)
+
+
+def write_metrics(
+    training: Training, setup: setups.Setup, trained: Trained, warnings: list[str], key: str, settings: dict[str, Any]
+) -> None:
+    """Write what happened: the history, the certificate, the layers, what the strategy has to show, and the run itself."""
+    folder = training.metrics
+    folder.mkdir(parents=True, exist_ok=True)
+    history = trained.history.drop(columns="time_ms", errors="ignore")  # times would make equal runs differ
+    tables = {"history": history, "certificate": trained.certificate, "layers": setup.layers} | trained.tables
+    for name, table in tables.items():
+        table.to_csv(folder / f"{name}.csv", index=False)
+    cards.write_json(folder / "run.json", {
+        "key": key, "name": training.label, "stage": training.kind, "settings": settings, "warnings": warnings,
+        "best": trained.best,
+    })  # fmt: skip

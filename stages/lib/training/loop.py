@@ -1,0 +1,198 @@
+"""The one training loop. Strategies say what is trained (phases), tasks what is right; this file knows neither which they are
+nor what an example is."""
+
+import math
+import time
+from collections.abc import Callable
+from statistics import fmean
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from tqdm import tqdm
+
+from stages.lib.core.contracts import Phase
+from stages.lib.core.seeds import seed_for
+from stages.lib.errors import UserError
+from stages.lib.networks.backbones import Model
+from stages.lib.networks.inference import predict
+from stages.lib.params.schema import TrainingOptions
+from stages.lib.training import diagnostics, mixing
+from stages.lib.training.certificate import certify, certify_own, require
+from stages.lib.training.freezing import set_modes
+from stages.lib.training.phases import Data, Log, Run, Tensors, copy_of, open_phase
+
+
+class Fitted(NamedTuple):
+    """What came of a training, beside the model."""
+
+    history: list[dict[str, Any]]  # for each epoch: phase, epoch, learning rates, losses, figures, whether best, time
+    certificates: list[pd.DataFrame]  # one for each phase, from its start to its best weights
+    start: Tensors  # the model as the last phase began
+    warnings: list[str]
+
+
+def fit(
+    fabric: Any, model: Model, phases: list[Phase], data: Data, task: ModuleType, options: TrainingOptions, *,
+    loss_jump: float, seed: int, state: dict[str, Any] | None, save: Callable[[dict[str, Any]], None],
+) -> Fitted:  # fmt: skip
+    """Train a model through its phases; each ends with its best weights, which the next one starts from.
+
+    The best epoch is the one with the lowest validation loss, of those at whose end everything can have moved.
+
+    Args:
+        fabric: a launched Fabric.
+        model: on the device of `fabric`; trained in place.
+        phases: what is trained in which order, from a strategy's `plan`.
+        data: what to learn from, and what to choose the epoch on.
+        task: the `learning` module of a task.
+        options: how training runs; params.yaml says what each means.
+        loss_jump: as in stages.lib.training.diagnostics, whose findings are warnings.
+        seed: decides the order and the augmentation of every epoch by itself, so that a resumed epoch needs no
+            generator's state.
+        state: what `save` got last, to continue from there, or None.
+        save: called after every epoch with all that is needed to continue.
+
+    Raises:
+        UserError: once warmed up or at a phase's end, a frozen tensor has moved, or a trainable one has not; or
+            training diverged.
+    """
+    log = Log(**state) if state else Log(start=copy_of(model))
+    if log.model:
+        model.load_state_dict(log.model)
+    for phase in phases[log.phase :]:
+        with open_phase(fabric, model, phase, data, task, options, log, seed) as run:
+            while log.epoch < phase.epochs and not (log.best and log.epochs_since_best() >= options.patience):
+                losses = train_epoch(run, log.epoch)
+                add_epoch(run, log, losses, loss_jump)
+                save(log.state(run))
+            close(run, log, loss_jump)
+    return Fitted(log.history, [pd.DataFrame(rows) for rows in log.certificates], log.start or {}, log.warnings)
+
+
+def train_epoch(run: Run, epoch: int) -> list[float]:
+    """Train on every batch once; the mean loss of each, without penalties."""
+    set_modes(run.network, run.phase.statistics)
+    torch.manual_seed(seed_for(run.seed, "dropout", run.fabric.global_rank, run.number, epoch))
+    batches = run.task.batches(run.train.targets, run.options, _generator(run.seed_for("shuffle", epoch)))
+    sizes = [len(batch) for batch in batches]
+    draws = torch.rand(sum(sizes), run.train.num_draws, generator=_generator(run.seed_for("draws", epoch))).split(sizes)
+    random = np.random.default_rng(run.seed_for("mix", epoch))
+    totals = torch.zeros(len(batches), device=run.train.targets.device)
+    shown = tqdm(
+        batches, f"epoch {epoch + 1}/{run.phase.epochs}", disable=None if run.fabric.is_global_zero else True, leave=False
+    )
+    for step, batch in enumerate(shown):
+        run.set_rates(epoch + step / len(batches))
+        mine, weight = _part(len(batch), run.fabric.global_rank, run.fabric.world_size)
+        inputs, targets = _load(run, batch, mine, draws[step], random)
+        try:
+            outputs = run.wrapped(inputs).float()
+        except ValueError as error:
+            raise _too_small(error, len(mine)) from None
+        each = sum(fraction * run.criterion(outputs, wanted) for wanted, fraction in targets)
+        loss = (each * weight.to(each.device)).sum() / len(batch)
+        # Processes average their gradients: of the loss the batch wants their sum, of a penalty the mean.
+        run.fabric.backward(loss * run.fabric.world_size + sum(penalty(inputs) for penalty in run.penalties))
+        _step(run)
+        totals[step] = loss.detach()
+    summed: list[float] = run.fabric.all_reduce(totals, reduce_op="sum").tolist()
+    return summed
+
+
+def add_epoch(run: Run, log: Log, losses: list[float], loss_jump: float) -> None:
+    """Validate, write the epoch's row, and keep the model if it is the best of its phase so far."""
+    epoch, guess = log.epoch, run.task.guess(run.train.targets)
+    with run.fabric.autocast():
+        outputs = predict(run.average.module if run.average else run.network, run.val, run.options.batch_size)
+    figures = run.task.figures(outputs, run.val.targets)
+    figures["loss"] = run.fabric.broadcast(figures["loss"])  # all processes stop at the same epoch
+    log.losses = (log.losses + losses)[: run.watched]
+    log.warn(diagnostics.rate_too_high(log.losses, guess, loss_jump, run.peaks))
+    better = log.best is None or figures["loss"] < log.best["loss"]
+    is_best = epoch >= run.earliest and not math.isnan(figures["loss"]) and better
+    if is_best:
+        log.best = {"loss": figures["loss"], "model": run.kept()}
+    if epoch == run.warmed_up:
+        require(certify(run.start, run.model.state_dict(), run.declared))
+    log.history.append(
+        {"phase": run.number, "epoch": len(log.history) + 1}
+        | {f"lr_{label}": peak * run.factor(epoch + 1, label) for label, peak in run.peaks.items()}
+        | {"train_loss": fmean(losses)}
+        | {f"val_{name}": value for name, value in figures.items()}
+        | {"best": is_best, "time_ms": int(time.time() * 1000)}
+    )
+    log.epoch += 1
+
+
+def close(run: Run, log: Log, loss_jump: float) -> None:
+    """Take the best weights back, prove what moved, and make ready for the next phase."""
+    if log.best is None:
+        raise UserError(
+            f"The validation loss was not a number in any epoch from {run.earliest + 1} to {run.phase.epochs}: training "
+            f"diverged. Peak learning rates: {diagnostics.listed(run.peaks)}; try 10 times less."
+        )
+    guess = run.task.guess(run.train.targets)
+    log.warn(diagnostics.worse_than_guessing(log.best["loss"], guess, loss_jump, run.peaks))
+    run.model.load_state_dict(log.best["model"])
+    certificate = certify(run.start, run.model.state_dict(), run.declared)
+    own = [certify_own(before, copy_of(module)) for before, module in zip(run.penalties_start, run.own_modules, strict=True)]
+    certificate = pd.concat([certificate, *own], ignore_index=True) if own else certificate
+    require(certificate)
+    log.certificates.append(certificate.to_dict("records"))
+    log.phase, log.epoch, log.losses, log.best = log.phase + 1, 0, [], None
+
+
+def _load(
+    run: Run, batch: torch.Tensor, mine: torch.Tensor, draws: torch.Tensor, random: np.random.Generator
+) -> tuple[Any, list[tuple[torch.Tensor, float]]]:
+    """This process's part of a batch: inputs, and targets with the fraction that each counts, which mixing divides in two."""
+    split, options = run.train, run.options
+    level = "none" if run.phase.plain else options.augment
+    inputs, targets = split.inputs(batch[mine], level, draws[mine]), split.targets[batch[mine]]
+    if run.phase.plain or split.mix is None:
+        return inputs, [(targets, 1.0)]
+    mix = mixing.draw(len(batch), mixup=options.mixup, cutmix=options.cutmix, random=random)
+    if mix is None:
+        return inputs, [(targets, 1.0)]
+    partners = mix.partner[mine]
+    inputs, own = split.mix(inputs, split.inputs(batch[partners], level, draws[partners]), mix)
+    return inputs, [(targets, own), (split.targets[batch[partners]], 1 - own)]
+
+
+def _step(run: Run) -> None:
+    """Clip, let the optimizer step, and let the moving average follow."""
+    for module in run.own_modules if run.fabric.world_size > 1 else []:  # Fabric averages the gradients of the network alone
+        for parameter in module.parameters():
+            parameter.grad = run.fabric.all_reduce(parameter.grad, reduce_op="mean")
+    if run.options.clip_norm:
+        run.fabric.clip_gradients(run.wrapped, run.optimizer, max_norm=run.options.clip_norm, error_if_nonfinite=False)
+    run.optimizer.step()
+    run.optimizer.zero_grad(set_to_none=True)  # with zeros instead, momentum and decay would keep moving what is frozen later
+    if run.average:
+        run.average.update_parameters(run.wrapped)
+
+
+def _part(num: int, rank: int, world_size: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Positions of this process's part of a batch, and the weight of each: equally many in each, fillers weigh 0."""
+    positions = torch.arange(num)
+    mine, most = positions[rank::world_size], math.ceil(num / world_size)
+    weight = torch.ones(most)
+    weight[len(mine) :] = 0
+    return torch.cat([mine, positions[: most - len(mine)]]), weight
+
+
+def _generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def _too_small(error: ValueError, num: int) -> Exception:
+    """What to raise where a network refuses a batch."""
+    if "more than 1 value per channel" not in str(error):
+        return error
+    return UserError(
+        f"training.batch_size: a batch of {num} example{'s' if num > 1 else ''} is too small for this network's BatchNorm, whose "
+        "statistics need more than one value. Take 4 or more; the rest of an epoch is spread over its batches."
+    )

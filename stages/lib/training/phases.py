@@ -1,0 +1,217 @@
+"""One phase of a training while it runs: what is frozen, features computed once, optimizer, moving average, penalties."""
+
+import copy
+import math
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, fields
+from functools import partial
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+from torch.optim.swa_utils import AveragedModel
+
+from stages.lib.core.contracts import LoadedSplit, Phase
+from stages.lib.core.seeds import seed_for
+from stages.lib.networks.backbones import Model
+from stages.lib.networks.inference import features
+from stages.lib.params.schema import TrainingOptions
+from stages.lib.training import diagnostics, optimizers
+from stages.lib.training.certificate import declare
+from stages.lib.training.freezing import freeze
+
+Tensors = dict[str, torch.Tensor]
+
+# Steps until everything has moved: the first may have the rate 0, and behind a head that starts at zero, or beside an adapter
+# or in a residual branch that does, gradients come a step or two later.
+STEPS_TO_MOVE = 4
+
+
+class Data(NamedTuple):
+    """What a training sees of a dataset."""
+
+    train: LoadedSplit  # to learn from
+    val: LoadedSplit  # to choose the epoch on
+
+
+@dataclass
+class Log:
+    """How far a training is: all that is needed to continue it, saved whole after every epoch."""
+
+    phase: int = 0
+    epoch: int = 0  # finished epochs of the phase
+    history: list[dict[str, Any]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    certificates: list[list[dict[str, Any]]] = field(default_factory=list)  # of the finished phases
+    losses: list[float] = field(default_factory=list)  # of the phase's first steps
+    start: Tensors | None = None  # the model as the phase began
+    model: Tensors | None = None
+    best: dict[str, Any] | None = None  # of the phase: loss, and the model
+    optimizer: dict[str, Any] | None = None
+    average: dict[str, Any] | None = None
+    penalties: list[dict[str, Any]] = field(default_factory=list)  # of those that have parameters of their own
+
+    def state(self, run: "Run") -> dict[str, Any]:
+        """What `save` gets: plain values and tensors."""
+        self.model, self.optimizer = run.model.state_dict(), run.optimizer.state_dict()
+        self.average = run.average.state_dict() if run.average else None
+        self.penalties = [penalty.state_dict() for penalty in run.own_modules]
+        return {each.name: getattr(self, each.name) for each in fields(self)}
+
+    def epochs_since_best(self) -> int:
+        """Finished epochs of this phase since the best one."""
+        flags = [row["best"] for row in self.history if row["phase"] == self.phase]
+        return flags[::-1].index(True) if True in flags else len(flags)
+
+    def warn(self, found: str | None) -> None:
+        """Once is enough: a learning rate that is too high in one phase mostly is so in the next."""
+        if found and not any(diagnostics.RATE_TOO_HIGH in warning for warning in self.warnings):
+            self.warnings.append(found)
+
+
+@dataclass
+class Run:
+    """What one phase works with."""
+
+    fabric: Any
+    model: Model
+    phase: Phase
+    number: int
+    seed: int
+    task: ModuleType  # the learning module of a task
+    options: TrainingOptions
+    network: nn.Module  # what each step runs: the model, or on features that were computed once its head alone
+    wrapped: Any  # the same, as Fabric wraps it
+    optimizer: Any
+    train: LoadedSplit
+    val: LoadedSplit
+    criterion: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+    penalties: list[Callable[[Any], torch.Tensor]]
+    average: AveragedModel | None
+    declared: dict[str, str]
+    start: Tensors
+    penalties_start: list[Tensors]
+    num_batches: int
+    peaks: dict[str, float]  # learning rate of each group
+
+    @property
+    def own_modules(self) -> list[nn.Module]:
+        """Penalties that have parameters of their own."""
+        return [penalty for penalty in self.penalties if isinstance(penalty, nn.Module)]
+
+    @property
+    def earliest(self) -> int:
+        """The first epoch at whose end everything can have moved, from 0 on."""
+        return min(math.ceil(STEPS_TO_MOVE / self.num_batches), self.phase.epochs) - 1
+
+    @property
+    def warmed_up(self) -> int:
+        """The epoch at whose end everything must have moved."""
+        return max(self.earliest, min(math.ceil(self.options.warmup_epochs), self.phase.epochs - 1))
+
+    @property
+    def watched(self) -> int:
+        """Steps during which the loss is watched for a learning rate that is too high."""
+        rise = optimizers.rise(self.options.schedule, self.phase.epochs, self.options.warmup_epochs)
+        return math.ceil(rise * self.num_batches) + diagnostics.WATCHED_STEPS
+
+    def factor(self, progress: float, label: str) -> float:
+        """Fraction of its peak that the learning rate of a group has after `progress` epochs."""
+        warm = self.options.warmup == "all" or label.startswith("head")
+        warmup_epochs = self.options.warmup_epochs if warm else 0
+        return optimizers.schedule(self.options.schedule, progress, self.phase.epochs, warmup_epochs)
+
+    def set_rates(self, progress: float) -> None:
+        """Give every group its learning rate after `progress` epochs."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["peak_lr"] * self.factor(progress, group["label"])
+
+    def seed_for(self, *purpose: object) -> int:
+        """A seed for one purpose in this phase."""
+        return seed_for(self.seed, purpose[0], self.number, *purpose[1:])
+
+    def kept(self) -> Tensors:
+        """The model as it is validated and kept: with a moving average, the averaged tensors in the place of the model's."""
+        found = copy_of(self.model)
+        if self.average:
+            prefix = "" if self.network is self.model else "head."
+            found |= {prefix + name: value for name, value in copy_of(self.average.module).items()}
+        return found
+
+
+@contextmanager
+def open_phase(
+    fabric: Any, model: Model, phase: Phase, data: Data, task: ModuleType, options: TrainingOptions, log: Log, seed: int
+) -> Iterator[Run]:
+    """Freeze, compute features once where nothing before them is trained, and make or continue what a phase works with."""
+    continued = log.epoch > 0
+    freeze(model, set(phase.lrs), phase.statistics)
+    start = log.start if continued and log.start else copy_of(model)
+    log.start = start
+    network: nn.Module = model
+    train, val = data
+    if phase.plain and not any(parameter.requires_grad for parameter in model.backbone.parameters()):
+        # The backbone gives the same features in every epoch: compute them once and train the head on them.
+        network = model.head
+        train, val = (features(fabric, model, split, options.batch_size) for split in data)
+    average = AveragedModel(network, multi_avg_fn=_moving_average(options.ema), use_buffers=True) if options.ema else None
+    with _attached(fabric, phase, model, start, data.train, task, seed_for(seed, "penalty", log.phase)) as penalties:
+        own = [penalty for penalty in penalties if isinstance(penalty, nn.Module)]
+        optimizer = optimizers.build(
+            model, phase.lrs, optimizer=options.optimizer, momentum=options.momentum, weight_decay=options.weight_decay,
+            others=[(list(each.parameters()), float(each.lr)) for each in own],
+        )  # fmt: skip
+        peaks = {group["label"]: group["peak_lr"] for group in optimizer.param_groups}
+        wrapped, optimizer = fabric.setup(network, optimizer)
+        run = Run(
+            fabric, model, phase, log.phase, seed, task, options, network, wrapped, optimizer, train, val,
+            criterion=task.criterion(data.train.targets, options),
+            penalties=penalties, average=average, declared=declare(model), start=start,
+            penalties_start=[copy_of(each) for each in own],
+            num_batches=len(task.batches(train.targets, options, torch.Generator())), peaks=peaks,
+        )  # fmt: skip
+        if continued:
+            optimizer.load_state_dict(log.optimizer)
+            if average:
+                average.load_state_dict(log.average)
+            for module, state in zip(own, log.penalties, strict=True):
+                module.load_state_dict(state)
+        yield run
+
+
+def copy_of(module: nn.Module) -> Tensors:
+    """Copies of all tensors and buffers of a module, by name."""
+    return {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
+
+
+@contextmanager
+def _attached(
+    fabric: Any, phase: Phase, model: Model, start: Tensors, train: LoadedSplit, task: ModuleType, seed: int
+) -> Iterator[list[Callable[[Any], torch.Tensor]]]:
+    """The penalties of a phase, which look at a frozen copy of the model as the phase began."""
+    with ExitStack() as stack:
+        penalties = []
+        if phase.penalties:
+            first = copy.deepcopy(model).requires_grad_(False).eval()
+            first.load_state_dict(start)
+            torch.manual_seed(seed)
+            attached = [partial(attach, model, first, train, task.loss) for attach in phase.penalties]
+            penalties = [stack.enter_context(attach()) for attach in attached]
+        yield [penalty.to(fabric.device) if isinstance(penalty, nn.Module) else penalty for penalty in penalties]
+
+
+def _moving_average(decay: float) -> Callable[..., None]:
+    """An average of weights and statistics that forgets its beginning faster than what follows (as TensorFlow's does)."""
+
+    def update(averages: list[torch.Tensor], currents: list[torch.Tensor], num_averaged: torch.Tensor | int) -> None:
+        if not averages[0].is_floating_point():  # counters
+            torch._foreach_copy_(averages, currents)
+            return
+        so_far = int(num_averaged)
+        weight = 1 - min(decay, (1 + so_far) / (10 + so_far))
+        for average, current in zip(averages, currents, strict=True):  # what is equal keeps its bits, -0 and inf too
+            average.copy_(torch.where(average == current, current, average.lerp(current, weight)))
+
+    return update

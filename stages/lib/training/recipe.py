@@ -1,0 +1,90 @@
+"""How one training is done, resolved: its strategy, hyperparameters and options, and the code of its strategy."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from stages.lib.core import cards, closure, plugins, runs
+from stages.lib.errors import UserError
+from stages.lib.params.schema import TrainingOptions
+from stages.lib.training.options import resolve
+
+
+class Recipe(BaseModel):
+    """What a training stage depends on instead of sections of params.yaml, so that only what concerns it reruns it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    strategy: str
+    task: str
+    hyperparameters: dict[str, Any]  # of the strategy
+    options: TrainingOptions
+    code: str  # hash of the strategy's files, which dvc.yaml cannot name
+
+    @property
+    def plugin(self) -> ModuleType:
+        """The strategy."""
+        return plugins.load("strategies", self.strategy)
+
+    def arguments(self) -> dict[str, Any]:
+        """The hyperparameters as keyword arguments for the strategy's functions."""
+        return plugins.arguments(self.plugin.Params.model_validate(self.hyperparameters), self.plugin)
+
+    def settings(self) -> dict[str, Any]:
+        """All that it says, under names with dots as MLflow shows params; what the strategy does not use is left out."""
+        unused = getattr(self.plugin, "UNUSED", ())
+        used = {name: value for name, value in self.options.model_dump().items() if name not in unused}
+        return flat({"strategy": self.strategy, **self.hyperparameters, **used})
+
+
+def write(path: Path, strategy: str, task: str, block: BaseModel, common: TrainingOptions) -> Recipe:
+    """Resolve one block of params.yaml and write its recipe."""
+    plugin = plugins.load("strategies", strategy)
+    recipe = Recipe(
+        strategy=strategy,
+        task=task,
+        hyperparameters=block.model_dump(include=set(plugin.Params.model_fields), exclude_none=True),
+        options=resolve(common, block),
+        code=closure.digest(code(strategy)),
+    )
+    cards.write_json(path, recipe.model_dump())
+    return recipe
+
+
+def read(path: Path) -> Recipe:
+    """The recipe that `write` wrote."""
+    return Recipe.model_validate(cards.read_json(path))
+
+
+def advised(blocks: Mapping[str, BaseModel]) -> str:
+    """The strategy that the stage advise ranks first of those that have a block.
+
+    Raises:
+        UserError: none has one, or the stage has not run.
+    """
+    ranking = [entry["strategy"] for entry in cards.read_json(runs.ADVICE)["ranking"]]
+    for name in ranking:
+        if name in blocks:
+            return str(name)
+    raise UserError(
+        f"strategy: auto finds no block in strategies for what can be advised ({', '.join(ranking) or 'nothing for this task'}). "
+        "Add one of them to strategies in params.yaml, or name a strategy."
+    )
+
+
+def code(strategy: str) -> set[Path]:
+    """Files of a strategy, and those of other strategies that it imports."""
+    folder = closure.STAGES / "lib/strategies"
+    return {path for path in closure.files(*closure.plugin("strategies", strategy)) if path.is_relative_to(folder)}
+
+
+def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings under names with dots; a dict whose keys are no names (patterns of layers) stays one value."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        named = isinstance(value, dict) and value and all(str(key).isidentifier() for key in value)
+        found |= flat(value, f"{prefix}{name}.") if named else {f"{prefix}{name}": value}
+    return found

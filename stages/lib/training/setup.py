@@ -1,0 +1,125 @@
+"""What a training begins with: a new head on a starting point, and what a strategy trains of it."""
+
+import inspect
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import pandas as pd
+import torch
+
+from stages.lib.core import plugins
+from stages.lib.core.contracts import Phase
+from stages.lib.core.seeds import seed_for
+from stages.lib.errors import UserError
+from stages.lib.networks import backbones, layers
+from stages.lib.params.schema import TrainingOptions
+from stages.lib.training import diagnostics
+from stages.lib.training.certificate import declare
+from stages.lib.training.freezing import freeze
+from stages.lib.training.phases import Tensors, copy_of
+
+
+class Setup(NamedTuple):
+    """A model before its training, and what is declared about it."""
+
+    model: backbones.Model
+    architecture: dict[str, Any]  # of the whole, with its head
+    plugin: ModuleType  # the strategy
+    hyperparameters: dict[str, Any]  # the strategy's own
+    phases: list[Phase]
+    before: Tensors  # every tensor, by the names that the trained model will have
+    declared: dict[str, str]  # what may move, as stages.lib.training.certificate.declare says it
+    layers: pd.DataFrame  # a row for each layer and phase: who trains, at which peak learning rate
+
+
+def prepare(
+    fabric: Any, tensors: Tensors | None, architecture: dict[str, Any], num_outputs: int, *,
+    strategy: str, hyperparameters: dict[str, Any], options: TrainingOptions, num_examples: int, seed: int,
+) -> Setup:  # fmt: skip
+    """Build the network of a hop and decide what is trained.
+
+    Args:
+        fabric: a launched Fabric, to whose device the model goes.
+        tensors: of the starting point; None for random weights.
+        architecture: of the starting point.
+        num_outputs: of the new head.
+        strategy: a plug-in of stages/lib/strategies, and `hyperparameters`, its own.
+        options: how training runs; the head is theirs where the strategy has none of its own.
+        num_examples: training examples, for heads that keep them.
+        seed: decides the first weights of the head (or of all).
+
+    Raises:
+        UserError: the strategy does not fit the network.
+    """
+    plugin = plugins.load("strategies", strategy)
+    head = {"kind": "linear", **options.head.model_dump()}
+    if hasattr(plugin, "head"):
+        head = plugin.head(num_examples=num_examples, **taken(plugin.head, hyperparameters))
+    architecture = {key: architecture[key] for key in ("library", "model")} | {"head": head}
+    torch.manual_seed(seed_for(seed, "weights"))
+    model = backbones.build(architecture, num_outputs)
+    if tensors is not None:
+        backbones.load(model, tensors)
+    before = copy_of(model)
+    merged = plugin.adapt(model, **taken(plugin.adapt, hyperparameters)) if hasattr(plugin, "adapt") else {}
+    if fabric.world_size > 1 and fabric.device.type == "cuda":  # on a CPU each process keeps its own batch statistics
+        from timm.layers import convert_sync_batchnorm  # torch's own drops the activation that timm's BatchNormAct2d holds
+
+        model = convert_sync_batchnorm(model)
+    model.to(fabric.device, memory_format=torch.channels_last)  # faster on CPU and GPU than contiguous
+    phases = plugin.plan(model, **taken(plugin.plan, hyperparameters))
+    trained = {name for phase in phases for name in phase.lrs}
+    freeze(model, trained, any(phase.statistics for phase in phases))
+    kinds = declare(model) | {merged[name]: "trainable" for name in sorted(trained & merged.keys())}
+    declared = {name: kinds.get(name, "frozen") for name in before}
+    return Setup(model, architecture, plugin, hyperparameters, phases, before, declared, layer_table(model, phases))
+
+
+def layer_table(model: backbones.Model, phases: list[Phase]) -> pd.DataFrame:
+    """What each phase trains, layer by layer.
+
+    Returns:
+        For each phase (from 0 on, as in the history), one row for each layer of the backbone and then of the head: number
+        (from 1 on), layer, block ("head" for the head's), parameters, trainable (how many of them are trained), lr_min and
+        lr_max (peak learning rates; 0 is frozen, and they differ where the layer's tensors do).
+    """
+    numel = {name: parameter.numel() for name, parameter in model.named_parameters()}
+    rows = []
+    for number, phase in enumerate(phases):
+        for index, (name, block, tensors) in enumerate(layers.layers(model) + layers.head_layers(model), start=1):
+            rates = [phase.lrs.get(tensor, 0.0) for tensor in tensors]
+            trained = sum(numel[tensor] for tensor in tensors if tensor in phase.lrs)
+            total = sum(numel[tensor] for tensor in tensors)
+            rows.append((number, index, name, block, total, trained, min(rates), max(rates)))
+    columns = ["phase", "number", "layer", "block", "parameters", "trainable", "lr_min", "lr_max"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def foreseen(setup: Setup, num_examples: int, params_per_example: float) -> list[str]:
+    """Warnings about a training from pretrained weights that need no training."""
+    backbone = setup.layers[setup.layers.block != "head"]
+    num_trained = int(backbone.groupby("number").trainable.max().sum())  # over the phases
+    found = diagnostics.too_many_parameters(num_trained, num_examples, params_per_example)
+    return [found] if found else []
+
+
+def require_that_it_takes(setup: Setup, inputs: Any, data: str, packing: dict[str, Any]) -> None:
+    """Try one input before anything long begins: some networks take only the size that they were made for.
+
+    Raises:
+        UserError: the network does not take it.
+    """
+    device = next(setup.model.parameters()).device
+    try:
+        with torch.no_grad():
+            setup.model.backbone.eval()(inputs.to(device))
+    except Exception as error:  # each network has its own kind
+        name = f"{setup.architecture['library']} {setup.architecture['model']}"
+        packed = ", ".join(f"{key} {value}" for key, value in packing.items())
+        raise UserError(f"{name} does not take inputs as datasets.{data} packs them ({packed}): {error}") from None
+
+
+def taken(function: Callable[..., Any], hyperparameters: dict[str, Any]) -> dict[str, Any]:
+    """Those hyperparameters that a function of the plug-in takes."""
+    return {name: hyperparameters[name] for name in inspect.signature(function).parameters if name in hyperparameters}

@@ -1,0 +1,64 @@
+"""Fewer of the examples, each kind in its proportion: what learning curves are made of."""
+
+import numpy as np
+import torch
+
+from stages.lib.core.seeds import seed_for
+from stages.lib.errors import UserError
+
+
+def subset(train: torch.Tensor, val: torch.Tensor, num: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Draw training examples, and validation examples in the same proportion: their labels have a price, too.
+
+    Every stratum keeps at least one in both, so that of very few examples validation has a larger fraction.
+
+    Args:
+        train, val: stratum (N,) of each example of the splits.
+        num: training examples to draw.
+
+    Returns:
+        Indices of both, as `draw` gives them.
+    """
+    num_val = max(len(val.unique()), round(len(val) * num / len(train)))
+    return (
+        draw(train.cpu().numpy(), num, seed_for(seed, "few", "train")),
+        draw(val.cpu().numpy(), num_val, seed_for(seed, "few", "val")),
+    )
+
+
+def draw(strata: np.ndarray, num: int, seed: int) -> np.ndarray:
+    """Choose examples so that each stratum keeps its fraction, to about one example, and at least one.
+
+    A smaller draw is part of every larger one with the same seed.
+
+    Args:
+        strata: (N,) integers, the class of each example for instance.
+        num: examples to choose.
+
+    Returns:
+        (num,) indices in ascending order.
+
+    Raises:
+        UserError: there are fewer examples, or more strata.
+    """
+    kinds, counts = np.unique(strata, return_counts=True)
+    require_possible(num, len(strata), len(kinds))
+    random = np.random.default_rng(seed)
+    order = random.permutation(len(strata))
+    place = np.empty(len(strata))  # of each example, between 0 and 1 among those of its stratum: evenly spaced in each
+    first = np.zeros(len(strata), dtype=bool)
+    for kind, count in zip(kinds, counts, strict=True):
+        members = order[strata[order] == kind]
+        place[members] = (np.arange(count) + 0.5) / count
+        first[members[0]] = True
+    chance = random.random(len(strata))  # or of strata with equally many examples the same would always come first
+    return np.sort(np.lexsort((chance, place, ~first))[:num])
+
+
+def require_possible(num: int, num_examples: int, num_strata: int) -> None:
+    """Raise a UserError if that many examples cannot be drawn."""
+    if not num_strata <= num <= num_examples:
+        raise UserError(
+            f"{num} examples cannot be drawn: there are {num_examples} for training, and at least one of each of the "
+            f"{num_strata} kinds is needed. Allowed: {num_strata} to {num_examples}."
+        )

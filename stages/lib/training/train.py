@@ -1,0 +1,122 @@
+"""Train what was set up, and prove what moved."""
+
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import pandas as pd
+import torch
+
+from stages.lib.core import cards, plugins
+from stages.lib.core.contracts import Phase, part
+from stages.lib.networks.inference import predict
+from stages.lib.params.schema import TrainingOptions
+from stages.lib.training import setup as setups
+from stages.lib.training.certificate import certify, require
+from stages.lib.training.loop import fit
+from stages.lib.training.phases import Data, Tensors
+from stages.lib.training.setup import Setup
+from stages.lib.training.subset import subset
+
+
+class Trained(NamedTuple):
+    """What came of a training, beside the model."""
+
+    history: pd.DataFrame  # a row for each epoch
+    certificate: pd.DataFrame  # a row for each tensor, for the whole training ("all") and for each of several phases
+    tables: dict[str, pd.DataFrame]  # what the strategy itself has to show
+    best: dict[str, float]  # epoch that was kept, and the figures on validation of the model as it is now
+    warnings: list[str]
+
+
+def train(
+    fabric: Any, setup: Setup, data: Data, task: ModuleType, options: TrainingOptions, names: list[str], *,
+    loss_jump: float, seed: int, state: dict[str, Any] | None, save: Callable[[dict[str, Any]], None],
+) -> Trained:  # fmt: skip
+    """Train a model that was set up, in place.
+
+    Args:
+        task: the `learning` module of a task, and `names`, what the outputs mean; the rest as for stages.lib.training.loop.fit.
+
+    Raises:
+        UserError: training did not do what was declared, or diverged.
+    """
+    model, plugin = setup.model, setup.plugin
+    fitted = fit(fabric, model, setup.phases, data, task, options, loss_jump=loss_jump, seed=seed, state=state, save=save)
+    tables = {}
+    if hasattr(plugin, "finish"):
+        own = setups.taken(plugin.finish, setup.hyperparameters)
+        tables = plugin.finish(
+            fabric, model, start=fitted.start, train=data.train, val=data.val, task=task, batch_size=options.batch_size, **own
+        )
+
+    outputs = predict(model, data.val, options.batch_size)  # of what is kept, which may be another model than that of any epoch
+    best = {f"val_{name}": value for name, value in task.figures(outputs, data.val.targets).items()}
+    history = pd.DataFrame(fitted.history or [{"phase": 0, "epoch": 1, "train_loss": None, **best, "best": True}])
+    rates = [column for column in history if column.startswith("lr_")]
+    history[rates] = history[rates].fillna(0.0)  # a group of another phase is frozen in this one
+    undone = _undone(setup.phases, fitted.start, model)
+    kept = history[(history.phase == history.phase.max() - undone) & history.best].epoch.iloc[-1]
+
+    whole = certify(setup.before, model.state_dict(), setup.declared).assign(phase="all")
+    if undone:  # that it moved is proved by the certificate of its phase
+        whole["verdict"] = whole.verdict.replace("never moved", "ok")
+    require(whole)
+    by_phase = [table.assign(phase=str(number)) for number, table in enumerate(fitted.certificates)]
+    shown = by_phase if len(by_phase) > 1 else [table[table.declared == "not shipped"] for table in by_phase]
+    certificate = pd.concat([whole, *(table for table in shown if len(table))])
+    warnings = fitted.warnings + task.alarms(outputs, data.val.targets, names)
+    return Trained(history, certificate, tables, {"epoch": int(kept)} | best, warnings)
+
+
+class Fitted(NamedTuple):
+    """A model trained on a few examples, as stages.lib.evaluation.measure takes it."""
+
+    tensors: Tensors
+    card: cards.ModelCard
+    best: dict[str, float]  # as in Trained
+    warnings: list[str]
+
+
+def train_on_subset(
+    fabric: Any, tensors: Tensors | None, start: cards.ModelCard, packed: cards.DataCard, data: Data, names: list[str], *,
+    task: str, num: int, strategy: str, hyperparameters: dict[str, Any], options: TrainingOptions, loss_jump: float, seed: int,
+) -> Fitted:  # fmt: skip
+    """Train as the target stage does, on a part of the examples, and write nothing: for learning curves and benchmarks.
+
+    Args:
+        tensors: of the starting point; None for random weights.
+        start, packed: cards of the starting point and of the data.
+        data: all examples.
+        num: training examples to draw.
+        seed: of the training, and of what is drawn. With all examples the result is that of a hop with this seed.
+
+    Raises:
+        UserError: as `train`, or `num` cannot be drawn.
+    """
+    learning, inputs = plugins.load("tasks", task, "learning"), plugins.load("modalities", packed.modality, "inputs")
+    strata = (learning.strata(split.targets) for split in data)
+    drawn = Data(*(part(split, torch.from_numpy(rows)) for split, rows in zip(data, subset(*strata, num, seed), strict=True)))
+    setup = setups.prepare(
+        fabric, tensors, start.architecture, len(names),
+        strategy=strategy, hyperparameters=hyperparameters, options=options, num_examples=num, seed=seed,
+    )  # fmt: skip
+    preprocessing = start.preprocessing | packed.packing
+    setups.require_that_it_takes(setup, inputs.probe(preprocessing), packed.name, packed.packing)
+    trained = train(
+        fabric, setup, drawn, learning, options, names, loss_jump=loss_jump, seed=seed, state=None, save=lambda state: None
+    )
+    card = start.model_copy(update={
+        "kind": "target", "name": f"{strategy} on {num} examples", "architecture": setup.architecture, "task": task,
+        "output_names": names, "preprocessing": preprocessing,
+    })  # fmt: skip
+    return Fitted(setup.model.state_dict(), card, trained.best, trained.warnings)
+
+
+def _undone(phases: list[Phase], start: Tensors, model: torch.nn.Module) -> bool:
+    """Whether the strategy went back to where its last phase began, as wise_ft may choose."""
+    parameters = dict(model.named_parameters())
+    trained = phases[-1].lrs if phases else ()
+    return bool(trained) and all(
+        name in parameters and torch.equal(parameters[name].detach().cpu(), start[name].cpu()) for name in trained
+    )

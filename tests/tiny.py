@@ -1,0 +1,121 @@
+"""A small real repository of this pipeline: its own images, a tiny backbone, real DVC, git and MLflow. The one copy of the params and
+data that tests use."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from ruamel.yaml import YAML
+
+from stages.lib.params.schema import TrainingOptions
+
+ROOT = Path(__file__).resolve().parents[1]
+TRAINING = {"optimizer": "adamw", "momentum": 0.9, "weight_decay": 0.05, "schedule": "cosine", "warmup_epochs": 0.5,
+            "warmup": "all", "batch_size": 8, "label_smoothing": 0.1, "balance": "none", "augment": "light", "mixup": 0,
+            "cutmix": 0, "clip_norm": 0, "ema": 0, "patience": 30,
+            "head": {"hidden": 0, "dropout": 0, "zero": False}}  # fmt: skip
+FULL = {"epochs": 2, "lr": 0.01, "head_lr": 0.01}
+HOW = {"px": 32, "crop_pct": 1.0, "interpolation": "bilinear", "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}
+TINY = {"weights": "random", "seed": 0, "architecture": {"library": "timm", "model": "test_resnet"},
+        "preprocessing": HOW, "licence": "none"}  # fmt: skip
+FOLDER = {"reader": "image_folder", "group_from": "", "preprocessing": "tiny", "px": 32, "fit": "squash", "limit": 0,
+          "split": {"val": 0.2, "test": 0.3, "seed": 0, "by_group": False, "stratify": True}, "max_broken": 0.0, "duplicates": "refuse",
+          "licence": "our own"}  # fmt: skip
+PARAMS = {
+    "modality": "image",
+    "seed": 0,
+    "strategy": "partial",
+    "strategies": {
+        "feature_extraction": {"epochs": 3, "head_lr": 0.05},
+        "partial": FULL | {"trainable": {"last_blocks": 2}},
+        "full": FULL,
+    },
+    "training": TRAINING,
+    "checks": {"loss_jump": 3, "params_per_example": 20000, "forgetting": 0.1},
+    "device": {"accelerator": "cpu", "devices": 1, "num_nodes": 1, "precision": "auto"},
+    "download": {},
+    "datasets": {"dots": FOLDER | {"raw": "images/dots"}, "lines": FOLDER | {"raw": "images/lines"}},
+    "source": {"tiny": TINY},
+    "intermediate": {"dots": FULL | {"init": "tiny", "data": "dots", "task": "classify", "strategy": "full"}},
+    "target": {"data": "lines", "task": "classify"},
+    "inits": ["dots", "tiny"],
+    "seeds": [0],
+    "scratch": {"epochs": 2, "lr": 0.01, "like": "tiny"},
+    "advise": {"num_examples": 100, "neighbours": 3, "preprocessing": "warn", "margin": 0.05, "confidence": 0.95},
+    "evaluate": {"batch_size": 16, "num_resamples": 200, "confidence": 0.95, "ece_bins": 5, "num_shown": 3},
+    "compare": {"metric": "accuracy", "num_resamples": 500, "confidence": 0.95},
+}
+PARAMS = json.loads(json.dumps(PARAMS))  # no block is another's object
+
+
+def draw(folder: Path, kinds: tuple[str, str], seed: int, num: int = 24) -> None:
+    """Images of noise with a bright cross or a dark frame, a class folder each."""
+    random = np.random.default_rng(seed)
+    for kind in kinds:
+        (folder / kind).mkdir(parents=True)
+        for index in range(num):
+            pixels = random.integers(60, 180, (40, 40, 3), dtype=np.uint8)
+            if kind == kinds[0]:
+                pixels[18:22] = 250
+            else:
+                pixels[:3] = 5
+            Image.fromarray(pixels).save(folder / kind / f"{index:03}.png")
+
+
+def write_params(repo: Path, values: dict) -> None:
+    YAML(typ="safe").dump(values, repo / "params.yaml")
+
+
+class Repo:
+    """A repository in a folder, and the commands that a user types in it."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.environment = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "DVC_"))}
+        self.environment |= {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+                             "GIT_AUTHOR_NAME": "a", "GIT_AUTHOR_EMAIL": "a@b", "GIT_COMMITTER_NAME": "a",
+                             "GIT_COMMITTER_EMAIL": "a@b"}  # fmt: skip
+
+    def run(self, *command: str, ok: bool = True, **environment: str) -> str:
+        done = subprocess.run(command, cwd=self.path, env=self.environment | environment, capture_output=True, text=True)
+        output = done.stdout + done.stderr
+        assert (done.returncode == 0) == ok, output[-5000:]
+        return output
+
+    def ran(self, *command: str, **environment: str) -> set[str]:
+        """Run a dvc command; the stages that it executed."""
+        output = self.run("dvc", *command, **environment)
+        return {line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage '")}
+
+
+def new_repo(path: Path, values: dict) -> Repo:
+    """A copy of the project with its own small images and params, committed."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    for name in listed.stdout.splitlines():
+        if (ROOT / name).is_file() and not name.startswith(("tests/", "metrics/", "dvc.lock")):
+            (path / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, path / name)
+    for folder in ("intermediate", "forgetting"):
+        (path / "metrics" / folder).mkdir(parents=True)
+        (path / "metrics" / folder / ".gitkeep").touch()
+    draw(path / "images/dots", ("cross", "frame"), seed=0)
+    draw(path / "images/lines", ("frame", "cross"), seed=1)
+    write_params(path, values)
+    repo = Repo(path)
+    repo.run("git", "init", "-q")
+    repo.run("git", "add", "-A")
+    repo.run("git", "commit", "-qm", "start")
+    return repo
+
+
+def options(**changes: Any) -> TrainingOptions:
+    """The options of a training as PARAMS have them, but for some changes."""
+    return TrainingOptions.model_validate(TRAINING | changes)
