@@ -1,12 +1,16 @@
-"""Look at the target's data before any training: which strategy suits them, is the preprocessing right: python -m stages advise"""
+"""Look at the target's data before any training: which strategy suits them, is the preprocessing right: python -m stages advise
+
+On features of the frozen starting point; the ranking, the warnings and their figures are in metrics/advise.json.
+"""
 
 import sys
 import time
 from typing import Any
 
-from stages.lib.core import cards, closure, params, plugins, runs
+from stages.lib.core import cards, closure, plugins, runs
 from stages.lib.errors import UserError
 from stages.lib.networks.device import launch
+from stages.lib.params import read as params
 
 NOTHING: dict[str, Any] = {"choice": "", "unsure": "", "ranking": [], "facts": {}, "knn_accuracy": None,
                            "preprocessing": [], "warnings": []}  # fmt: skip

@@ -11,7 +11,7 @@ HOW = "Activate the virtual environment (. .venv/bin/activate) and install it: p
 
 
 def main() -> None:
-    from stages.lib.core.params import load
+    from stages.lib.params.read import load
 
     load()
     Path("metrics").mkdir(exist_ok=True)

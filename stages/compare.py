@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from stages.lib.core import cards, params, plugins, runs
+from stages.lib.core import cards, plugins, runs
 from stages.lib.evaluation import comparison, statistics
+from stages.lib.params import read as params
 from stages.lib.plots import gallery
 from stages.lib.reporting import verdict
 

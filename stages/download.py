@@ -2,7 +2,8 @@
 
 import shutil
 
-from stages.lib.core import params, plugins, runs
+from stages.lib.core import plugins, runs
+from stages.lib.params import read as params
 
 
 def main(name: str) -> None:

@@ -4,11 +4,12 @@ KIND is target, scratch or intermediate, NAME what its stage calls the model, DA
 split: the stage forgetting opens it too, and the command learning_curve, both through stages.lib.evaluation.measure.
 """
 
-from stages.lib.core import cards, params, plugins, runs
+from stages.lib.core import cards, plugins, runs
 from stages.lib.errors import UserError, listed
 from stages.lib.evaluation import measure
+from stages.lib.params import read as params
 
-KINDS = ("target", runs.SCRATCH, "intermediate")
+KINDS: tuple[runs.Kind, ...] = ("target", runs.SCRATCH, "intermediate")
 
 
 def main(kind: str, name: str, data: str) -> None:
@@ -23,8 +24,9 @@ def main(kind: str, name: str, data: str) -> None:
     report = measure.report(answers, card, packed, p.evaluate)
     measure.write(training.evaluation, answers, report, card, p.evaluate)
     measure.show(training.evaluation / "mistakes.png", model, card, answers, p.evaluate.num_shown)
-    name = plugins.load("tasks", card.task).PRIMARY
-    metric, figure = plugins.load("tasks", card.task, "measures").METRICS[name], report["metrics"][name]
+    task = card.task or ""
+    name = plugins.load("tasks", task).PRIMARY
+    metric, figure = plugins.load("tasks", task, "measures").METRICS[name], report["metrics"][name]
     ends = f"{metric.text(figure['lower'])} to {metric.text(figure['upper'])}"
     print(f"{training.label} on {data}: {name} {metric.text(figure['value'])} ({p.evaluate.confidence:.0%} interval {ends}, "
           f"{report['num_examples']} test examples)")  # fmt: skip

@@ -3,10 +3,13 @@
 The backbone of every model that came after the hop, under the head that the hop had, on the hop's own test examples.
 """
 
+from types import SimpleNamespace
+
 import pandas as pd
 
-from stages.lib.core import cards, params, plugins, runs
+from stages.lib.core import cards, plugins, runs
 from stages.lib.evaluation import forgetting
+from stages.lib.params import read as params
 
 
 def main(hop: str, data: str) -> None:
@@ -22,7 +25,7 @@ def main(hop: str, data: str) -> None:
         if card.settings["strategy"] == "wise_ft" and card.parent:
             alphas = cards.read_table(training.metrics / "alpha.csv")
             start = cards.read_model(runs.starting_point(card.parent.name))[0]
-            primary = plugins.load("tasks", card.task).PRIMARY
+            primary = plugins.load("tasks", card.task or "").PRIMARY
             curves += forgetting.along(name, alphas, f"val_{primary}", start, tensors, earlier.value)
     out = runs.forgetting(hop)
     out.mkdir(parents=True, exist_ok=True)
@@ -31,7 +34,7 @@ def main(hop: str, data: str) -> None:
         pd.DataFrame(curves).round(6).to_csv(out / "alpha.csv", index=False)
 
 
-def later_trainings(hop: str, p) -> dict[str, runs.Training]:
+def later_trainings(hop: str, p: SimpleNamespace) -> dict[str, runs.Training]:
     """The trainings whose chain leads through the hop, by the name of each."""
     found = {name: runs.hop(name, block.data) for name, block in p.intermediate.items()}
     found |= {each.label: each for init in p.inits for each in (runs.target(init, seed, "") for seed in p.seeds)}

@@ -1,7 +1,8 @@
 """Train one hop of the chain between source and target: python -m stages intermediate HOP"""
 
-from stages.lib.core import params, runs
+from stages.lib.core import runs
 from stages.lib.core.seeds import seed_for
+from stages.lib.params import read as params
 from stages.lib.training import hop, recipe
 
 

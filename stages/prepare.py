@@ -2,9 +2,10 @@
 
 import shutil
 
-from stages.lib.core import cards, params, plugins, runs
+from stages.lib.core import cards, plugins, runs
 from stages.lib.data import packing, splits
 from stages.lib.errors import UserError
+from stages.lib.params import read as params
 
 
 def main(name: str) -> None:

@@ -4,8 +4,9 @@ So that a training depends only on what concerns it: a hyperparameter of another
 overrides, reruns nothing but this.
 """
 
-from stages.lib.core import params, runs
+from stages.lib.core import runs
 from stages.lib.errors import UserError
+from stages.lib.params import read as params
 from stages.lib.training import recipe
 
 

@@ -7,8 +7,9 @@ import os
 import platform
 from importlib.metadata import version
 
-from stages.lib.core import cards, params, runs
+from stages.lib.core import cards, runs
 from stages.lib.evaluation import comparison
+from stages.lib.params import read as params
 from stages.lib.reporting import page
 
 LIBRARIES = ("torch", "torchvision", "timm", "lightning-fabric", "numpy", "dvc", "mlflow")

@@ -1,7 +1,8 @@
 """Train the control, the target's network from random weights: python -m stages scratch SEED"""
 
-from stages.lib.core import params, runs
+from stages.lib.core import runs
 from stages.lib.core.seeds import seed_for
+from stages.lib.params import read as params
 from stages.lib.training import hop, recipe
 
 

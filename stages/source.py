@@ -1,6 +1,7 @@
 """Fetch one starting point, check that it fits its network, and write it with its card: python -m stages source NAME"""
 
-from stages.lib.core import cards, closure, params, plugins, runs
+from stages.lib.core import cards, closure, plugins, runs
+from stages.lib.params import read as params
 
 
 def main(name: str) -> None:

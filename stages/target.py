@@ -1,7 +1,8 @@
 """Train the target from one starting point with one seed: python -m stages target INIT SEED"""
 
-from stages.lib.core import params, runs
+from stages.lib.core import runs
 from stages.lib.core.seeds import seed_for
+from stages.lib.params import read as params
 from stages.lib.training import hop, recipe
 
 

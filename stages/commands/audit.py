@@ -1,67 +1,69 @@
-"""Hold the runs in MLflow against the pipeline: python -m stages.commands.audit [--fill]
+"""List missing, duplicate and orphaned runs in MLflow: python -m stages audit [--fill]
 
 Each state of the pipeline (dvc.lock) is one parent run, and each of its trainings one child. Lists what is missing for the
 present state, what is there more than once, and what belongs to no state; exits with 1 if it finds anything. With --fill what
-is missing is put there first, and what was killed and still stands there as running is ended. Nothing is ever deleted: which of
+is missing is added first, and runs of killed trainings that still count as running are ended. Nothing is ever deleted: which of
 two runs to keep is for a person to say.
 """
 
 import argparse
 import sys
 from collections import Counter
+from typing import Any
 
 from filelock import FileLock, Timeout
-from stages.lib.command import in_words
 
-from stages import track
-from stages.lib import checkpoints, store
-from stages.lib.core import params
+from stages.lib.core import runs
+from stages.lib.params import read as params
+from stages.lib.params.validate import validate
+from stages.lib.shell import checkpoints
+from stages.lib.tracking import records, store
 
 TIMEOUT_S = 60
 
 
 def main(words: list[str]) -> None:
-    parser = argparse.ArgumentParser("python -m stages.commands.audit", description=__doc__.partition(":")[0])
-    parser.add_argument("--fill", action="store_true", help="put into MLflow what is missing for the present state")
+    parser = argparse.ArgumentParser("python -m stages audit", description=(__doc__ or "").partition(":")[0])
+    parser.add_argument("--fill", action="store_true", help="add to MLflow what is missing for the present state")
     asked = parser.parse_args(words)
     raw = params.read()
-    params.validate(raw)
+    validate(raw)
     if asked.fill:
-        track.publish(anew=True)
-    trainings = list(track.expand(raw))
-    expected = ["pipeline", "advise", *(f"{training.kind} {training.name}" for training in trainings)]
+        records.publish(again=True)
+    trainings = runs.expected(raw)
+    expected = ["pipeline", "advise", *(training.label for training in trainings)]
     try:
         client, experiment = store.connect(TIMEOUT_S)
         if asked.fill:
             end_killed(client, everything(client, experiment))
-        runs = everything(client, experiment)
+        found = everything(client, experiment)
     except Exception as error:
         if not store.expected(error):
             raise
         raise store.unread(error) from None
-    found = findings(runs, track.state(trainings), expected)
-    for line in found:
+    lines = findings(found, records.state(trainings), expected)
+    for line in lines:
         print(line)
-    states = {run.data.tags["transfer.state"] for run in runs if "transfer.state" in run.data.tags}
-    print(f"{len(runs)} runs of {len(states)} states: {len(found)} finding{'' if len(found) == 1 else 's'}.")
-    if found:
+    states = {run.data.tags["transfer.state"] for run in found if "transfer.state" in run.data.tags}
+    print(f"{len(found)} runs of {len(states)} states: {len(lines)} finding{'' if len(lines) == 1 else 's'}.")
+    if lines:
         sys.exit(1)
 
 
-def everything(client, experiment: str) -> list:
+def everything(client: Any, experiment: str) -> list[Any]:
     """All runs of the experiment that this pipeline made."""
-    runs, token = [], None
+    found, token = [], None
     while True:
         page = client.search_runs([experiment], page_token=token)
-        runs += [run for run in page if "transfer.stage" in run.data.tags]
+        found += [run for run in page if "transfer.stage" in run.data.tags]
         token = page.token
         if not token:
-            return runs
+            return found
 
 
-def end_killed(client, runs: list) -> None:
-    """End the runs of killed trainings: they stand as running, and no process of this machine holds their checkpoint."""
-    for run in runs:
+def end_killed(client: Any, found: list[Any]) -> None:
+    """End the runs of killed trainings: they count as running, and no process of this machine holds their checkpoint."""
+    for run in found:
         stage, key = run.data.tags["transfer.stage"], run.data.tags.get("transfer.key", "")
         lock = checkpoints.folder_of(stage.replace(" ", "-"), key) / "lock"
         if run.info.status != "RUNNING" or not lock.exists():  # where there is no lock, it may run on another machine
@@ -69,53 +71,48 @@ def end_killed(client, runs: list) -> None:
         try:
             with FileLock(lock, timeout=0):
                 client.set_terminated(run.info.run_id, "KILLED")
-                print(f"ended: {stage}, run {run.info.run_id}: nothing trains there now; if it goes on, then in this run")
+                print(f"ended: {stage}, run {run.info.run_id}: nothing trains there now; if it resumes, then in this run")
         except Timeout:
             pass  # it does run
 
 
-def findings(runs: list, state: str, expected: list[str]) -> list[str]:
-    """What is missing, double or orphaned, a line each.
+def findings(found: list[Any], state: str, expected: list[str]) -> list[str]:
+    """What is missing, duplicate or orphaned, a line each.
 
     Args:
-        runs: of MLflow, with the tags that stages.lib.store names.
+        found: runs of MLflow, with the tags that stages.lib.tracking.store names.
         state: of the pipeline now, and `expected`, the transfer.stage of the runs that it should have.
     """
     lines = []
-    of_state = [run for run in runs if run.data.tags.get("transfer.state") == state]
+    of_state = [run for run in found if run.data.tags.get("transfer.state") == state]
     stages = Counter(run.data.tags["transfer.stage"] for run in of_state)
-    lines += [f"missing: {stage} (of the present state; --fill puts it there)" for stage in expected if not stages[stage]]
+    lines += [f"missing: {stage} (of the present state; --fill adds it)" for stage in expected if not stages[stage]]
     lines += [
         f"unfinished: {run.data.tags['transfer.stage']}, run {run.info.run_id} is {run.info.status} (--fill completes it)"
         for run in of_state
         if run.info.status != "FINISHED"
     ]
-    places = Counter((run.data.tags["transfer.state"], run.data.tags["transfer.stage"]) for run in runs if _placed(run))
+    places = Counter((run.data.tags["transfer.state"], run.data.tags["transfer.stage"]) for run in found if _placed(run))
     for (where, stage), count in places.items():
         if count > 1:
-            same = [run.info.run_id for run in runs if _placed(run) and _place(run) == (where, stage)]
+            same = [run.info.run_id for run in found if _placed(run) and _place(run) == (where, stage)]
             lines.append(f"duplicate: {stage} of state {where[:8]} has {count} runs: {', '.join(same)}")
-    parents = {run.info.run_id for run in runs if run.data.tags["transfer.stage"] == "pipeline"}
-    for run in runs:
+    parents = {run.info.run_id for run in found if run.data.tags["transfer.stage"] == "pipeline"}
+    for run in found:
         parent = run.data.tags.get("mlflow.parentRunId")
         if not _placed(run):
             lines.append(
                 f"orphan: {run.data.tags['transfer.stage']}, run {run.info.run_id} ({run.info.status}) belongs to no state: its "
-                "training was changed or broken off before the pipeline ended, or is running now"
+                "training was changed or interrupted before the pipeline ended, or is running now"
             )
         elif parent and parent not in parents:
             lines.append(f"orphan: {run.data.tags['transfer.stage']}, run {run.info.run_id}: its parent {parent} is gone")
     return lines
 
 
-def _placed(run) -> bool:
+def _placed(run: Any) -> bool:
     return "transfer.state" in run.data.tags
 
 
-def _place(run) -> tuple[str, str]:
+def _place(run: Any) -> tuple[str, str]:
     return run.data.tags["transfer.state"], run.data.tags["transfer.stage"]
-
-
-if __name__ == "__main__":
-    with in_words():
-        main(sys.argv[1:])

@@ -1,34 +1,33 @@
-"""Delete the checkpoints of trainings that are over: python -m stages.commands.clean [--all]
+"""Delete the checkpoints of finished trainings: python -m stages clean [--all]
 
-Checkpoints let a killed training go on. They are kept when a training ends, because DVC itself may be killed before it
-has taken the result; once `dvc repro` has nothing to do, none of them is needed. Without --all, those that ended within the last
-day stay, and those of trainings that were broken off and may go on.
+Checkpoints let a killed training resume. They are kept when a training ends, because DVC itself may be killed before it
+has taken the result; once `dvc repro` has nothing to do, none of them is needed. Without --all, those that finished within
+the last day stay, and those of interrupted trainings that may resume.
 """
 
 import argparse
 import shutil
-import sys
 import time
 
 from filelock import FileLock, Timeout
-from stages.lib.command import in_words
 
-from stages.lib import checkpoints
+from stages.lib.core import runs
+from stages.lib.shell import checkpoints
 
 DAY_S = 24 * 3600
 
 
 def main(words: list[str]) -> None:
-    parser = argparse.ArgumentParser("python -m stages.commands.clean", description=__doc__.partition(":")[0])
-    parser.add_argument("--all", action="store_true", help="delete those of the last day and of broken trainings too")
+    parser = argparse.ArgumentParser("python -m stages clean", description=(__doc__ or "").partition(":")[0])
+    parser.add_argument("--all", action="store_true", help="delete those of the last day and of interrupted trainings too")
     everything = parser.parse_args(words).all
     freed = 0
-    for folder in sorted((checkpoints.root() / "checkpoints").glob("*")):
-        over = folder / checkpoints.OVER
-        if not everything and not over.exists():
-            print(f"{folder.name}: not over, kept (--all deletes it)")
+    for folder in sorted((runs.state_folder() / "checkpoints").glob("*")):
+        finished = folder / checkpoints.FINISHED
+        if not everything and not finished.exists():
+            print(f"{folder.name}: not finished, kept (--all deletes it)")
             continue
-        if not everything and time.time() - over.stat().st_mtime < DAY_S:
+        if not everything and time.time() - finished.stat().st_mtime < DAY_S:
             continue
         try:
             with FileLock(folder / "lock", timeout=0):
@@ -37,8 +36,3 @@ def main(words: list[str]) -> None:
         except Timeout:
             print(f"{folder.name}: in use, kept")
     print(f"{freed / 1e6:.0f} MB freed")
-
-
-if __name__ == "__main__":
-    with in_words():
-        main(sys.argv[1:])

@@ -1,6 +1,6 @@
-"""Classify images with a trained model: python -m stages.commands.predict IMAGE... [--model FOLDER] [--csv FILE]
+"""Answer for new inputs with a trained model: python -m stages predict FILE... [--model FOLDER] [--csv FILE]
 
-A folder stands for all files in it. The answers are those of the served model (stages.lib.serving).
+A folder stands for all files in it. The answers are those of the served model (stages.lib.tracking.serving).
 """
 
 import argparse
@@ -10,41 +10,38 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pandas as pd
-from PIL import Image
-from stages.lib.command import in_words
 
-from stages.lib import artifacts
+from stages.lib.core import cards, plugins, runs
 from stages.lib.errors import UserError
-
-COMPARE = Path("metrics/compare.json")
 
 
 def main(words: list[str]) -> None:
-    parser = argparse.ArgumentParser("python -m stages.commands.predict", description=__doc__.partition(":")[0])
-    parser.add_argument("images", nargs="+", type=Path, help="image files, or folders of them", metavar="IMAGE")
+    parser = argparse.ArgumentParser("python -m stages predict", description=(__doc__ or "").partition(":")[0])
+    parser.add_argument("files", nargs="+", type=Path, help="files to answer for, or folders of them", metavar="FILE")
     parser.add_argument("--model", type=Path, help="folder of a model; default: the one that the comparison ships")
     parser.add_argument("--csv", type=Path, help="write the table to this file, with all digits")
     asked = parser.parse_args(words)
     model = asked.model or shipped()
     if not (model / "card.json").exists():
         raise UserError(f"{model} is no trained model (it has no card.json). Allowed: a folder like models/target/<init>-<seed>.")
-    paths = list(files(asked.images))
-    readable, broken = [], {}
+    card = cards.read_model_card(model)
+    if card.task is None:
+        raise UserError(f"{model} is a source and not trained for a task. Allowed: a folder like models/target/<init>-<seed>.")
+    served = plugins.load("modalities", card.modality, "served")
+    paths = list(files(asked.files))
+    readable: list[Path] = []
+    broken: dict[Path, Exception] = {}
     for path in paths:
         try:
-            with Image.open(path) as image:
-                image.load()
+            served.receive(path.read_bytes())
             readable.append(path)
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        except Exception as error:  # damaged files raise nearly anything
             broken[path] = error
-    for path, error in broken.items():
-        print(f"{path}: not an image that can be read ({error})", file=sys.stderr)
+    for path, reason in broken.items():
+        print(f"{path}: not an {served.COLUMN} that can be read ({reason})", file=sys.stderr)
     if readable:
-        table = classify(model, readable)
-        shown = table.copy()
-        for column in table.columns[2:]:
-            shown[column] = (100 * table[column]).map("{:.1f} %".format)
-        print(shown.to_string(index=False))
+        table = answer(model, readable, served.COLUMN)
+        print(shown(table).to_string(index=False))
         if asked.csv:
             asked.csv.parent.mkdir(parents=True, exist_ok=True)
             table.to_csv(asked.csv, index=False)
@@ -54,11 +51,11 @@ def main(words: list[str]) -> None:
 
 def shipped() -> Path:
     """The model that the comparison chose."""
-    if not COMPARE.exists():
+    if not runs.COMPARISON.exists():
         raise UserError(
-            f"{COMPARE} is not here ({Path.cwd()}). Run `dvc repro` in the root of the repository, or name a --model."
+            f"{runs.COMPARISON} is not here ({Path.cwd()}). Run `dvc repro` in the root of the repository, or name a --model."
         )
-    return Path("models/target") / artifacts.read_json(COMPARE)["ship"]
+    return runs.target_model(cards.read_json(runs.COMPARISON)["ship"])
 
 
 def files(paths: list[Path]) -> Iterator[Path]:
@@ -72,17 +69,21 @@ def files(paths: list[Path]) -> Iterator[Path]:
         yield from found
 
 
-def classify(model: Path, paths: list[Path]) -> pd.DataFrame:
-    """A row for each image: image, label, probability, p_<class>."""
-    from stages.lib.serving import Classifier  # imports torch and mlflow: after the words were found right
+def answer(model: Path, paths: list[Path], column: str) -> pd.DataFrame:
+    """A row for each file: its path, and what the served model answers."""
+    from stages.lib.tracking.serving import Served  # imports torch and mlflow: after the words were found right
 
-    classifier = Classifier()
-    classifier.load_context(SimpleNamespace(artifacts={"model": model}))
-    answers = classifier.predict(None, pd.DataFrame({"image": [path.read_bytes() for path in paths]}))
-    answers.insert(0, "image", [str(path) for path in paths])
+    served = Served()
+    served.load_context(SimpleNamespace(artifacts={"model": model}))
+    answers = served.predict(None, pd.DataFrame({column: [path.read_bytes() for path in paths]}))
+    answers.insert(0, column, [str(path) for path in paths])
     return answers
 
 
-if __name__ == "__main__":
-    with in_words():
-        main(sys.argv[1:])
+def shown(table: pd.DataFrame) -> pd.DataFrame:
+    """The table for readers: probabilities in percent."""
+    table = table.copy()
+    for column in table.columns:
+        if column == "probability" or column.startswith("p_"):
+            table[column] = (100 * table[column]).map("{:.1f} %".format)
+    return table

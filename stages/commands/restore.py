@@ -1,25 +1,23 @@
-"""Bring back what a run in MLflow stands for: python -m stages.commands.restore RUN_ID [--into FOLDER]
+"""Restore the code, params and data of a run in MLflow, and check its figures: python -m stages restore RUN_ID [--into FOLDER]
 
 Says which code, params and data it was, and how to have them again. With --into FOLDER it is done: a clone at the run's
 commit, with the run's own params.yaml and dvc.lock, and the data and models from DVC's cache or remote; there every model is
-evaluated anew, and every figure is held against the run's.
+evaluated again, and every figure is compared with the run's.
 """
 
 import argparse
-import hashlib
 import json
 import shlex
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-import yaml
-from stages.lib.command import in_words
-
-from stages import track
-from stages.lib import checkpoints, progress, store
-from stages.lib.core import params
+from stages.lib.core import runs
 from stages.lib.errors import UserError
+from stages.lib.params import read as params
+from stages.lib.tracking import records, store
 
 TIMEOUT_S = 60
 RECORDED = ("params.yaml", "dvc.lock")  # which every pipeline's run keeps a copy of
@@ -27,18 +25,18 @@ SAME = 1e-6  # reports are rounded to six digits
 
 
 def main(words: list[str]) -> None:
-    parser = argparse.ArgumentParser("python -m stages.commands.restore", description=__doc__.partition(":")[0])
+    parser = argparse.ArgumentParser("python -m stages restore", description=(__doc__ or "").partition(":")[0])
     parser.add_argument("run_id", help="of any run of this pipeline, as MLflow's page shows it")
     parser.add_argument("--into", type=Path, metavar="FOLDER", help="a new folder in which to restore and evaluate it")
     asked = parser.parse_args(words)
-    root = checkpoints.root().parent
+    root = runs.state_folder().parent
     if asked.into and (asked.into.is_file() or (asked.into.is_dir() and any(asked.into.iterdir()))):
-        raise UserError(f"--into {asked.into}: there is something already. Name a new folder.")
+        raise UserError(f"--into {asked.into}: this folder is not empty. Name a new one.")
     try:
         client, _ = store.connect(TIMEOUT_S)
         run = pipeline_of(client, asked.run_id)
         found = store.search(client, run.info.experiment_id, state=state(run))
-        runs = {each.data.tags["transfer.stage"]: each for each in found}
+        recorded = {each.data.tags["transfer.stage"]: each for each in found}
         commit = run.data.tags.get("mlflow.source.git.commit")
         print(f"{run.info.run_name}\n  commit {commit or 'unknown: it ran outside git'}\n  state  {state(run)}")
         for entry in run.inputs.dataset_inputs:
@@ -48,7 +46,7 @@ def main(words: list[str]) -> None:
         print("\nBy hand:", *(f"  {shlex.join(line)}" for line in by_hand), sep="\n")
         print(f"  copy {' and '.join(RECORDED)} of the run (Artifacts, in MLflow's page) there, then, in it: dvc pull")
         if not asked.into:
-            print(f"\nOr at once, and checked: python -m stages.commands.restore {asked.run_id} --into {folder}")
+            print(f"\nOr at once, and checked: python -m stages restore {asked.run_id} --into {folder}")
             return
         if commit is None:
             raise UserError(f"Run {run.info.run_id} has no git commit, so its code cannot be restored.")
@@ -62,15 +60,15 @@ def main(words: list[str]) -> None:
     for path in changed_code(folder):
         print(f"WARNING: {path} is not as it was: the run was made with a change that was not in its commit.")
     fetch(root, folder)
-    wrong, num = evaluate(folder, runs)
+    wrong, num = evaluate(folder, recorded)
     for line in wrong:
         print(line)
-    print(f"\n{folder}: {num} figures evaluated anew, {len(wrong)} differ from the run's.")
+    print(f"\n{folder}: {num} figures evaluated again, {len(wrong)} differ from the run's.")
     if wrong:
         sys.exit(1)
 
 
-def pipeline_of(client, run_id: str):
+def pipeline_of(client: Any, run_id: str) -> Any:
     """The pipeline's run, given it or one of its children."""
     from mlflow.exceptions import MlflowException
 
@@ -87,8 +85,9 @@ def pipeline_of(client, run_id: str):
     return run
 
 
-def state(run) -> str:
-    return run.data.tags["transfer.state"]
+def state(run: Any) -> str:
+    found: str = run.data.tags["transfer.state"]
+    return found
 
 
 def clone(root: Path, commit: str, folder: Path) -> None:
@@ -101,11 +100,10 @@ def clone(root: Path, commit: str, folder: Path) -> None:
 
 
 def changed_code(folder: Path) -> list[str]:
-    """Files of stages/ that are not what dvc.lock says the stages ran with."""
-    lock = yaml.safe_load((folder / "dvc.lock").read_text())["stages"]
-    present = progress.expand(yaml.safe_load((folder / "dvc.yaml").read_text()), params.read(folder / "params.yaml"))
-    deps = [dep for stage in present for dep in lock.get(stage.name, {}).get("deps", []) if dep["path"].endswith(".py")]
-    return sorted({dep["path"] for dep in deps if _md5(folder / dep["path"]) != dep["md5"]})
+    """Code in stages/ that is not what dvc.lock says the stages ran with."""
+    said = json.loads(command("dvc", "status", "--json", cwd=folder))
+    changed = [entry.get("changed deps", {}) for entries in said.values() for entry in entries if isinstance(entry, dict)]
+    return sorted({path for deps in changed for path in deps if path.startswith("stages/")})
 
 
 def fetch(root: Path, folder: Path) -> None:
@@ -120,38 +118,34 @@ def fetch(root: Path, folder: Path) -> None:
         except UserError as error:
             raise UserError(
                 f"Not all of its data and models are in the cache, and no remote has them. {missing} {error} "
-                f"The code and params are in {folder}: `dvc repro` there makes everything anew."
+                f"The code and params are in {folder}: `dvc repro` there makes everything again."
             ) from None
 
 
-def evaluate(folder: Path, runs: dict) -> tuple[list[str], int]:
-    """Evaluate every model there anew, and compare.
+def evaluate(folder: Path, recorded: Mapping[str, Any]) -> tuple[list[str], int]:
+    """Evaluate every model there again, and compare.
 
     Args:
-        runs: of MLflow, by transfer.stage.
+        recorded: runs of MLflow, by transfer.stage.
 
     Returns:
-        A line for each figure that differs, and how many there are.
+        A line for each figure that differs, and the number of figures.
     """
     raw = params.read(folder / "params.yaml")
     wrong, num = [], 0
-    for training in track.expand(raw):
-        name = f"{training.kind} {training.name}"
-        if name not in runs:
+    for training in runs.expected(raw):
+        name = training.label
+        if name not in recorded:
             wrong.append(f"{name}: MLflow has no run of it (the command audit says more)")
             continue
-        command(sys.executable, "-m", "stages.evaluate", training.kind, training.name, training.data, cwd=folder)
-        report = json.loads((folder / "metrics/evaluate" / f"{training.kind}-{training.name}" / "report.json").read_text())
-        for key, value in track.figures(report).items():
+        command(sys.executable, "-m", "stages", "evaluate", training.kind, training.name, training.data, cwd=folder)
+        report = json.loads((folder / training.evaluation / "report.json").read_text(encoding="utf-8"))
+        for key, value in records.figures(report).items():
             num += 1
-            recorded = runs[name].data.metrics.get(key)
-            if recorded is None or abs(recorded - value) > SAME:
-                wrong.append(f"{name}, {key}: {value} now, {recorded} in the run")
+            figure = recorded[name].data.metrics.get(key)
+            if figure is None or abs(figure - value) > SAME:
+                wrong.append(f"{name}, {key}: {value} now, {figure} in the run")
     return wrong, num
-
-
-def _md5(path: Path) -> str | None:
-    return hashlib.md5(path.read_bytes()).hexdigest() if path.exists() else None  # noqa: S324 (DVC's choice)
 
 
 def command(*words: str, cwd: Path | None = None) -> str:
@@ -163,8 +157,3 @@ def command(*words: str, cwd: Path | None = None) -> str:
     if done.returncode:
         raise UserError(f"`{shlex.join(words)}` failed: {(done.stderr or done.stdout).strip()[-500:]}")
     return done.stdout
-
-
-if __name__ == "__main__":
-    with in_words():
-        main(sys.argv[1:])

@@ -42,6 +42,7 @@ class Drift:
         distances = []
         for name, (count, total, squares) in self.sums.items():
             layer = self.layers[name]
+            assert layer.running_mean is not None and layer.running_var is not None, "so were the layers chosen"
             mean, remembered = total / count, layer.running_var.cpu().double() + layer.eps
             deviation = ((squares / count - mean.square()).clamp_min(0) + layer.eps).sqrt()
             squared = (mean - layer.running_mean.cpu()).square() + (deviation - remembered.sqrt()).square()

@@ -10,6 +10,7 @@ from tqdm import tqdm
 from stages.lib.advice import preprocessing, rule, transferability
 from stages.lib.advice.drift import Drift
 from stages.lib.core import cards, plugins, runs
+from stages.lib.core.contracts import Variant
 from stages.lib.core.seeds import seed_for
 from stages.lib.networks import backbones
 from stages.lib.params.schema import Advise
@@ -64,9 +65,13 @@ class Look:
         variants = plugins.load("modalities", self.card.modality, "variants")
         how = self.card.preprocessing
         tried = preprocessing.possible(variants.VARIANTS, variants.as_on_card, self.packed[:BATCH], how)
+
+        def prepare(variant: Variant) -> Callable[[torch.Tensor], torch.Tensor]:
+            return lambda batch: variant.prepare(batch, how)
+
         for name, variant in tried.items():
             try:
-                features = self.features(backbone, lambda batch, variant=variant: variant.prepare(batch, how), name)
+                features = self.features(backbone, prepare(variant), name)
             except (AssertionError, RuntimeError):  # a network that takes only one size
                 continue
             correct[name] = self.neighbours(features)
@@ -81,7 +86,8 @@ class Look:
         """A model as it answers, under a new head."""
         model = backbones.build({key: card.architecture[key] for key in ("library", "model")}, 1)
         backbones.load(model, tensors)
-        return model.to(self.device, memory_format=torch.channels_last).eval()
+        model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's types lack it
+        return model.eval()
 
     def on_card(self, batch: torch.Tensor) -> torch.Tensor:
         """Packed examples as the card says that the network takes them."""

@@ -103,7 +103,10 @@ def compare(
         lower, upper = statistics.interval(samples[""], 1 - (1 - confidence) / len(names))
         lower, upper = np.minimum(lower, values), np.maximum(upper, values)
     numbers = zip(names, values + card.mean(), values, lower, upper, lower > 0, strict=True)
-    return [Row(name, *map(float, each), wins=bool(wins)) for name, *each, wins in numbers]
+    return [
+        Row(name, float(accuracy), float(difference), float(low), float(high), bool(wins))
+        for name, accuracy, difference, low, high, wins in numbers
+    ]
 
 
 def words(rows: list[Row], variants: Mapping[str, Variant], margin: float) -> list[str]:

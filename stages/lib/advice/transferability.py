@@ -60,7 +60,8 @@ def knn_accuracy(features: np.ndarray, labels: np.ndarray, *, k: int, groups: np
         best = total.argmax(1)[:, None]  # the nearest one where several are highest
         known = np.take_along_axis(total, best, 1) >= 0
         predicted[rows] = np.where(known, np.take_along_axis(of, best, 1), -1)[:, 0]
-    return predicted == index
+    correct: np.ndarray = predicted == index
+    return correct
 
 
 def probe_accuracy(features: np.ndarray, labels: np.ndarray, *, folds: int, seed: int) -> np.ndarray:
@@ -104,7 +105,8 @@ def possible_folds(labels: np.ndarray, folds: int) -> int:
     if folds < 2:
         raise ValueError(f"folds must be 2 or more, not {folds}")
     counts = np.unique(labels, return_counts=True)[1]
-    return min([folds, *counts[counts >= 2].tolist()])
+    sizes: list[int] = counts[counts >= 2].tolist()
+    return min([folds, *sizes])
 
 
 # One number for features and labels, to rank sources by; higher is better.
@@ -142,11 +144,13 @@ def logme(features: np.ndarray, labels: np.ndarray) -> float:
         inside = (left.T @ target) ** 2  # energy of the labels along each direction
         outside = max(0.0, target.sum() - inside.sum())  # what no direction explains
 
-        def evidence(exponents, inside=inside, outside=outside):  # of alpha / beta in units of the largest square, (G,)
+        def evidence(exponents: np.ndarray, inside: np.ndarray = inside, outside: float = outside) -> np.ndarray:
+            """Of alpha / beta (G,) in units of the largest square."""
             ratio = 10 ** exponents[:, None] * squares.max(initial=0)
             errors = outside + (inside * ratio / (squares + ratio)).sum(1)  # squared errors + alpha / beta * |mean of w|^2
             penalty = np.log1p(squares / ratio).sum(1) / num
-            return 0.5 * (np.log(num / errors) - np.log(2 * np.pi) - 1 - penalty)  # at the best beta, num / errors
+            nats: np.ndarray = 0.5 * (np.log(num / errors) - np.log(2 * np.pi) - 1 - penalty)  # at the best beta, num / errors
+            return nats
 
         grid, step = np.linspace(*EXPONENTS, 97), (EXPONENTS[1] - EXPONENTS[0]) / 96
         for _ in range(8):

@@ -15,7 +15,7 @@ from stages.lib.errors import UserError
 if TYPE_CHECKING:
     import torch
 
-VERSION = 2  # of the cards; what another version wrote is refused
+VERSION: Literal[2] = 2  # of the cards; what another version wrote is refused
 AGAIN = "Make it again with: dvc repro"
 
 
@@ -110,7 +110,8 @@ class PackedSplit(NamedTuple):
     def rows(self, indices: np.ndarray) -> np.ndarray | list[np.ndarray]:
         """Some of the inputs: (n, ...), or a list of arrays where they are ragged."""
         if self.offsets is None:
-            return self.inputs[indices]
+            same_shape: np.ndarray = self.inputs[indices]
+            return same_shape
         return [self.inputs[self.offsets[index] : self.offsets[index + 1]] for index in indices]
 
 
@@ -207,7 +208,7 @@ def read_split(folder: Path, name: str) -> PackedSplit:
     try:
         inputs = np.load(part / "inputs.npy", mmap_mode="r")
         offsets = np.load(part / "offsets.npy") if (part / "offsets.npy").exists() else None
-    except (FileNotFoundError, ValueError) as error:
+    except (FileNotFoundError, ValueError, EOFError) as error:
         raise UserError(f"{part} is not complete ({error}). {AGAIN}") from None
     return PackedSplit(inputs, offsets, table["label"].tolist(), table["key"].tolist(), groups)
 

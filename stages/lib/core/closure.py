@@ -36,8 +36,11 @@ def imports(path: Path) -> frozenset[Path]:
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             modules |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            modules |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            package = path.relative_to(STAGES.parent).parent.parts  # to which the dots of a relative import refer
+            above = package[: len(package) + 1 - node.level] if node.level else ()
+            module = ".".join([*above, *([node.module] if node.module else [])])
+            modules |= {module} | {f"{module}.{alias.name}" for alias in node.names}
     found: set[Path] = set()
     for module in modules:
         parts = module.split(".")

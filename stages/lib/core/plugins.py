@@ -3,10 +3,11 @@
 import importlib
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
+Options = TypeVar("Options", bound=BaseModel)
 LIB = Path(__file__).parents[1]
 
 
@@ -29,3 +30,9 @@ def has(kind: str, name: str, part: str) -> bool:
 def arguments(block: BaseModel, module: ModuleType) -> dict[str, Any]:
     """The values in a block of params.yaml that a plug-in declares as its own, as keyword arguments for its functions."""
     return {name: getattr(block, name) for name in module.Params.model_fields}
+
+
+def overridden(common: Options, block: BaseModel) -> Options:
+    """Options that several blocks share, with those that one block sets for itself in their place."""
+    own = block.model_fields_set & type(common).model_fields.keys()
+    return common.model_copy(update={name: getattr(block, name) for name in own})

@@ -1,12 +1,13 @@
 """The trainings that params.yaml asks for, and where the files lie that the stages hand on to each other."""
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Final, Literal, NamedTuple, Protocol
 
 MODELS, METRICS = Path("models"), Path("metrics")
-SCRATCH = "scratch"  # the arm from random weights; no source or hop may have this name
+SCRATCH: Final = "scratch"  # the arm from random weights; no source or hop may have this name
 
 ADVICE = METRICS / "advise.json"
 COMPARISON = METRICS / "compare.json"
@@ -14,11 +15,13 @@ VERDICT = METRICS / "verdict.md"
 PLOTS = METRICS / "plots"
 REPORT = METRICS / "report.html"
 
+Kind = Literal["intermediate", "target", "scratch"]  # of a training: its DVC stage
+
 
 class Training(NamedTuple):
     """One training of the pipeline and its files."""
 
-    kind: str  # intermediate, target or scratch: the DVC stage
+    kind: Kind
     name: str  # what stands after the stage's @
     data: str  # its dataset
 
@@ -111,6 +114,11 @@ def starting_point(name: str) -> Path:
     return MODELS / name
 
 
+def target_model(name: str) -> Path:
+    """Folder of one of the targets' models, "mono-0"."""
+    return Training("target", name, "").model
+
+
 def raw(download: str) -> Path:
     """Folder of what a block of `download` fetches."""
     return Path("data/raw") / download
@@ -119,6 +127,12 @@ def raw(download: str) -> Path:
 def prepared(dataset: str) -> Path:
     """Folder of a prepared dataset."""
     return Path("data/prepared") / dataset
+
+
+def state_folder() -> Path:
+    """Folder of what outlives a run: checkpoints, locks, how long stages took. DVC_ROOT is the main repository also in the
+    throw-away clones of experiments."""
+    return Path(os.environ.get("DVC_ROOT", ".")).resolve() / ".transfer"
 
 
 def forgetting(hop: str) -> Path:

@@ -157,7 +157,7 @@ def _report_contradictions(examples: list[Example], same: list[list[int]], noun:
 def _duplicates(examples: list[Example], same: list[list[int]]) -> dict[int, int]:
     """The row of each example that is dropped, and of the one kept for it: the first, but one of a given test split first."""
     importance = ["test", "val", "train", ""]
-    dropped = {}
+    dropped: dict[int, int] = {}
     for members in same:
         kept = min(members, key=lambda row: (importance.index(examples[row].split), row))
         dropped |= {row: kept for row in members if row != kept}

@@ -69,13 +69,15 @@ def assign(
             chosen = draw(labels[pool], groups[pool], round(share * len(examples)), seed_for(seed, "split", name))
             splits[pool[chosen]] = name
 
-    if any(not ((labels == label) & (splits == name)).any() for label in set(labels) for name in NAMES):
+    kinds = set(labels) if stratify else {""}
+    if any(not ((labels == kind) & (splits == name)).any() for kind in kinds for name in NAMES):
         raise UserError(_too_few(labels, groups, splits, stratify, noun))
     if by_group:
         torn = sorted(group for group in set(groups) if len(set(splits[groups == group])) > 1)
         if torn:
             raise UserError(f"split.by_group: the given splits tear {len(torn)} groups apart: {', '.join(torn[:10])}.")
-    return splits.tolist()
+    assigned: list[str] = splits.tolist()
+    return assigned
 
 
 def _stratified(labels: np.ndarray, groups: np.ndarray, count: int, seed: int) -> np.ndarray:
@@ -85,7 +87,8 @@ def _stratified(labels: np.ndarray, groups: np.ndarray, count: int, seed: int) -
     num_classes = len(set(labels[able]))
     if not 0 < num_classes <= count <= len(able) - num_classes:
         return np.array([], dtype=int)
-    return train_test_split(able, test_size=count, stratify=labels[able], random_state=seed)[1]
+    chosen: np.ndarray = train_test_split(able, test_size=count, stratify=labels[able], random_state=seed)[1]
+    return chosen
 
 
 def _whole_groups(labels: np.ndarray, groups: np.ndarray, count: int, seed: int) -> np.ndarray:
@@ -100,7 +103,7 @@ def _whole_groups(labels: np.ndarray, groups: np.ndarray, count: int, seed: int)
         warnings.simplefilter("ignore", UserWarning)  # about classes with fewer images than folds: `assign` looks for itself
         folds = [members for _, members in cut.split(labels, labels, groups)]
     in_fold = np.array([[(labels[members] == label).sum() for label in sorted(set(labels))] for members in folds])
-    chosen = []
+    chosen: list[int] = []
     for num in range(1, part.numerator + 1):  # each time the fold with which the classes come nearest to their proportions
         unfair = np.abs(in_fold[chosen].sum(axis=0) + in_fold - in_fold.mean(axis=0) * num).sum(axis=1)
         unfair[chosen] = np.inf
@@ -111,7 +114,10 @@ def _whole_groups(labels: np.ndarray, groups: np.ndarray, count: int, seed: int)
 def _too_few(labels: np.ndarray, groups: np.ndarray, splits: np.ndarray, stratify: bool, noun: str) -> str:
     if not stratify:
         counts = ", ".join(f"{int((splits == name).sum())} in {name}" for name in NAMES)
-        return f"a split would be empty: {len(labels)} {noun}s ({counts}). Add {noun}s (or groups), or raise split.val or split.test."
+        return (
+            f"a split would be empty: {len(labels)} {noun}s ({counts}). Add {noun}s (or groups), or raise split.val or "
+            "split.test."
+        )
     lines = []
     for label in sorted(set(labels)):
         own = labels == label
@@ -122,6 +128,6 @@ def _too_few(labels: np.ndarray, groups: np.ndarray, splits: np.ndarray, stratif
             lines.append(f"  {label}: {own.sum()} {noun}s{f' in {num_groups} groups' if num_groups else ''} ({listed})")
     rest = f"\n  ... and {len(lines) - 10} more" if len(lines) > 10 else ""
     return (
-        f"some classes have no {noun} in one of the splits. Add {noun}s (or groups) of these classes, leave the classes out, or raise "
-        "split.val or split.test:\n" + "\n".join(lines[:10]) + rest
+        f"some classes have no {noun} in one of the splits. Add {noun}s (or groups) of these classes, leave the classes out, or "
+        "raise split.val or split.test:\n" + "\n".join(lines[:10]) + rest
     )

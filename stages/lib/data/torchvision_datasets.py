@@ -1,15 +1,15 @@
 """The data sets of torchvision that the download and the reader `torchvision` know: add a name and its splits here."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from stages.lib.errors import UserError
 
 Name = Literal["CIFAR10", "CIFAR100", "MNIST", "FashionMNIST", "Flowers102", "OxfordIIITPet"]
 
 # For each split that the publisher made, the arguments with which torchvision opens it.
-_TRAIN_TEST = {"train": {"train": True}, "test": {"train": False}}
-SPLITS = {
+_TRAIN_TEST: dict[str, dict[str, Any]] = {"train": {"train": True}, "test": {"train": False}}
+SPLITS: dict[str, dict[str, dict[str, Any]]] = {
     "CIFAR10": _TRAIN_TEST,
     "CIFAR100": _TRAIN_TEST,
     "MNIST": _TRAIN_TEST,
@@ -19,7 +19,7 @@ SPLITS = {
 }
 
 
-def open_splits(name: str, root: Path, *, download: bool) -> dict:
+def open_splits(name: str, root: Path, *, download: bool) -> dict[str, Any]:
     """torchvision's data sets of (PIL image, class index), by split.
 
     Raises:

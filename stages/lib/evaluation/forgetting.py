@@ -61,7 +61,7 @@ class Earlier:
             seed=seed_for(0, "forgetting", "bootstrap"),
         )  # fmt: skip
         values = [self._measured(answers) for answers in (before, after)]
-        return (*values, *(float(paired[key]) for key in ("difference", "lower", "upper")))
+        return (*values, paired["difference"], paired["lower"], paired["upper"])
 
     def _measured(self, answers: np.ndarray) -> float:
         ones = np.ones((1, len(answers)))

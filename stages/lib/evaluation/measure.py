@@ -30,14 +30,15 @@ def require_fit(folder: Path, card: ModelCard, data: Path) -> DataCard:
     packed = cards.read_data_card(data)
     if packed.labels is not None and packed.labels != card.output_names:
         raise UserError(
-            f"{folder} knows {listed(card.output_names or [])}, and {data} has {listed(packed.labels)}; they must be the same, in "
-            "the same order."
+            f"{folder} knows {listed(card.output_names or [])}, and {data} has {listed(packed.labels)}; they must be the same, "
+            "in the same order."
         )
     for name, given in packed.packing.items():
         wanted = card.preprocessing[name]
         if given != wanted:
             raise UserError(
-                f"{data} was prepared with {name} {given}, and {folder} was trained with {wanted}. Make both again with: dvc repro"
+                f"{data} was prepared with {name} {given}, and {folder} was trained with {wanted}. "
+                "Make both again with: dvc repro"
             )
     return packed
 
@@ -49,7 +50,8 @@ def network(tensors: dict[str, torch.Tensor], card: ModelCard, device: Device) -
     """
     fabric = launch(accelerator=device.accelerator, devices=1, num_nodes=1, precision="32-true")
     model = backbones.trained(tensors, card.architecture, card.num_outputs)
-    return model.to(fabric.device, memory_format=torch.channels_last), fabric.device
+    model.to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's types lack it
+    return model, fabric.device
 
 
 def answers(model: backbones.Model, device: torch.device, card: ModelCard, data: Path, batch_size: int) -> Answers:

@@ -4,6 +4,7 @@ A resample is a row of weights (N,): how often each test example was drawn; ever
 """
 
 from collections.abc import Callable, Iterator
+from typing import TypedDict
 
 import numpy as np
 
@@ -16,7 +17,7 @@ CHUNK = 2_000_000  # weights held at once (16 MB), so that memory does not grow 
 def resample(num_examples: int, groups: np.ndarray | None, num_resamples: int, seed: int) -> Iterator[np.ndarray]:
     """Draw test sets of the same kind by chance, with replacement.
 
-    Where examples belong to groups, whole groups are drawn: images of one patient or module resemble each other, so
+    Where examples belong to groups, whole groups are drawn: those of one patient or module resemble each other, so
     they say less than as many independent ones, and drawing them singly would give intervals that are too narrow.
 
     Args:
@@ -76,7 +77,7 @@ def bootstrap(
 def interval(samples: np.ndarray, confidence: float) -> tuple[np.ndarray, np.ndarray]:
     """Percentile interval: what lies between the tails of the resampled values.
 
-    A metric of few examples of a class, or one near 0 or 1, gets an interval that is somewhat too narrow; without a
+    A metric of few examples, or one near 0 or 1, gets an interval that is somewhat too narrow; without a
     single error on the test it has no width at all.
 
     Args:
@@ -106,11 +107,28 @@ def bias_corrected_interval(value: float, samples: np.ndarray, confidence: float
     Reference:
         Davison and Hinkley, Bootstrap Methods and their Application, 1997, section 5.2 (the basic interval).
     """
-    lower, upper = interval(samples, confidence)
+    lower, upper = (float(end) for end in interval(samples, confidence))
     return min(value, max(0.0, 2 * value - upper)), max(value, 2 * value - lower)
 
 
-# Models trained with several seeds: an arm is their probabilities (S, N, C) on the same N examples.
+# Models trained with several seeds: an arm is their answers (S, N, ...) on the same N examples.
+
+
+class Mean(TypedDict):
+    """What an arm reaches, with its interval."""
+
+    value: float
+    lower: float
+    upper: float
+
+
+class Difference(TypedDict):
+    """How much better one arm is than another, with its interval, and what that means."""
+
+    difference: float
+    lower: float
+    upper: float
+    verdict: str  # helps, hurts or no difference shown
 
 
 def mean_over_seeds(
@@ -122,7 +140,7 @@ def mean_over_seeds(
     num_resamples: int,
     confidence: float,
     seed: int,
-) -> dict[str, float]:
+) -> Mean:
     """What one arm reaches on average over its seeds: value, lower, upper. Arguments as for `paired_difference`."""
     value, samples = resampled_mean(metric, arm, targets, groups, num_resamples=num_resamples, seed=seed)
     lower, upper = interval(samples, confidence)
@@ -150,10 +168,10 @@ def paired_difference(
     num_resamples: int,
     confidence: float,
     seed: int,
-) -> dict[str, float | str]:
+) -> Difference:
     """How much better the first arm is than the second, and whether chance may explain it.
 
-    Both are measured on the same resamples, because an image that is hard for one is mostly hard for the other; this
+    Both are measured on the same resamples, because an example that is hard for one is mostly hard for the other; this
     makes the interval much narrower than two single ones. Several seeds are drawn too, as pairs. Of S seeds S - 1 are
     drawn, because a mean of S draws from S values varies less than a mean of S new seeds would.
 
@@ -161,19 +179,19 @@ def paired_difference(
     With two to four, what the seeds change is known roughly.
 
     Args:
-        metric: a key of METRICS.
-        first, second: probabilities (S, N, C) for the same seeds and examples in the same order.
-        labels: (N,) indices.
+        metric: of the task.
+        first, second: answers (S, N, ...) for the same seeds and examples in the same order.
+        targets: (N, ...).
         groups: (N,) what is drawn together, or None.
         num_resamples: of examples and seeds together.
         confidence: of the interval, 0 to 1.
         seed: decides what is drawn.
 
     Returns:
-        difference (mean over the seeds), lower, upper, and verdict: "helps" (all of the interval is above 0), "hurts"
-        (all below) or "no difference shown". This last also where so few images (or groups) tell the arms apart that they would
-        not be significant by the sign test if all of them spoke for the same one (fewer than 6 at 95 %): resampling a handful
-        gives intervals that are much too narrow.
+        difference (mean over the seeds), lower, upper, and verdict: "helps" (all of the interval is above 0; below it, where
+        lower is better), "hurts" (all on the other side) or "no difference shown". This last also where so few examples (or
+        groups) tell the arms apart that they would not be significant by the sign test if all of them spoke for the same one
+        (fewer than 6 at 95 %): resampling a handful gives intervals that are much too narrow.
 
     Reference:
         Owen, The Pigeonhole Bootstrap, Annals of Applied Statistics 2007 (arXiv 0712.1111), for drawing both;
@@ -200,11 +218,13 @@ def _num_telling(metric: Metric, first: np.ndarray, second: np.ndarray, groups: 
 
 
 def number(value: np.ndarray) -> float | None:
-    """A figure for JSON, to six digits; null where it does not exist (the precision of a class that is never predicted)."""
+    """A figure for JSON, to six digits; null where it does not exist (the precision of a label that is never predicted)."""
     return None if np.isnan(value) else round(float(value), 6)
 
 
-def _seed_means(measure: Callable, num_examples: int, groups: np.ndarray | None, num_resamples: int, seed: int):
+def _seed_means(
+    measure: Callable[[np.ndarray], np.ndarray], num_examples: int, groups: np.ndarray | None, num_resamples: int, seed: int
+) -> tuple[float, np.ndarray]:
     """The mean over the seeds, and the means (B,) over resampled examples and seeds; `measure` gives (b, S)."""
     values, samples = bootstrap(
         lambda weights: {"": measure(weights)}, groups, num_examples=num_examples, num_resamples=num_resamples, seed=seed

@@ -1,6 +1,6 @@
 """Networks of timm, with random weights."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from stages.lib.errors import UserError
 
@@ -26,5 +26,6 @@ def head(network: "nn.Module") -> str | None:
     """Path of the linear layer that a new head replaces, which timm names; None if it is no single linear layer."""
     from torch import nn
 
-    last = network.get_classifier()
+    get_classifier: Any = network.get_classifier
+    last = get_classifier()
     return next((name for name, module in network.named_modules() if module is last and isinstance(module, nn.Linear)), None)

@@ -18,7 +18,8 @@ def network(model: str) -> "nn.Module":
 
     if model not in torchvision.models.list_models():
         raise UserError(f"torchvision has no model {model!r}. See torchvision.models.list_models().")
-    return torchvision.models.get_model(model, weights=None)
+    built: nn.Module = torchvision.models.get_model(model, weights=None)
+    return built
 
 
 def head(network: "nn.Module") -> str | None:

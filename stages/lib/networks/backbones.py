@@ -42,7 +42,8 @@ def build(architecture: dict[str, Any], num_outputs: int | None = None) -> Model
     linear = network.get_submodule(head)
     network.set_submodule(head, nn.Identity())
     if num_outputs is not None:
-        return Model(network, heads.build(linear.in_features, num_outputs, **architecture.get("head", {})))
+        num_features: Any = linear.in_features
+        return Model(network, heads.build(num_features, num_outputs, **architecture.get("head", {})))
     return Model(network, linear)
 
 

@@ -3,11 +3,12 @@
 import ctypes
 import os
 import sys
+from typing import Any, Literal
 
 from stages.lib.errors import UserError
 
 
-def launch(*, accelerator: str, devices: int, num_nodes: int, precision: str):
+def launch(*, accelerator: str, devices: int, num_nodes: int, precision: Literal["auto", "32-true", "bf16-mixed"]) -> Any:
     """Start Lightning Fabric; under torchrun and SLURM it joins the processes that they started.
 
     Args:
@@ -23,7 +24,8 @@ def launch(*, accelerator: str, devices: int, num_nodes: int, precision: str):
 
     torch.use_deterministic_algorithms(True)
     torch.backends.cudnn.allow_tf32 = False  # "32-true" means it, on every device
-    torch.utils.deterministic.fill_uninitialized_memory = False  # finds reads of unset memory, and costs time in every step
+    # It finds reads of unset memory, and costs time in every step.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # torch's types lack it
     if accelerator == "auto":
         accelerator = "cuda" if torch.cuda.is_available() else "cpu"
     if accelerator == "cpu":

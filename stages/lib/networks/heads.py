@@ -1,11 +1,13 @@
 """What stands on a backbone: features (N, D) to logits (N, C). Most heads are trained; two are computed from features."""
 
+from typing import Any
+
 import torch
 from torch import nn
 from torch.nn.functional import normalize, one_hot
 
 
-def build(num_features: int, num_classes: int, *, kind: str = "linear", **spec) -> nn.Module:
+def build(num_features: int, num_classes: int, *, kind: str = "linear", **spec: Any) -> nn.Module:
     """Make a head from its specification, which travels on the model's card.
 
     Args:
@@ -48,6 +50,8 @@ class Neighbours(nn.Module):
     """
 
     computed = True  # its buffers are filled from training features and are no parameters
+    features: torch.Tensor
+    labels: torch.Tensor
 
     def __init__(self, num_features: int, num_classes: int, *, neighbours: int, temperature: float, num_examples: int):
         super().__init__()
@@ -77,6 +81,7 @@ class Prototypes(nn.Module):
     """
 
     computed = True
+    means: torch.Tensor
 
     def __init__(self, num_features: int, num_classes: int, *, temperature: float):
         super().__init__()

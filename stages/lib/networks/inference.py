@@ -34,7 +34,8 @@ def features(fabric: Any, model: Model, split: LoadedSplit, batch_size: int) -> 
 def compute_head(fabric: Any, model: Model, train: LoadedSplit, batch_size: int) -> None:
     """Fill a head that is computed from the training features and not trained."""
     computed = features(fabric, model, train, batch_size)
-    model.head.compute(computed.inputs(torch.arange(len(train.targets)), "none", None), train.targets)
+    head: Any = model.head
+    head.compute(computed.inputs(torch.arange(len(train.targets)), "none", None), train.targets)
 
 
 def _joined(parts: list[torch.Tensor]) -> torch.Tensor:

@@ -38,7 +38,7 @@ def blocks(model: "Model") -> dict[str, list[str]]:
     units = dict(_units(model.backbone, NEARLY_ALL * total))
     placed = [name for name, module in units.items() if any(_is_layer(inner) for inner in module.modules())]
     found: dict[str, list[str]] = {}
-    early = []  # before the first block
+    early: list[str] = []  # before the first block
     for tensor, _ in model.backbone.named_parameters():
         unit = next((name for name in placed if tensor.startswith(f"{name}.")), next(reversed(found), None))
         members = early if unit is None else found.setdefault(unit, [])
@@ -153,7 +153,7 @@ def _units(module: "nn.Module", most: float, prefix: str = "") -> Iterator[tuple
 def _gather(root: "nn.Module", prefix: str, tensors: list[str]) -> dict[str, list[str]]:
     """Parameters of `root`, in their order, by the layer that they belong to."""
     found: dict[str, list[str]] = {}
-    early = []  # before the first layer
+    early: list[str] = []  # before the first layer
     for tensor in tensors:
         owner = tensor.removeprefix(prefix).rpartition(".")[0]
         if _is_layer(root.get_submodule(owner)):

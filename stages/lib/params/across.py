@@ -1,14 +1,13 @@
 """What must hold between the sections of params.yaml, each by itself already checked."""
 
 import os
+from collections.abc import Mapping
 from types import SimpleNamespace
-
-from pydantic import BaseModel
+from typing import Any
 
 from stages.lib.core import plugins
 from stages.lib.errors import listed, nearest
-from stages.lib.params.schema import TrainingOptions
-from stages.lib.training import options as training_options
+from stages.lib.params.schema import Dataset, Hop, Strategy, TrainingOptions
 
 
 def mistakes(p: SimpleNamespace) -> list[str]:
@@ -20,15 +19,15 @@ def mistakes(p: SimpleNamespace) -> list[str]:
         for section in (p.datasets, p.intermediate, p.strategies)
     )
 
-    def refer(path: str, name: str | None, known: dict | None, what: str) -> None:
-        if None not in (name, known) and name not in known:
+    def refer(path: str, name: str | None, known: Mapping[str, object] | None, what: str) -> None:
+        if name is not None and known is not None and name not in known:
             errors.append(f"{path}: {name!r} is no {what}.{nearest(name, known)} Allowed: {listed(known)}.")
 
     refer("strategy", p.strategy, p.strategies, "block of strategies")
     if "scratch" in (p.strategies or ()):
         errors.append(
-            "strategies.scratch: scratch is not a strategy. The control from random weights is always trained; configure it in the "
-            "section scratch."
+            "strategies.scratch: scratch is not a strategy. The control from random weights is always trained; configure it in "
+            "the section scratch."
         )
     for name in sorted((p.source or {}).keys() & (p.intermediate or {}).keys()):
         errors.append(f"intermediate.{name}: a source has the same name, and both would write models/{name}.")
@@ -76,7 +75,7 @@ def mistakes(p: SimpleNamespace) -> list[str]:
     return errors
 
 
-def _tasks(p: SimpleNamespace, hops: dict[str, BaseModel], strategies: dict[str, BaseModel]) -> list[str]:
+def _tasks(p: SimpleNamespace, hops: dict[str, Hop], strategies: dict[str, Strategy]) -> list[str]:
     """What a task cannot do: heads that it does not take, metrics that it does not have."""
     users = [(f"intermediate.{name}.strategy", hop.strategy, hop.task) for name, hop in hops.items()]
     if p.target and p.strategy in strategies:
@@ -92,10 +91,10 @@ def _tasks(p: SimpleNamespace, hops: dict[str, BaseModel], strategies: dict[str,
     return errors
 
 
-def _senseless(path: str, block: BaseModel, common: TrainingOptions, modality: str | None) -> list[str]:
+def _senseless(path: str, block: Any, common: TrainingOptions, modality: str | None) -> list[str]:
     """Training options that make no sense together, with the strategy or with the modality; unused ones do not count."""
     errors = []
-    chosen = training_options.resolve(common, block)
+    chosen = plugins.overridden(common, block)
     options = {name: getattr(chosen, name) for name in TrainingOptions.model_fields if name in type(block).model_fields}
     warmup = options.get("warmup_epochs", 0)
 
@@ -128,7 +127,7 @@ def _senseless(path: str, block: BaseModel, common: TrainingOptions, modality: s
     return errors
 
 
-def _leaks(datasets: dict[str, BaseModel]) -> list[str]:
+def _leaks(datasets: dict[str, Dataset]) -> list[str]:
     """Blocks that read the same examples but split them differently: a hop would train on test examples of the target.
 
     Other labels or groups split differently, too. A reader names the params that choose which examples are read (SELECTS).
@@ -147,7 +146,7 @@ def _leaks(datasets: dict[str, BaseModel]) -> list[str]:
     return errors
 
 
-def _root(name: str, hops: dict[str, BaseModel]) -> str:
+def _root(name: str, hops: dict[str, Hop]) -> str:
     """The source at the beginning of a chain."""
     seen = set()
     while name in hops and name not in seen:

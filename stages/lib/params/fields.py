@@ -1,8 +1,17 @@
 """The kinds of value that params.yaml may hold; plug-ins build their `Params` from these."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, WrapValidator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from stages.lib.core import plugins
@@ -15,8 +24,8 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
-def plugin(kind: str) -> Any:
-    """A string that names a plug-in of one kind."""
+def plugin(kind: str) -> AfterValidator:
+    """Of a string that names a plug-in of one kind: `Annotated[str, plugin("tasks")]`."""
 
     def known(name: str) -> str:
         allowed = plugins.names(kind)
@@ -25,13 +34,13 @@ def plugin(kind: str) -> Any:
             raise PydanticCustomError("no_plugin", "{name} does not exist.{near} Allowed: {allowed}", words)
         return name
 
-    return Annotated[str, AfterValidator(known)]
+    return AfterValidator(known)
 
 
 class Architecture(Strict):
     """A network by the name that its library gives it."""
 
-    library: plugin("libraries")  # type: ignore[valid-type]
+    library: Annotated[str, plugin("libraries")]
     model: str = Field(min_length=1)
 
 
@@ -47,7 +56,7 @@ class Trainable(Strict):
     patterns: list[str] | None = Field(default=None, min_length=1)  # tensors whose name without "backbone." matches one
 
     @model_validator(mode="after")
-    def _exactly_one(self):
+    def _exactly_one(self) -> Self:
         given = [name for name in Trainable.model_fields if getattr(self, name) is not None]
         if len(given) != 1:
             allowed = ", ".join(Trainable.model_fields)
@@ -55,7 +64,7 @@ class Trainable(Strict):
         return self
 
 
-def _or_all(value, handler):
+def _or_all(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
     if isinstance(value, str) and value != "all":
         raise PydanticCustomError(
             "not_all", f"must be the word all, or a block with exactly one of {', '.join(Trainable.model_fields)}"
@@ -63,7 +72,7 @@ def _or_all(value, handler):
     return value if value == "all" else handler(value)
 
 
-def _dump(value: "Trainable | Literal['all']"):
+def _dump(value: "Trainable | Literal['all']") -> Any:
     return value if value == "all" else value.model_dump(exclude_none=True)
 
 

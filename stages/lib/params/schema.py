@@ -1,6 +1,6 @@
 """What each section of params.yaml may hold; what a plug-in takes is declared in its own file (`Params`)."""
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -93,13 +93,13 @@ class Strategy(Strict):
 class Hop(Strict):
     init: str
     data: str
-    task: plugin("tasks")  # type: ignore[valid-type]
+    task: Annotated[str, plugin("tasks")]
     strategy: str
 
 
 class Target(Strict):
     data: str
-    task: plugin("tasks")  # type: ignore[valid-type]
+    task: Annotated[str, plugin("tasks")]
 
 
 class Scratch(Strict):
@@ -122,17 +122,19 @@ class Compare(Strict):
 
 FORBIDDEN = ("size", "nfiles")  # DVC's run cache ignores these keys at any depth and would restore old outputs
 # Sections that hold one block per name: the block's own schema, the key that names its plug-in, the plug-ins' folder.
-BLOCKS = {
+BLOCKS: dict[str, tuple[type[Strict], str | None, str]] = {
     "download": (Download, "fetch", "downloads"),
     "datasets": (Dataset, "reader", "readers"),
     "source": (Source, "weights", "weights"),
     "intermediate": (Hop, "strategy", "strategies"),
     "strategies": (Strategy, None, "strategies"),
 }
-SINGLE = {"training": TrainingOptions, "checks": Checks, "device": Device, "target": Target, "scratch": Scratch, "advise": Advise,
-          "evaluate": Evaluate, "compare": Compare}  # fmt: skip
-SCALARS = {
-    "modality": (plugin("modalities"), ...),
+SINGLE: dict[str, type[Strict]] = {
+    "training": TrainingOptions, "checks": Checks, "device": Device, "target": Target, "scratch": Scratch, "advise": Advise,
+    "evaluate": Evaluate, "compare": Compare,
+}  # fmt: skip
+SCALARS: dict[str, Any] = {  # as create_model takes a field
+    "modality": (Annotated[str, plugin("modalities")], ...),
     "seed": (int, Field(ge=0)),
     "strategy": (str, ...),
     "inits": (list[str], ...),

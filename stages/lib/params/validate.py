@@ -1,11 +1,14 @@
 """Every mistake in params.yaml at once, each with its path and what is allowed."""
 
 import re
+from collections.abc import Mapping
+from functools import cache
 from types import ModuleType, SimpleNamespace
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
 
 from stages.lib.core import plugins
 from stages.lib.errors import UserError, listed, nearest
@@ -26,7 +29,7 @@ from stages.lib.params.schema import (
 )
 
 
-def validate(raw: dict) -> SimpleNamespace:
+def validate(raw: Mapping[str, Any]) -> SimpleNamespace:
     """Check every section and what must hold between them.
 
     Returns:
@@ -44,10 +47,11 @@ def validate(raw: dict) -> SimpleNamespace:
         if name not in raw:
             errors.append(f"{name}: this section is missing.")
         elif name in SCALARS:
-            schema = create_model("Top", __base__=Strict, **{name: SCALARS[name]})
-            setattr(params, name, getattr(_check(schema, {name: raw[name]}, "", errors), name, None))
+            top = create_model("Top", __base__=Strict, **{name: SCALARS[name]})
+            setattr(params, name, getattr(_check(top, {name: raw[name]}, "", errors), name, None))
         elif name in SINGLE:
-            schema, unused = SINGLE[name], ()
+            schema: type[BaseModel] = SINGLE[name]
+            unused: tuple[str, ...] = ()
             if name == "scratch":
                 schema, unused = _joined(name, schema, plugins.load("strategies", "scratch"), None)
             setattr(params, name, _check(schema, raw[name], name, errors, unused))
@@ -88,6 +92,13 @@ def _blocks(section: str, raw: Any, modality: str | None, errors: list[str]) -> 
     return blocks
 
 
+class _Open(BaseModel):
+    """Added to a schema that is not known in full."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+@cache
 def _joined(
     name: str, schema: type[BaseModel], module: ModuleType, modality: str | None
 ) -> tuple[type[BaseModel], tuple[str, ...]]:
@@ -99,8 +110,8 @@ def _joined(
         fields = {key: field for key, field in TrainingOptions.model_fields.items() if key not in unused}
         own = {key: (_annotated(field), None) for key, field in fields.items()}
     door = plugins.load("modalities", modality) if modality else None  # without one, what depends on it is not checked
-    if schema is Dataset and door:
-        bases += (door.Packing,)
+    if schema is Dataset:
+        bases += (door.Packing if door else _Open,)
     if schema is Source and not getattr(module, "BRINGS_PREPROCESSING", False):
         own["preprocessing"] = (door.Preprocessing if door else Any, ...)
     return create_model(name, __base__=bases, **own), unused
@@ -110,7 +121,7 @@ def _annotated(field: FieldInfo) -> Any:
     return Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation
 
 
-def _check(schema: type[BaseModel], value: Any, path: str, errors: list[str], unused=()) -> BaseModel | None:
+def _check(schema: type[BaseModel], value: Any, path: str, errors: list[str], unused: tuple[str, ...] = ()) -> BaseModel | None:
     try:
         return schema.model_validate(value)
     except ValidationError as failed:
@@ -123,8 +134,8 @@ def _check(schema: type[BaseModel], value: Any, path: str, errors: list[str], un
     return None
 
 
-def _in_words(error: dict, schema: type[BaseModel]) -> str:
-    inner = schema  # the block that holds the key, for the names that are allowed there
+def _in_words(error: ErrorDetails, schema: type[BaseModel]) -> str:
+    inner: Any = schema  # the block that holds the key, for the names that are allowed there
     for part in error["loc"] if error["type"] == "model_type" else error["loc"][:-1]:
         inner = inner.model_fields[part].annotation if part in getattr(inner, "model_fields", {}) else inner
     allowed = list(getattr(inner, "model_fields", {}))

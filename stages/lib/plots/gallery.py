@@ -15,7 +15,7 @@ def curves(arms: dict[str, list[runs.Training]], models: dict[str, cards.ModelCa
     """Losses and the primary metric of every training, hops first."""
     hops = list(dict.fromkeys(hop for card in models.values() for hop in card.hops))
     histories = {f"hop {hop}": [history(runs.hop(hop, ""))] for hop in hops}
-    histories |= {name: [history(each) for each in arm] for name, arm in arms.items()}
+    histories |= {runs.shown(name): [history(each) for each in arm] for name, arm in arms.items()}
     primary, metric = primary_of(task)
     trainings.curves(runs.PLOTS / "curves.png", histories, len(hops), primary, metric.fraction)
 
@@ -51,7 +51,7 @@ def forgetting(forgotten: dict[str, pd.DataFrame], tasks: dict[str, str], task: 
             matrix[names.index(f"hop {row.model}" if row.model in forgotten else row.model), column] = row.after
     metrics = [primary_of(tasks[hop])[1] for hop in forgotten]
     trainings.forgetting(runs.PLOTS / "forgetting.png", names, list(forgotten), matrix, metrics)
-    curves = {}
+    curves: dict[str, pd.DataFrame] = {}
     for hop in forgotten:
         path = runs.forgetting(hop) / "alpha.csv"
         if path.exists():

@@ -4,7 +4,7 @@ Colours by Okabe and Ito (told apart by colour-blind readers too); read best at 
 """
 
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import matplotlib
 
@@ -12,19 +12,24 @@ matplotlib.use("Agg")  # no window, on any machine
 
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.typing import RcKeyType
 
 COLOURS = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442"]
 GREY, DARK = "#777777", "#222222"
 VERDICTS = {"helps": "#0072B2", "hurts": "#D55E00", "no difference shown": GREY}
-STYLE = {"font.size": 9, "axes.titlesize": 10, "axes.titlelocation": "left", "axes.titleweight": "bold", "axes.spines.top": False,
-         "axes.spines.right": False, "axes.edgecolor": GREY, "axes.grid": True, "grid.color": "#E6E6E6", "axes.axisbelow": True,
-         "legend.frameon": False, "legend.fontsize": 8, "xtick.color": DARK, "ytick.color": DARK,
-         "text.parse_math": False}  # fmt: skip
+STYLE: dict[RcKeyType, Any] = {
+    "font.size": 9, "axes.titlesize": 10, "axes.titlelocation": "left", "axes.titleweight": "bold", "axes.spines.top": False,
+    "axes.spines.right": False, "axes.edgecolor": GREY, "axes.grid": True, "grid.color": "#E6E6E6", "axes.axisbelow": True,
+    "legend.frameon": False, "legend.fontsize": 8, "xtick.color": DARK, "ytick.color": DARK, "text.parse_math": False,
+}  # fmt: skip
 
 
 def save(figure: Figure, path: Path | BinaryIO) -> None:
     """Write a figure; equal figures give equal bytes."""
-    figure.get_layout_engine().set(w_pad=0.1, h_pad=0.1)
+    layout = figure.get_layout_engine()
+    assert isinstance(layout, ConstrainedLayoutEngine), 'every figure here is made with layout="constrained"'
+    layout.set(w_pad=0.1, h_pad=0.1)
     figure.savefig(path, dpi=100, metadata={"Software": None})  # the version of matplotlib would change the bytes
     plt.close(figure)
 

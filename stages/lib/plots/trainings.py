@@ -1,5 +1,6 @@
 """How trainings went, and what they reached against each other: the plots of compare and of the report."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -51,7 +52,12 @@ def curves(path: Path, histories: dict[str, list[pd.DataFrame]], num_hops: int, 
 
 
 def comparison(
-    path: Path, name: str, metric: Metric, arms: dict[str, dict], differences: list[tuple[str, dict]], confidence: float
+    path: Path,
+    name: str,
+    metric: Metric,
+    arms: Mapping[str, Mapping[str, Any]],
+    differences: Sequence[tuple[str, Mapping[str, Any]]],
+    confidence: float,
 ) -> None:
     """What each arm reaches, and the paired differences around zero, with their intervals.
 
@@ -165,7 +171,7 @@ def waterfall(path: Path | BinaryIO, name: str, metric: Metric, steps: list[dict
         save(figure, path)
 
 
-def _interval(axes: Axes, row: int, value: float, ends: dict[str, Any], colour: str, text: str, scale: float) -> None:
+def _interval(axes: Axes, row: int, value: float, ends: Mapping[str, Any], colour: str, text: str, scale: float) -> None:
     axes.plot([scale * ends["lower"], scale * ends["upper"]], [row, row], color=colour, linewidth=2.5, solid_capstyle="round")
     axes.plot(scale * value, row, "o", color=colour, markersize=7)
     behind = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}  # or the zero line would cross out the words

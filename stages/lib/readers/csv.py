@@ -1,5 +1,6 @@
 """Images listed in a table of yours, with the columns path, label and, where you have them, group and split."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from stages.lib.core.contracts import Example
@@ -71,6 +72,6 @@ def _file(raw: Path) -> Path:
     return files[0]
 
 
-def _first(names) -> str:
+def _first(names: Iterable[str]) -> str:
     names = list(names)
     return ", ".join(names[:10]) + (" ..." if len(names) > 10 else "")

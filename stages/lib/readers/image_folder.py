@@ -12,11 +12,11 @@ import threading
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from io import BufferedReader
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, Any
 
 from stages.lib.core.contracts import Example
 from stages.lib.errors import UserError
@@ -25,6 +25,8 @@ from stages.lib.params.fields import Strict
 IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".pgm", ".ppm")
 SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 LAYOUT = "Allowed: raw/<class>/*.jpg, or raw/{train,val,test}/<class>/*.jpg, as a folder, .zip or .tar."
+
+Files = dict[PurePosixPath, Callable[[], bytes]]  # how each is read, by its path
 
 
 class Params(Strict):
@@ -67,14 +69,15 @@ def read(raw: Path, *, group_from: str) -> list[Example]:
     if len(classes) < 2:
         raise UserError(f"raw: {raw} has one class ({_some(classes)}); at least two are needed. {LAYOUT}")
 
-    groupless = [path for path in images if pattern and not pattern.search(str(path))]
+    groups = {path: pattern.search(str(path)) for path in images} if pattern else {}
+    groupless = [path for path, group in groups.items() if not group]
     if groupless:
         raise UserError(f"group_from: {group_from} is found in none of these paths, {len(groupless)}: {_some(groupless)}.")
     examples = [
         Example(
             key=str(path),
             label=path.parts[depth - 1],
-            group=pattern.search(str(path))[1] or "" if pattern else "",
+            group=group[1] or "" if (group := groups.get(path)) else "",
             split=SPLITS[path.parts[0].lower()] if given else "",
             open=open,
         )
@@ -83,7 +86,7 @@ def read(raw: Path, *, group_from: str) -> list[Example]:
     return sorted(examples, key=lambda example: example.key)
 
 
-def _files(raw: Path) -> dict[PurePosixPath, Callable[[], bytes]]:
+def _files(raw: Path) -> Files:
     """How to read each file of a folder or archive, by its path inside."""
     if not raw.exists():
         raise UserError(f"raw: there is no {raw} (seen from {Path.cwd()}).")
@@ -102,7 +105,7 @@ def _files(raw: Path) -> dict[PurePosixPath, Callable[[], bytes]]:
     raise UserError(f"raw: {raw} is neither a folder nor an archive that can be read. {LAYOUT}")
 
 
-def _tar_files(raw: Path) -> dict[PurePosixPath, Callable[[], bytes]]:
+def _tar_files(raw: Path) -> Files:
     try:
         archive = tarfile.open(fileobj=_plain_tar(raw))  # noqa: SIM115 (images are read from it later)
         members = [member for member in archive if not member.isdir()]
@@ -112,7 +115,9 @@ def _tar_files(raw: Path) -> dict[PurePosixPath, Callable[[], bytes]]:
 
     def read(member: tarfile.TarInfo) -> bytes:
         with lock:
-            return archive.extractfile(member).read()
+            file = archive.extractfile(member)
+            assert file is not None, "it is no file"
+            return file.read()
 
     return {PurePosixPath(member.name.lstrip("/")): partial(read, member) for member in members}
 
@@ -123,8 +128,9 @@ def _plain_tar(raw: Path) -> IO[bytes]:
         if isinstance(archive.fileobj, BufferedReader):
             return raw.open("rb")
         spool = tempfile.TemporaryFile()  # noqa: SIM115
-        archive.fileobj.seek(0)
-        shutil.copyfileobj(archive.fileobj, spool)
+        decompressed: Any = archive.fileobj
+        decompressed.seek(0)
+        shutil.copyfileobj(decompressed, spool)
     spool.seek(0)
     return spool
 
@@ -133,7 +139,7 @@ def _hidden(path: PurePosixPath) -> bool:
     return any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
 
 
-def _without_common_folder(images: dict) -> dict:
+def _without_common_folder(images: Files) -> Files:
     """Paths without the folders that are around all of them, such as the one that most archives have."""
     while len({path.parts[0] for path in images}) == 1:
         inner = {PurePosixPath(*path.parts[1:]): open for path, open in images.items()}
@@ -144,7 +150,7 @@ def _without_common_folder(images: dict) -> dict:
     return images
 
 
-def _compiled(group_from: str) -> re.Pattern | None:
+def _compiled(group_from: str) -> re.Pattern[str] | None:
     if not group_from:
         return None
     try:
@@ -156,10 +162,10 @@ def _compiled(group_from: str) -> re.Pattern | None:
     return pattern
 
 
-def _some(names) -> str:
+def _some(names: Iterable[object]) -> str:
     names = sorted(map(str, names))
     return ", ".join(names[:10]) + (f" ... ({len(names)} in all)" if len(names) > 10 else "")
 
 
-def _counts(endings: Counter) -> str:
+def _counts(endings: Counter[str]) -> str:
     return ", ".join(f"{count} {ending}" for ending, count in sorted(endings.items()))

@@ -1,6 +1,8 @@
 """A data set of torchvision, as the download `torchvision` stores it; its given splits are kept."""
 
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from stages.lib.core.contracts import Example
 from stages.lib.data import torchvision_datasets
@@ -25,5 +27,9 @@ def read(raw: Path, *, dataset: str) -> list[Example]:
         labels = images.targets if hasattr(images, "targets") else images._labels
         for index, label in enumerate(map(int, labels)):
             name = images.classes[label]
-            examples.append(Example(f"{split}/{index:06d}", name, "", split, lambda images=images, i=index: images[i][0]))
+            examples.append(Example(f"{split}/{index:06d}", name, "", split, partial(_image, images, index)))
     return sorted(examples, key=lambda example: example.key)
+
+
+def _image(images: Any, index: int) -> Any:
+    return images[index][0]

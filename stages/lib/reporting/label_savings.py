@@ -1,38 +1,41 @@
 """How many labels pretraining is worth, read from learning curves and said in words."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from sklearn.isotonic import isotonic_regression
 
-CONTROL = "scratch"  # the arm from random weights, as compare calls it
-EQUAL = 1e-9  # accuracies that differ by less differ by rounding
+from stages.lib.core.contracts import Metric
+from stages.lib.core.runs import SCRATCH, shown
+
+EQUAL = 1e-9  # values that differ by less differ by rounding
 
 
-def reached_with(examples: np.ndarray, accuracy: np.ndarray, wanted: float) -> float:
-    """Number of examples with which a curve reaches an accuracy.
+def reached_with(examples: Sequence[int] | np.ndarray, values: np.ndarray, wanted: float) -> float:
+    """Number of examples with which a curve reaches a value, of a metric where higher is better.
 
     More examples do not make a model worse, whatever chance makes of a single training: the curve is first made monotone
     (by isotonic regression). Between its points it is linear in the logarithm of the number.
 
     Args:
         examples: (P,), ascending.
-        accuracy: (P,), and `wanted`.
+        values: (P,), and `wanted`.
 
     Returns:
         The first of `examples` where it is reached with these or fewer, and infinity where it is not reached.
     """
-    monotone = isotonic_regression(np.asarray(accuracy, dtype=float))
+    monotone = isotonic_regression(np.asarray(values, dtype=float))
     able = np.flatnonzero(monotone >= wanted - EQUAL)
     if not len(able):
         return math.inf
     if able[0] == 0:
         return float(examples[0])
     left, right = able[0] - 1, able[0]
-    share = min(1.0, (wanted - monotone[left]) / (monotone[right] - monotone[left]))
-    return float(examples[left] * (examples[right] / examples[left]) ** share)
+    part = min(1.0, (wanted - monotone[left]) / (monotone[right] - monotone[left]))
+    return float(examples[left] * (examples[right] / examples[left]) ** part)
 
 
 def interval_of_labels(
@@ -43,8 +46,8 @@ def interval_of_labels(
     Args:
         examples: (P,), ascending.
         num: examples of the pretrained arm.
-        reached: (B,) its accuracy in each resample of the test and the seeds.
-        control: (B, P) those of the control in the same resamples.
+        reached: (B,) its metric in each resample of the test and the seeds, and
+        control: (B, P) those of the control in the same resamples; higher is better.
 
     Returns:
         Lower and upper end; infinity where the control never comes so far.
@@ -56,7 +59,11 @@ def interval_of_labels(
 
 
 def sentence(
-    arm: str, table: pd.DataFrame, against: Callable[[int, int], dict], sure: Callable[[int], tuple[float, float]]
+    arm: str,
+    table: pd.DataFrame,
+    metric: Metric,
+    against: Callable[[int, int], Mapping[str, Any]],
+    savings: Callable[[int], tuple[float, float]],
 ) -> str:
     """What pretraining is worth by one arm, in words.
 
@@ -66,24 +73,26 @@ def sentence(
 
     Args:
         table: as `curve` gives it.
+        metric: whose values the table holds.
         against: (examples of the arm, examples of the control) to stages.lib.evaluation.statistics.paired_difference.
-        sure: examples of the arm to the interval of what they are worth.
+        savings: examples of the arm to the interval of what they are worth.
     """
-    own, control = (table[table.arm == name] for name in (arm, CONTROL))
+    own, control = (table[table.arm == name] for name in (arm, SCRATCH))
     examples, one_seed = own.examples.tolist(), " (by one seed only)" if own.seeds.iloc[0] == 1 else ""
-    reached, without = (dict(zip(examples, each.accuracy, strict=True)) for each in (own, control))
-    needed = {num: reached_with(examples, control.accuracy, reached[num]) for num in examples}
+    reached, without = (dict(zip(examples, each.value, strict=True)) for each in (own, control))
+    sign = 1 if metric.higher_is_better else -1
+    needed = {num: reached_with(np.array(examples), sign * control.value.to_numpy(), sign * reached[num]) for num in examples}
     most = examples[-1]
     better = [num for num in examples if against(num, num)["verdict"] == "helps"]
     known = [num for num in better if needed[num] < math.inf and _rounded(needed[num] - num) > 0]
     beyond = [num for num in better if needed[num] == math.inf]
 
     def has(num: int) -> str:
-        return f"with {num:,} examples {arm} reaches {_percent(reached[num])}"
+        return f"with {num:,} examples {arm} reaches {metric.text(reached[num])}"
 
     if known:
         num = known[-1]
-        ends = [f"{_rounded(end):,}" if end < math.inf else f"more than {most - num:,}" for end in sure(num)]
+        ends = [f"{_rounded(end):,}" if end < math.inf else f"more than {most - num:,}" for end in savings(num)]
         labels, chance = _labels(_rounded(needed[num] - num)), f"interval {' to '.join(ends)}"
         chance = f" (by one seed only, {chance})" if one_seed else f" ({chance})"
         told = (f"Pretraining is worth about {labels} here{chance}: {has(num)}, which random weights reach with about "
@@ -93,14 +102,14 @@ def sentence(
         amount = f"more than {_labels(most - num)}" if certain else f"about {_labels(most - num)} or more"
         doubt = "" if certain else ", a difference that chance may explain"
         told = (f"Pretraining is worth {amount} here{one_seed}: {has(num)}, and random weights only "
-                f"{_percent(without[most])} with {most:,}{doubt}.")  # fmt: skip
+                f"{metric.text(without[most])} with {most:,}{doubt}.")  # fmt: skip
     elif beyond:
         return (f"Pretraining helps here{one_seed}, but how many labels it is worth is not known: {has(most)}, and random "
-                f"weights {_percent(without[most])} with as many, the most that were tried.")  # fmt: skip
+                f"weights {metric.text(without[most])} with as many, the most that were tried.")  # fmt: skip
     else:
         told = f"Pretraining is not shown to be worth any label here{one_seed}: {has(most)}, "
         if needed[most] == math.inf:
-            return told + f"and random weights {_percent(without[most])}, a difference that chance may explain."
+            return told + f"and random weights {metric.text(without[most])}, a difference that chance may explain."
         return (
             told
             + f"which random weights reach with {_as_few(needed[most], examples)}."
@@ -109,7 +118,7 @@ def sentence(
     if num < most and most not in better:
         worse = against(most, most)["verdict"] == "hurts"
         told += f" With {most:,} examples {'random weights are better, beyond chance' if worse else 'no difference is shown'}"
-        told += f" ({_percent(reached[most])} and {_percent(without[most])})."
+        told += f" ({metric.text(reached[most])} and {metric.text(without[most])})."
     return told
 
 
@@ -122,10 +131,6 @@ def _labels(num: int) -> str:
     return f"{num:,} label{'' if num == 1 else 's'}"
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
-
-
 def _as_few(needed: float, examples: list[int]) -> str:
     if needed == examples[0]:
         return f"{examples[0]:,} or fewer"
@@ -133,40 +138,40 @@ def _as_few(needed: float, examples: list[int]) -> str:
 
 
 def summary(
-    table: pd.DataFrame, told: list[str], chain: list[str], data: str, seeds: list[int], num_test: int, confidence: float
-) -> str:
+    table: pd.DataFrame, name: str, metric: Metric, told: list[str], chain: list[str], data: str, seeds: list[int], num_test: int,
+    confidence: float,
+) -> str:  # fmt: skip
     """The report for readers, as Markdown.
 
     Args:
         table: as `curve` gives it.
+        name: of the metric.
         told: a sentence for each strategy.
         chain: of the proposal.
     """
     arms = list(dict.fromkeys(table.arm))
     over = f"mean over seeds {', '.join(map(str, seeds))}" if len(seeds) > 1 else f"seed {seeds[0]}"
     lines = [f"# Learning curve: {' -> '.join([*chain, data])}", "", *(f"- **{words}**" for words in told), ""]
-    lines += [f"Accuracy on the {num_test:,} test images of {data} in %, {over} ({confidence:.0%} interval):", ""]
+    lines += [f"{name.capitalize().replace('_', ' ')} on the {num_test:,} test examples of {data}, {over} ({confidence:.0%} "
+              "interval):", ""]  # fmt: skip
     lines += [f"| training examples | {' | '.join(map(shown, arms))} |", "| ---: |" + " --- |" * len(arms)]
     for num, rows in table.groupby("examples"):
         cells = {
-            row.arm: f"{100 * row.accuracy:.1f} ({100 * row.lower:.1f} to {100 * row.upper:.1f})" for row in rows.itertuples()
+            row.arm: f"{metric.text(row.value)} ({metric.text(row.lower)} to {metric.text(row.upper)})"
+            for row in rows.itertuples()
         }
         lines.append(f"| {num:,} | {' | '.join(cells[arm] for arm in arms)} |")
     lines += ["", f"- Pretrained means models/{chain[-1]}. Labels that it was itself trained with are not counted."]
-    lines += ["- Every seed draws examples of its own, each class by its share; fewer are a part of more. Validation images, "
-              "which choose the epoch, are drawn in the same proportion, and their labels come on top."]  # fmt: skip
-    lines += ["- The intervals cover other test images, and roughly what the seeds change." if len(seeds) > 1 else
-              "- One seed: the intervals cover other test images, and not other training examples, which may change more, "
+    lines += ["- Every seed draws its own examples, each class in its proportion; smaller draws are part of larger ones. "
+              "Validation examples, which choose the epoch, are drawn in the same proportion, and their labels come on "
+              "top."]  # fmt: skip
+    lines += ["- The intervals cover other test examples, and roughly what the seeds change." if len(seeds) > 1 else
+              "- One seed: the intervals cover other test examples but not other training examples, which may change more, "
               "above all where they are few. Try --seeds 0,1,2."]  # fmt: skip
-    lines += ["- Every training passes over its images as often as params.yaml says, however few they are, so few images mean "
-              "few steps. More passes (scratch.epochs) may help random weights more than the others, and make pretraining "
+    lines += ["- Every training passes over its examples as often as params.yaml says, however few they are, so few examples "
+              "mean few steps. More passes (scratch.epochs) may help random weights more than the others, and make pretraining "
               "worth fewer labels."]  # fmt: skip
-    lines += [f"- Each comparison by itself is sure to {confidence:.0%}; several of them together are less so."]
-    lines += ["- These figures are of the test split, and nothing was chosen by them. Who chooses a strategy by them chooses it "
-              "on the test, and its figure flatters it."]  # fmt: skip
+    lines += [f"- Each interval has {confidence:.0%} confidence by itself; there is no correction for multiple comparisons."]
+    lines += ["- These figures are of the test split, and nothing was chosen by them. Whoever chooses a strategy by them chooses "
+              "it on the test, and its figure is then optimistic."]  # fmt: skip
     return "\n".join(lines) + "\n"
-
-
-def shown(arm: str) -> str:
-    """An arm as readers see it."""
-    return "random weights" if arm == CONTROL else arm

@@ -4,6 +4,7 @@ import base64
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jinja2
@@ -39,7 +40,7 @@ def render(verdict: str, **parts: Any) -> str:
     )
 
 
-def steps(p: Any, arms: Mapping[str, Sequence[Training]], card: ModelCard) -> list[dict[str, Any]]:
+def steps(p: SimpleNamespace, arms: Mapping[str, Sequence[Training]], card: ModelCard) -> list[dict[str, Any]]:
     """What each starting point along the proposal's chain added, from random weights on.
 
     Args:
@@ -57,7 +58,7 @@ def steps(p: Any, arms: Mapping[str, Sequence[Training]], card: ModelCard) -> li
     found = []
     for before, name in zip([None, *names], names, strict=False):
         value = statistics.mean_over_seeds(metric, answers[name], test.targets, test.groups, **how)["value"]
-        gained: dict[str, Any] = {"difference": None}
+        gained: Mapping[str, Any] = {"difference": None}
         if before:
             gained = statistics.paired_difference(metric, answers[name], answers[before], test.targets, test.groups, **how)
         seen = examples_seen(runs.hop(name, p.intermediate[name].data)) if name in p.intermediate else 0

@@ -1,6 +1,7 @@
 """The verdict in words, for readers: what was asked, what the intervals say, and what they do not cover."""
 
 from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -13,7 +14,7 @@ from stages.lib.evaluation.comparison import Pair, Test
 
 
 def write(
-    p: Any, metric: Metric, test: Test, chain: list[str], pairs: Sequence[Pair], results: Mapping[str, Any],
+    p: SimpleNamespace, metric: Metric, test: Test, chain: list[str], pairs: Sequence[Pair], results: Mapping[str, Any],
     differences: Mapping[str, Any], models: Mapping[str, ModelCard], ship: str,
 ) -> str:  # fmt: skip
     """The report for readers, as Markdown.
@@ -46,7 +47,8 @@ def write(
     averaged = f", each figure the mean over {num_seeds} seeds" if num_seeds > 1 else ""
     lines += [
         "",
-        f"On {len(test.keys)} test {noun}s of {test.data}{averaged}. Intervals of single models may overlap even if one is better:",
+        f"On {len(test.keys)} test {noun}s of {test.data}{averaged}. "
+        "Intervals of single models may overlap even if one is better:",
         f"the paired differences decide, because all models are measured on the same {noun}s.",
         "",
         "## What the intervals cover, and what they do not",
@@ -63,7 +65,7 @@ def write(
     return "\n".join(lines) + "\n"
 
 
-def warnings(p: Any, trainings: Sequence[Training], forgotten: Mapping[str, pd.DataFrame]) -> str:
+def warnings(p: SimpleNamespace, trainings: Sequence[Training], forgotten: Mapping[str, pd.DataFrame]) -> str:
     """A section on what the look at the data and the trainings warned of, and which earlier tasks were forgotten.
 
     Args:
@@ -93,15 +95,15 @@ def catastrophic(hop: str, task: str, table: pd.DataFrame, most: float) -> list[
             loss /= abs(row.before) or 1
         if loss > most and ends[1] < 0:
             lines.append(
-                f"- Catastrophic forgetting: after {row.model}, {name.replace('_', ' ')} on {hop} (with its original head) went from "
-                f"{metric.text(row.before)} to {metric.text(row.after)} ({metric.change(row.change)}, {metric.change(row.lower)} to "
-                f"{metric.change(row.upper)}). If {hop} still matters, keep models/{hop} beside the new model, or choose wise_ft, "
-                "l2_sp or feature_extraction, or a lower lr."
+                f"- Catastrophic forgetting: after {row.model}, {name.replace('_', ' ')} on {hop} (with its original head) went "
+                f"from {metric.text(row.before)} to {metric.text(row.after)} ({metric.change(row.change)}, "
+                f"{metric.change(row.lower)} to {metric.change(row.upper)}). If {hop} still matters, keep models/{hop} beside "
+                "the new model, or choose wise_ft, l2_sp or feature_extraction, or a lower lr."
             )
     return lines
 
 
-def covered(p: Any, test: Test, noun: str) -> list[str]:
+def covered(p: SimpleNamespace, test: Test, noun: str) -> list[str]:
     """What the intervals stand for and what they do not, a sentence or two each."""
     num_seeds = len(p.seeds)
     lines = [f"Covered, the choice of the test {noun}s: {p.compare.num_resamples} bootstrap resamples, the same for all models."]
@@ -109,11 +111,11 @@ def covered(p: Any, test: Test, noun: str) -> list[str]:
         lines += [f"The {noun}s belong to {len(set(test.groups))} groups, which are resampled whole, because {noun}s of a group "
                   "are alike."]  # fmt: skip
     else:
-        lines += [f"Each {noun} is resampled by itself, because the data names no groups. If several {noun}s show one object, the "
-                  "true intervals are wider."]  # fmt: skip
+        lines += [f"Each {noun} is resampled by itself, because the data names no groups. If several {noun}s show one object, "
+                  "the true intervals are wider."]  # fmt: skip
     if num_seeds == 1:
-        lines += [f"Not covered, the training: there is only one seed ({p.seeds[0]}), and with another the ranking may change. Add "
-                  "more under `seeds` in params.yaml."]  # fmt: skip
+        lines += [f"Not covered, the training: there is only one seed ({p.seeds[0]}), and with another the ranking may change. "
+                  "Add more under `seeds` in params.yaml."]  # fmt: skip
     else:
         few = " So few seeds show only roughly how much a seed changes." if num_seeds < 5 else ""
         lines += [f"Covered, the training: the {num_seeds} seeds are resampled too, as pairs.{few}"]
@@ -124,8 +126,8 @@ def covered(p: Any, test: Test, noun: str) -> list[str]:
                   "optimistic."]  # fmt: skip
     return [
         *lines,
-        "Not covered, the hyperparameters: the control from random weights has its own (section scratch), all other targets share "
-        "theirs.",
+        "Not covered, the hyperparameters: the control from random weights has its own (section scratch), all other targets "
+        "share theirs.",
         f"Each interval has {p.compare.confidence:.0%} confidence by itself; there is no correction for multiple comparisons.",
         "No difference shown does not mean that there is none: any value in the interval is possible.",
     ]

@@ -10,14 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from stages.lib.core import runs
 from stages.lib.shell.locks import alone
 
 FINISHED = "finished"  # file beside the state of a training that is
-
-
-def root() -> Path:
-    """Folder of what outlives a run; DVC_ROOT is the main repository also in the throw-away clones of experiments."""
-    return Path(os.environ.get("DVC_ROOT", ".")).resolve() / ".transfer"
 
 
 @contextmanager
@@ -34,7 +30,7 @@ def hold(name: str, key: str) -> Iterator[Path]:
 
 def folder_of(name: str, key: str) -> Path:
     """Where the state of one training lies, and the lock of the process that trains."""
-    return root() / "checkpoints" / f"{name}-{key[:16]}"
+    return runs.state_folder() / "checkpoints" / f"{name}-{key[:16]}"
 
 
 def finish(name: str, key: str) -> None:

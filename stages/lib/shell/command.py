@@ -25,7 +25,8 @@ def run_stage(name: str, words: list[str], main: Callable[..., None]) -> None:
     """Run a stage with the words of the command line; a UserError ends it with its text instead of a traceback.
 
     Args:
-        main: takes a positional parameter for each word. One that trains also has the keyword `watch` (stages.lib.core.runs.Watch).
+        main: takes a positional parameter for each word. One that trains also has the keyword `watch`
+            (stages.lib.core.runs.Watch).
     """
     parameters = inspect.signature(main).parameters.values()
     wanted = [each.name for each in parameters if each.kind is each.POSITIONAL_OR_KEYWORD]
@@ -60,6 +61,9 @@ def in_words() -> Iterator[None]:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         sys.exit(130)
+    except BrokenPipeError:  # of `| head`, which has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except Exception as error:
         reason = unwritable(error)
         if reason is None:

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from stages.lib.core import params
-from stages.lib.shell import checkpoints
+from stages.lib.core import runs
+from stages.lib.params import read as params
 
 CONSTANT = "check"  # its output is always the same, so nothing runs because of it
 WIDTH = 20  # of the bar, characters
@@ -45,7 +45,7 @@ def shown(words: list[str]) -> Iterator[None]:
             print(f"(progress of the pipeline: {error!r})", file=sys.stderr)
     began = time.monotonic()
     yield
-    path = checkpoints.root() / "seconds" / file_name(words)
+    path = runs.state_folder() / "seconds" / file_name(words)
     with suppress(OSError):  # no room on the disk, say
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"{time.monotonic() - began:.1f}")
@@ -92,7 +92,7 @@ def following(own: Stage, stages: list[Stage]) -> list[Stage]:
         will |= more
 
 
-def expand(dvc: dict, params: dict) -> list[Stage]:
+def expand(dvc: dict[str, Any], params: dict[str, Any]) -> list[Stage]:
     """Every stage of dvc.yaml, one for each item of its `foreach` or combination of its `matrix`."""
     found = []
     for name, block in dvc["stages"].items():
@@ -108,12 +108,13 @@ def expand(dvc: dict, params: dict) -> list[Stage]:
         for case, names, template in cases:
             filled = {part: _fill(template.get(part, []), params | names) for part in ("cmd", "deps", "outs", "metrics")}
             makes = [next(iter(out)) if isinstance(out, dict) else out for out in filled["outs"] + filled["metrics"]]
-            words = re.match(r"python -m stages ([^|&;]*)", filled["cmd"])[1].split()
-            found.append(Stage(f"{name}@{case}" if case else name, words, filled["deps"], makes))
+            command = re.match(r"python -m stages ([^|&;]*)", filled["cmd"])
+            assert command, filled["cmd"]
+            found.append(Stage(f"{name}@{case}" if case else name, command[1].split(), filled["deps"], makes))
     return found
 
 
-def _fill(template: Any, values: dict) -> Any:
+def _fill(template: Any, values: dict[str, Any]) -> Any:
     """Put values in the place of ${a.b[0]}; a template that is nothing else becomes the value itself."""
     if isinstance(template, list):
         return [_fill(each, values) for each in template]
@@ -131,12 +132,13 @@ def _look_up(path: str, values: Any) -> Any:
 
 def read_seconds() -> dict[str, float]:
     """How long each stage took when it last ran here."""
-    return {path.name: float(path.read_text()) for path in (checkpoints.root() / "seconds").glob("*")}
+    return {path.name: float(path.read_text()) for path in (runs.state_folder() / "seconds").glob("*")}
 
 
-def _dvc_yaml() -> dict:
+def _dvc_yaml() -> dict[str, Any]:
     with open("dvc.yaml", "rb") as file:
-        return yaml.load(file, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 (both are safe)
+        read: dict[str, Any] = yaml.load(file, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 (both are safe)
+    return read
 
 
 def _overlap(path: str, other: str) -> bool:

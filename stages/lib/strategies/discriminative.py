@@ -36,7 +36,7 @@ def plan(model: "Model", *, epochs: int, lr: float, head_lr: float, decay: float
     if "head" in rates:
         raise UserError("strategy discriminative: rates: the head has a key of its own, head_lr. Take head out of rates.")
     named = blocks(model)
-    lrs = {}
+    lrs: dict[str, float] = {}
     for distance, block in zip(reversed(range(len(named))), named, strict=True):
         lrs |= dict.fromkeys(named[block], lr * decay**distance)
     chosen: dict[str, str] = {}

@@ -52,7 +52,8 @@ def adapt(model: "Model", *, rank: int, alpha: float) -> dict[str, str]:
             "strategy lora: this backbone has no linear or attention layers, only convolutions. Choose partial, bitfit or "
             "norm_only, or a transformer (vit_*, convnext_*) as architecture."
         )
-    inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=alpha, target_modules=linear), model.backbone)
+    config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=linear)  # type: ignore[arg-type]  # peft takes any number
+    inject_adapter_in_model(config, model.backbone)
     return {
         f"backbone.{name}": f"backbone.{name.partition('.lora_')[0]}.weight"
         for name, _ in model.backbone.named_parameters()

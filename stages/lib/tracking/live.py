@@ -10,7 +10,7 @@ TIMEOUT_S = 5  # training waits for no server longer than this, twice (one retry
 
 
 @contextmanager
-def training(key: str, name: str, stage: str, settings: dict[str, Any]) -> Iterator[Callable[[dict], None]]:
+def training(key: str, name: str, stage: str, settings: dict[str, Any]) -> Iterator[Callable[[dict[str, Any]], None]]:
     """Show a training in MLflow while it runs.
 
     At the end of the block the run is still RUNNING: `tracking.publish` ends it, when the whole pipeline has. A training
@@ -27,10 +27,12 @@ def training(key: str, name: str, stage: str, settings: dict[str, Any]) -> Itera
         the block ever raises by itself: a store that cannot be reached is told once, and then left alone, but for one
         attempt to end the run of an aborted training.
     """
-    client = run_id = monitor = None
+    client: Any = None
+    run_id: str | None = None
+    monitor: Any = None
     away = False
 
-    def log(row: dict) -> None:
+    def log(row: dict[str, Any]) -> None:
         nonlocal away
         if run_id is None or away:
             return
@@ -67,7 +69,7 @@ def training(key: str, name: str, stage: str, settings: dict[str, Any]) -> Itera
             monitor.finish()
 
 
-def _watch(run_id: str):
+def _watch(run_id: str) -> Any:
     """Log processor, memory, disk and GPU every 10 s from a thread of its own, which ends by itself when the store is away."""
     from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 

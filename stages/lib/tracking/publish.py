@@ -110,7 +110,7 @@ def publish(
         store.tell(error, "this run is not in it yet")
 
 
-def _publish_child(client, experiment: str, state: str, parent_id: str, child: Run) -> None:
+def _publish_child(client: Any, experiment: str, state: str, parent_id: str, child: Run) -> None:
     own = store.search(client, experiment, state=state, stage=child.stage)
     trained = store.search(client, experiment, key=child.tags["transfer.key"])
     free = [run for run in trained if "transfer.state" not in run.data.tags]  # live runs that no state has taken yet
@@ -126,7 +126,7 @@ def _publish_child(client, experiment: str, state: str, parent_id: str, child: R
         client.set_terminated(run.info.run_id, "FINISHED", end_time=_last_epoch_ms(client, run))
 
 
-def _fill(client, run, wanted: Run) -> None:
+def _fill(client: Any, run: Any, wanted: Run) -> None:
     """Complete a run; what it holds already is not logged again."""
     from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, RunTag
 
@@ -149,7 +149,7 @@ def _fill(client, run, wanted: Run) -> None:
         client.log_artifact(run_id, str(path), folder or None)
 
 
-def _log_model(client, experiment: str, run_id: str, model: Callable[[], dict[str, Any]]) -> str:
+def _log_model(client: Any, experiment: str, run_id: str, model: Callable[[], dict[str, Any]]) -> str:
     import mlflow
 
     mlflow.set_tracking_uri(store.uri())  # log_model has no argument for it
@@ -157,7 +157,7 @@ def _log_model(client, experiment: str, run_id: str, model: Callable[[], dict[st
     for entry in models:
         if entry.status != "READY":  # an upload that was killed
             client.delete_logged_model(entry.model_id)
-    ready = [entry.model_id for entry in models if entry.status == "READY"]
+    ready: list[str] = [entry.model_id for entry in models if entry.status == "READY"]
     if not ready:
         mlflow.start_run(run_id=run_id, log_system_metrics=False)
         try:
@@ -167,7 +167,7 @@ def _log_model(client, experiment: str, run_id: str, model: Callable[[], dict[st
     return ready[0]
 
 
-def _last_epoch_ms(client, run) -> int | None:
+def _last_epoch_ms(client: Any, run: Any) -> int | None:
     """When the last epoch was logged; None, which MLflow takes as now, if there is none."""
     times = [point.timestamp for point in client.get_metric_history(run.info.run_id, "train_loss")]
     return max(times, default=None)

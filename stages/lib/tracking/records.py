@@ -13,9 +13,11 @@ from typing import Any
 
 import yaml
 
-from stages.lib.core import params, runs
+from stages.lib.core import runs
 from stages.lib.core.runs import Training
 from stages.lib.errors import UserError
+from stages.lib.params import read as params
+from stages.lib.params.validate import validate
 from stages.lib.tracking import publish as publishing
 from stages.lib.tracking.publish import PIPELINE, Data, Run
 
@@ -25,7 +27,7 @@ SHIPPED = "shipped"  # folder in the parent's run for what belongs to the model 
 def publish(*, again: bool) -> None:
     """Put the present state into MLflow; with `again` look at all of its runs, even if it is there."""
     raw = params.read()
-    params.validate(raw)
+    validate(raw)
     trainings = runs.expected(raw)
     current = state(trainings)
     if again or not publishing.published(current):

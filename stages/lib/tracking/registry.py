@@ -8,6 +8,7 @@ import re
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from stages.lib.tracking import store
 
@@ -15,7 +16,7 @@ CHAMPION, CANDIDATE = "champion", "candidate"
 VERDICT = "transfer.verdict"  # the tag of a version that says how it was judged; one without it is judged by the next `publish`
 
 
-def register(client, run_id: str, model_id: str, predictions: str, judge: Callable[[Path | None], tuple[bool, str]]) -> None:
+def register(client: Any, run_id: str, model_id: str, predictions: str, judge: Callable[[Path | None], tuple[bool, str]]) -> None:
     """Make sure that the model of a run is a version of the registered model, and that it has been judged.
 
     Args:
@@ -48,7 +49,7 @@ def model_name() -> str:
     return re.sub(r"[/:'\"]", "-", store.experiment_name())
 
 
-def _download(client, run_id: str, file: str, folder: str) -> Path | None:
+def _download(client: Any, run_id: str, file: str, folder: str) -> Path | None:
     from mlflow.exceptions import MlflowException
 
     try:

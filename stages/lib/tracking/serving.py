@@ -14,7 +14,7 @@ import torch
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature, set_model
 from mlflow.pyfunc import PythonModel
-from mlflow.types.schema import AnyType, ColSpec, Schema
+from mlflow.types.schema import AnyType, ColSpec, Schema, TensorSpec
 
 from stages.lib.core import cards, plugins
 from stages.lib.networks import backbones
@@ -84,6 +84,7 @@ def package(folder: Path) -> dict[str, Any]:
     empty = plugins.load("tasks", card.task or "", "measures").served(
         np.zeros((1, card.num_outputs), np.float32), card.output_names
     )
+    outputs: list[ColSpec | TensorSpec]
     outputs = [ColSpec("string" if np.asarray(values).dtype == object else "float", name) for name, values in empty.items()]
     return {
         "python_model": str(Path(__file__).resolve()),

@@ -17,15 +17,15 @@ import re
 import sqlite3
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
 
+from stages.lib.core import runs
 from stages.lib.errors import UserError
-from stages.lib.shell import checkpoints
 
 EXPERIMENT = "transfer-learning"
 LOCKED_TIMEOUT_S = 5  # how long a SQLite store may be locked by another process
@@ -34,7 +34,7 @@ NOT_METRICS = ("epoch", "time_ms")  # the columns of a history row that say when
 LIBRARIES = ("mlflow", "sqlalchemy", "alembic", "urllib3", "boto3", "botocore", "azure", "google")
 
 
-def connect(timeout_s: int):
+def connect(timeout_s: int) -> tuple[Any, str]:
     """A client of the store, and the id of the experiment, both made if they are not there.
 
     Raises:
@@ -116,17 +116,17 @@ def experiment_name() -> str:
 
 def lock(name: str) -> Path:
     """A lock file of the main repository, in a folder that is there."""
-    checkpoints.root().mkdir(parents=True, exist_ok=True)
-    return checkpoints.root() / f"{name}.lock"
+    runs.state_folder().mkdir(parents=True, exist_ok=True)
+    return runs.state_folder() / f"{name}.lock"
 
 
-def search(client, experiment: str, **tags: str) -> list:
+def search(client: Any, experiment: str, **tags: str) -> list[Any]:
     """Runs of the experiment that carry all of these tags (without their "transfer."), the oldest first."""
     query = " and ".join(f"tags.`transfer.{name}` = '{value}'" for name, value in tags.items())
-    return client.search_runs([experiment], filter_string=query, order_by=["attributes.start_time ASC"])
+    return list(client.search_runs([experiment], filter_string=query, order_by=["attributes.start_time ASC"]))
 
 
-def points(row: dict, time_ms: int) -> list:
+def points(row: Mapping[str, Any], time_ms: int) -> list[Any]:
     """A row of the history as MLflow's metrics; its epoch is their step."""
     from mlflow.entities import Metric
 
@@ -139,7 +139,7 @@ def metric_name(name: str) -> str:
     return re.sub(r"[^\w.\- ]", "_", name)
 
 
-def fill_params(client, run, params: dict[str, Any]) -> None:
+def fill_params(client: Any, run: Any, params: dict[str, Any]) -> None:
     """Log the params that are missing; MLflow refuses to change one."""
     from mlflow.entities import Param
 
@@ -161,7 +161,7 @@ def tell(error: Exception, consequence: str, aborted: BaseException | None = Non
         consequence: what is so because of it.
         aborted: what ended the training, if that was the occasion. Python chains `error` to it, but it is no cause of it.
     """
-    cause = error
+    cause: BaseException = error
     while (following := cause.__cause__ or cause.__context__) not in (None, aborted):
         cause = following
     root = expected(error) and isinstance(cause, OSError | sqlite3.Error)  # "connection refused" says more than its wrapping
@@ -178,4 +178,4 @@ def tell(error: Exception, consequence: str, aborted: BaseException | None = Non
 
 
 def _root() -> Path:
-    return checkpoints.root().parent
+    return runs.state_folder().parent

@@ -52,7 +52,7 @@ def run(
         fabric, None if from_random else cards.read_model(start)[0], start_card.architecture, len(names),
         strategy=recipe.strategy, hyperparameters=recipe.arguments(), options=recipe.options, num_examples=num, seed=seed,
     )  # fmt: skip
-    setups.require_that_it_takes(setup, inputs.probe(preprocessing), packed.name, packed.packing)
+    setups.require_that_it_takes(setup, inputs.probe(preprocessing, fabric.device), packed.name, packed.packing)
     warnings = []
     if start_card.pretrained and not from_random:  # from random weights everything is trained by intention
         warnings = setups.foreseen(setup, num, checks.params_per_example)

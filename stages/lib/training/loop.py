@@ -92,7 +92,7 @@ def train_epoch(run: Run, epoch: int) -> list[float]:
             outputs = run.wrapped(inputs).float()
         except ValueError as error:
             raise _too_small(error, len(mine)) from None
-        each = sum(fraction * run.criterion(outputs, wanted) for wanted, fraction in targets)
+        each: Any = sum(fraction * run.criterion(outputs, wanted) for wanted, fraction in targets)
         loss = (each * weight.to(each.device)).sum() / len(batch)
         # Processes average their gradients: of the loss the batch wants their sum, of a penalty the mean.
         run.fabric.backward(loss * run.fabric.world_size + sum(penalty(inputs) for penalty in run.penalties))

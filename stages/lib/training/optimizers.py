@@ -70,8 +70,8 @@ def build(
         options.append(group)
     if optimizer == "sgd":
         return torch.optim.SGD(options, momentum=momentum, nesterov=momentum > 0, fused=True)
-    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[optimizer]
-    return kind(options, betas=(momentum, 0.999), fused=True)
+    kinds: dict[str, type[torch.optim.Adam]] = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+    return kinds[optimizer](options, betas=(momentum, 0.999), fused=True)
 
 
 def schedule(kind: str, progress: float, epochs: float, warmup_epochs: float) -> float:

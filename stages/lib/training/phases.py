@@ -158,7 +158,7 @@ def open_phase(
         train, val = (features(fabric, model, split, options.batch_size) for split in data)
     average = AveragedModel(network, multi_avg_fn=_moving_average(options.ema), use_buffers=True) if options.ema else None
     with _attached(fabric, phase, model, start, data.train, task, seed_for(seed, "penalty", log.phase)) as penalties:
-        own = [penalty for penalty in penalties if isinstance(penalty, nn.Module)]
+        own: list[Any] = [penalty for penalty in penalties if isinstance(penalty, nn.Module)]
         optimizer = optimizers.build(
             model, phase.lrs, optimizer=options.optimizer, momentum=options.momentum, weight_decay=options.weight_decay,
             others=[(list(each.parameters()), float(each.lr)) for each in own],
@@ -175,6 +175,7 @@ def open_phase(
         if continued:
             optimizer.load_state_dict(log.optimizer)
             if average:
+                assert log.average is not None, "it is saved where there is one"
                 average.load_state_dict(log.average)
             for module, state in zip(own, log.penalties, strict=True):
                 module.load_state_dict(state)

@@ -10,7 +10,6 @@ from pydantic import BaseModel, ConfigDict
 from stages.lib.core import cards, closure, plugins, runs
 from stages.lib.errors import UserError
 from stages.lib.params.schema import TrainingOptions
-from stages.lib.training.options import resolve
 
 
 class Recipe(BaseModel):
@@ -47,7 +46,7 @@ def write(path: Path, strategy: str, task: str, block: BaseModel, common: Traini
         strategy=strategy,
         task=task,
         hyperparameters=block.model_dump(include=set(plugin.Params.model_fields), exclude_none=True),
-        options=resolve(common, block),
+        options=plugins.overridden(common, block),
         code=closure.digest(code(strategy)),
     )
     cards.write_json(path, recipe.model_dump())

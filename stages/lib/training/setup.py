@@ -63,17 +63,28 @@ def prepare(
         backbones.load(model, tensors)
     before = copy_of(model)
     merged = plugin.adapt(model, **taken(plugin.adapt, hyperparameters)) if hasattr(plugin, "adapt") else {}
-    if fabric.world_size > 1 and fabric.device.type == "cuda":  # on a CPU each process keeps its own batch statistics
-        from timm.layers import convert_sync_batchnorm  # torch's own drops the activation that timm's BatchNormAct2d holds
-
-        model = convert_sync_batchnorm(model)
-    model.to(fabric.device, memory_format=torch.channels_last)  # faster on CPU and GPU than contiguous
+    model = synchronised(fabric, model)
+    # Faster on CPU and GPU than contiguous.
+    model.to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's types lack it
     phases = plugin.plan(model, **taken(plugin.plan, hyperparameters))
     trained = {name for phase in phases for name in phase.lrs}
     freeze(model, trained, any(phase.statistics for phase in phases))
     kinds = declare(model) | {merged[name]: "trainable" for name in sorted(trained & merged.keys())}
     declared = {name: kinds.get(name, "frozen") for name in before}
     return Setup(model, architecture, plugin, hyperparameters, phases, before, declared, layer_table(model, phases))
+
+
+def synchronised(fabric: Any, model: backbones.Model) -> backbones.Model:
+    """On several GPUs, a model whose batch normalisations take the statistics of the whole batch; elsewhere the model itself.
+
+    On a CPU each process keeps the statistics of its own part.
+    """
+    if fabric.world_size == 1 or fabric.device.type != "cuda":
+        return model
+    from timm.layers import convert_sync_batchnorm  # torch's own drops the activation that timm's BatchNormAct2d holds
+
+    converted: backbones.Model = convert_sync_batchnorm(model)
+    return converted
 
 
 def layer_table(model: backbones.Model, phases: list[Phase]) -> pd.DataFrame:
@@ -110,10 +121,9 @@ def require_that_it_takes(setup: Setup, inputs: Any, data: str, packing: dict[st
     Raises:
         UserError: the network does not take it.
     """
-    device = next(setup.model.parameters()).device
     try:
         with torch.no_grad():
-            setup.model.backbone.eval()(inputs.to(device))
+            setup.model.backbone.eval()(inputs)
     except Exception as error:  # each network has its own kind
         name = f"{setup.architecture['library']} {setup.architecture['model']}"
         packed = ", ".join(f"{key} {value}" for key, value in packing.items())

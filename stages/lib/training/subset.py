@@ -32,7 +32,7 @@ def draw(strata: np.ndarray, num: int, seed: int) -> np.ndarray:
     A smaller draw is part of every larger one with the same seed.
 
     Args:
-        strata: (N,) integers, the class of each example for instance.
+        strata: (N,) integers, the stratum of each example.
         num: examples to choose.
 
     Returns:

@@ -95,14 +95,14 @@ def train_on_subset(
         UserError: as `train`, or `num` cannot be drawn.
     """
     learning, inputs = plugins.load("tasks", task, "learning"), plugins.load("modalities", packed.modality, "inputs")
-    strata = (learning.strata(split.targets) for split in data)
-    drawn = Data(*(part(split, torch.from_numpy(rows)) for split, rows in zip(data, subset(*strata, num, seed), strict=True)))
+    chosen = subset(learning.strata(data.train.targets), learning.strata(data.val.targets), num, seed)
+    drawn = Data(*(part(split, torch.from_numpy(rows)) for split, rows in zip(data, chosen, strict=True)))
     setup = setups.prepare(
         fabric, tensors, start.architecture, len(names),
         strategy=strategy, hyperparameters=hyperparameters, options=options, num_examples=num, seed=seed,
     )  # fmt: skip
     preprocessing = start.preprocessing | packed.packing
-    setups.require_that_it_takes(setup, inputs.probe(preprocessing), packed.name, packed.packing)
+    setups.require_that_it_takes(setup, inputs.probe(preprocessing, fabric.device), packed.name, packed.packing)
     trained = train(
         fabric, setup, drawn, learning, options, names, loss_jump=loss_jump, seed=seed, state=None, save=lambda state: None
     )

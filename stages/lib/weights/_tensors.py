@@ -2,10 +2,14 @@
 
 import io
 import pickle
+from typing import TYPE_CHECKING
 
 from stages.lib.core.contracts import Source
 from stages.lib.errors import UserError
 from stages.lib.params.fields import Architecture, Strict
+
+if TYPE_CHECKING:
+    import torch
 
 
 def read(content: bytes, name: str, origin: str, by_order: bool, architecture: Architecture, preprocessing: Strict) -> Source:
@@ -27,7 +31,7 @@ def read(content: bytes, name: str, origin: str, by_order: bool, architecture: A
     return Source(network, from_library(network, state, by_order), preprocessing.model_dump(), None, origin)
 
 
-def _tensors(content: bytes, name: str) -> dict:
+def _tensors(content: bytes, name: str) -> "dict[str, torch.Tensor]":
     import torch
     from safetensors import SafetensorError
     from safetensors.torch import load

@@ -84,9 +84,9 @@ def load(split: PackedSplit, targets: torch.Tensor, preprocessing: dict[str, Any
     return LoadedSplit(inputs, targets.to(device), NUM_DRAWS, mix)
 
 
-def probe(preprocessing: dict[str, Any]) -> torch.Tensor:
+def probe(preprocessing: dict[str, Any], device: torch.device) -> torch.Tensor:
     """One black input, to see whether a network takes inputs of this shape."""
-    return torch.zeros(1, 3, preprocessing["px"], preprocessing["px"])
+    return torch.zeros(1, 3, preprocessing["px"], preprocessing["px"], device=device)
 
 
 def normalise(images: torch.Tensor, preprocessing: dict[str, Any]) -> torch.Tensor:

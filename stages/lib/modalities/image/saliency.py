@@ -1,5 +1,7 @@
 """Where in an image an answer comes from."""
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -25,9 +27,9 @@ def grad_cam(model: Model, inputs: torch.Tensor, classes: torch.Tensor) -> torch
         Selvaraju et al., Grad-CAM: Visual Explanations from Deep Networks via Gradient-based Localization, ICCV 2017
         (arXiv 1610.02391).
     """
-    maps = []
+    maps: list[torch.Tensor] = []
 
-    def keep(module: nn.Module, given: tuple, output: object) -> None:
+    def keep(module: nn.Module, given: tuple[Any, ...], output: object) -> None:
         if isinstance(output, torch.Tensor) and output.ndim == 4 and min(output.shape[2:]) > 1:
             maps[:] = [output]  # the last one that is computed stays
         elif isinstance(output, torch.Tensor) and output.ndim == 3:

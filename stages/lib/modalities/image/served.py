@@ -10,8 +10,8 @@ from PIL import Image
 from stages.lib.modalities.image import inputs
 
 COLUMN = "image"
-ALLOWED = ("the bytes of an image file (JPEG, PNG, ...), the same as base64 text, or whole numbers from 0 to 255 of shape (H, W, 3) "
-           "or (H, W)")  # fmt: skip
+ALLOWED = ("the bytes of an image file (JPEG, PNG, ...), the same as base64 text, or whole numbers from 0 to 255 of shape "
+           "(H, W, 3) or (H, W)")  # fmt: skip
 
 
 def receive(value: Any) -> Image.Image:

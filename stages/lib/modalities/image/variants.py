@@ -50,8 +50,9 @@ def _resized(inputs: torch.Tensor, sides: list[int]) -> torch.Tensor:
 def _normalisation(name: str) -> Variant:
     mean, std = NORMALISATIONS[name]
     remedy = (
-        f"The weights were probably trained with {name}, and not with the mean and std on their card. Look up how they were trained; "
-        f"if so, set source.<name>.preprocessing.mean to {_numbers(mean)} and source.<name>.preprocessing.std to {_numbers(std)}."
+        f"The weights were probably trained with {name}, and not with the mean and std on their card. Look up how they were "
+        f"trained; if so, set source.<name>.preprocessing.mean to {_numbers(mean)} and source.<name>.preprocessing.std to "
+        f"{_numbers(std)}."
     )
     return Variant(_normalised(mean, std), remedy, "normalisation")
 
@@ -65,18 +66,18 @@ VARIANTS: dict[str, Variant] = {
     **{name: _normalisation(name) for name in NORMALISATIONS},
     "BGR": Variant(
         _bgr,
-        "The weights were probably trained with channels in the order blue, green, red, and this pipeline gives red, green, blue. Look "
-        "up how they were trained; if so, reverse the input channels of the first convolution in their file (weight.flip(1)), and "
-        "source.<name>.preprocessing.mean and std with them.",
+        "The weights were probably trained with channels in the order blue, green, red, and this pipeline gives red, green, "
+        "blue. Look up how they were trained; if so, reverse the input channels of the first convolution in their file "
+        "(weight.flip(1)), and source.<name>.preprocessing.mean and std with them.",
     ),
     TRAINED_SIZE: Variant(
         _trained_size,
-        "This does not mean that the card is wrong: these features are better at the side of source.<name>.preprocessing.px. Consider "
-        "that value for datasets.<name>.px, if the time that it takes allows it.",
+        "This does not mean that the card is wrong: these features are better at the side of source.<name>.preprocessing.px. "
+        "Consider that value for datasets.<name>.px, if the time that it takes allows it.",
     ),
     "half size": Variant(
         _half_size,
-        "This does not mean that the card is wrong: what tells the classes apart may be coarse, or near the scale of the images that "
-        "the weights were trained on. Consider a smaller datasets.<name>.px, which also takes less time.",
+        "This does not mean that the card is wrong: what tells the classes apart may be coarse, or near the scale of the images "
+        "that the weights were trained on. Consider a smaller datasets.<name>.px, which also takes less time.",
     ),
 }

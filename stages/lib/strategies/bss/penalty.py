@@ -40,7 +40,7 @@ def bss(features: torch.Tensor, eta: float, k: int) -> torch.Tensor:
             precise = (matrix.cpu() if matrix.device.type == "mps" else matrix).double()  # Apple's GPUs have no float64
             gram = precise @ precise.T
             # A training that diverges shall end in a penalty that is no number, not in an error of linear algebra.
-            directions = torch.linalg.eigh(gram.nan_to_num(0, 0, 0)).eigenvectors[:, :k]  # the weakest come first
+            directions: torch.Tensor = torch.linalg.eigh(gram.nan_to_num(0, 0, 0)).eigenvectors[:, :k]  # the weakest come first
             directions = directions.to(matrix.dtype).to(matrix.device)
         return eta * (directions.T @ matrix).square().sum()
 

@@ -39,7 +39,9 @@ def delta(maps: list[torch.Tensor], start: list[torch.Tensor], weights: list[tor
         (arXiv 1901.09229).
     """
     distances = [((a - b).square().mean(2) * weight).sum(1).mean() for a, b, weight in zip(maps, start, weights, strict=True)]
-    return alpha / 2 * sum(distances)
+    total: Any = sum(distances)
+    penalty: torch.Tensor = alpha / 2 * total
+    return penalty
 
 
 def channel_weights(start: Model, names: list[str], train: LoadedSplit, indices: torch.Tensor, loss: Loss) -> list[torch.Tensor]:
@@ -75,7 +77,8 @@ def channel_weights(start: Model, names: list[str], train: LoadedSplit, indices:
                     gains = [_loss_without(start, blocks[name], axis, channel, batch, targets, loss) for channel in channels]
                 losses[name].append(torch.stack(gains))
     # The loss with all channels would be subtracted from each of them, which the softmax undoes.
-    return [len(batches[0]) * (sum(batches) / len(indices)).softmax(0) for batches in losses.values()]
+    totals: list[Any] = [sum(batches) for batches in losses.values()]
+    return [len(batches[0]) * (total / len(indices)).softmax(0) for batches, total in zip(losses.values(), totals, strict=True)]
 
 
 @contextmanager
@@ -135,8 +138,8 @@ def attach(
         def compute(inputs: Any) -> torch.Tensor:
             if not first_maps:
                 raise ValueError("delta needs feature maps, but the backbone has not run: were features computed once?")
-            pairs = [[_positions_last(side.pop(name), axes[name]) for name in names] for side in (maps, first_maps)]
-            return delta(*pairs, weights, alpha) + l2(head, beta)
+            own, first = ([_positions_last(side.pop(name), axes[name]) for name in names] for side in (maps, first_maps))
+            return delta(own, first, weights, alpha) + l2(head, beta)
 
         stack.enter_context(model.backbone.register_forward_hook(run_start))
         yield compute

@@ -1,6 +1,6 @@
 """L2-SP: pull the backbone's weights back to where they started, and the new head's to zero (Li et al., ICML 2018)."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,7 +11,7 @@ from stages.lib.core.contracts import LoadedSplit
 from stages.lib.networks.backbones import Model
 
 
-def l2_sp(weights: dict[str, torch.Tensor], start: dict[str, torch.Tensor], alpha: float) -> torch.Tensor:
+def l2_sp(weights: Mapping[str, torch.Tensor], start: Mapping[str, torch.Tensor], alpha: float) -> torch.Tensor:
     """Penalty that pulls fine-tuned weights back to where they started.
 
     Args:
@@ -35,7 +35,7 @@ def l2_sp(weights: dict[str, torch.Tensor], start: dict[str, torch.Tensor], alph
     return alpha / 2 * torch.stack(distances).sum() if distances else torch.zeros(())
 
 
-def l2(weights: list[torch.Tensor], beta: float) -> torch.Tensor:
+def l2(weights: Sequence[torch.Tensor], beta: float) -> torch.Tensor:
     """Penalty that pulls weights to zero, for layers that have no pretrained start: beta / 2 * sum of squares."""
     return beta / 2 * torch.stack([weight.square().sum() for weight in weights]).sum() if weights else torch.zeros(())
 

@@ -33,9 +33,14 @@ METRICS = {
 }
 
 
+def activation(outputs: torch.Tensor) -> torch.Tensor:
+    """Probabilities (N, C) of logits (N, C)."""
+    return outputs.softmax(1)
+
+
 def answers(outputs: torch.Tensor) -> np.ndarray:
-    """What the network says: probabilities (N, C) in float32, of its logits (N, C)."""
-    probabilities: np.ndarray = outputs.softmax(1).cpu().numpy()
+    """What the network says: probabilities (N, C) in float32."""
+    probabilities: np.ndarray = activation(outputs).cpu().numpy()
     return probabilities
 
 
@@ -52,8 +57,9 @@ def read(table: pd.DataFrame, classes: Sequence[str]) -> tuple[np.ndarray, np.nd
     Raises:
         KeyError: it is of other classes.
     """
-    labels = pd.Categorical(table["label"], categories=list(classes)).codes.astype(np.int64)
-    return table[[f"p_{name}" for name in classes]].to_numpy(np.float32), labels
+    index = {name: number for number, name in enumerate(classes)}
+    targets = np.array([index[label] for label in table["label"]], dtype=np.int64)
+    return table[[f"p_{name}" for name in classes]].to_numpy(np.float32), targets
 
 
 def served(answers: np.ndarray, classes: Sequence[str]) -> dict[str, Any]:
@@ -86,6 +92,7 @@ def report(
     values, samples = statistics.bootstrap(
         measured, groups, num_examples=len(targets), num_resamples=settings.num_resamples, seed=seed
     )
+    ends: dict[str, tuple[np.ndarray | float, np.ndarray | float]]
     ends = {name: statistics.interval(samples[name], settings.confidence) for name in values}
     ends["ece"] = statistics.bias_corrected_interval(float(values["ece"]), samples["ece"], settings.confidence)
 

@@ -31,9 +31,6 @@ def auroc(probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray) ->
     return areas[:, 1] if areas.shape[1] == 2 else _mean_of_known(areas)
 
 
-METRICS = {"accuracy": accuracy, "balanced_accuracy": balanced_accuracy, "macro_f1": macro_f1, "auroc": auroc}
-
-
 def ece(probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray, num_bins: int) -> np.ndarray:
     """Expected calibration error: how far confidence (of the most likely class) and accuracy lie apart, on average.
 
@@ -125,7 +122,8 @@ def _sum_by(values: np.ndarray, index: np.ndarray, num: int) -> np.ndarray:
 
 def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
     """above / below, and not a number where there is nothing to divide by."""
-    return np.divide(above, below, out=np.full(np.shape(above), np.nan), where=below > 0)
+    ratio: np.ndarray = np.divide(above, below, out=np.full(np.shape(above), np.nan), where=below > 0)
+    return ratio
 
 
 def _mean_of_known(values: np.ndarray) -> np.ndarray:

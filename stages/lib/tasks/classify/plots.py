@@ -1,6 +1,7 @@
 """What a classifier answers: the confusion matrix and the reliability diagram."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,7 +25,7 @@ def confusion(path: Path, counts: np.ndarray, classes: list[str], title: str) ->
                 text = f"{counts[row, column]}" + (f"\n{shares[row, column]:.0%}" if num <= 6 else "")
                 axes.text(column, row, text, ha="center", va="center", color="white" if shares[row, column] > 0.5 else DARK)
         if num <= MAX_NAMES:
-            tilt = {"rotation": 60, "ha": "right", "rotation_mode": "anchor"} if num > 4 else {}
+            tilt: dict[str, Any] = {"rotation": 60, "ha": "right", "rotation_mode": "anchor"} if num > 4 else {}
             axes.set_xticks(range(num), classes, fontsize=9 if num <= 12 else 6, **tilt)
             axes.set_yticks(range(num), classes, fontsize=9 if num <= 12 else 6)
         axes.set(xlabel="predicted class", ylabel="true class", title=title)

@@ -1,0 +1,56 @@
+"""The arms of a learning curve: the target by some strategies from the proposal, and the control from random weights."""
+
+from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+from pydantic import BaseModel
+
+from stages.lib.core import cards, plugins, runs
+from stages.lib.errors import UserError
+from stages.lib.params import read as params
+from stages.lib.params.schema import TrainingOptions
+from stages.lib.training import hop
+from stages.lib.training.phases import Data, Tensors
+from stages.lib.training.recipe import advised
+
+
+class Arm(NamedTuple):
+    """One curve: what its trainings have in common."""
+
+    tensors: Tensors | None  # of the starting point; None for random weights
+    start: cards.ModelCard
+    data: Data  # all examples
+    names: list[str]  # what the outputs mean
+    hyperparameters: dict[str, Any]
+    options: TrainingOptions
+
+
+def resolved(names: Sequence[str], blocks: Mapping[str, BaseModel]) -> list[str]:
+    """Strategies by their own names: auto is the one that was advised.
+
+    Raises:
+        UserError: no block has this name, or it is that of the control.
+    """
+    if runs.SCRATCH in names:
+        raise UserError(f"--strategies: {runs.SCRATCH} is the control, which is always trained; leave it out.")
+    for name in names:
+        params.block(blocks, "strategies", name)
+    return list(dict.fromkeys(advised(blocks) if name == "auto" else name for name in names))
+
+
+def read_arms(fabric: Any, p: SimpleNamespace, strategies: Sequence[str], packed: cards.DataCard) -> dict[str, Arm]:
+    """A curve for each strategy, all from the proposal, and the control."""
+    blocks = {name: p.strategies[name] for name in strategies} | {runs.SCRATCH: p.scratch}
+    proposal, card = cards.read_model(runs.starting_point(p.inits[0]))
+    like = cards.read_model_card(runs.starting_point(p.scratch.like))
+    arms = {}
+    for name, block in blocks.items():
+        start = like if name == runs.SCRATCH else card
+        hop.require_fit(packed, start)
+        preprocessing = start.preprocessing | packed.packing
+        data, names = hop.load(runs.prepared(packed.name), packed, p.target.task, preprocessing, fabric.device)
+        hyperparameters = plugins.arguments(block, plugins.load("strategies", name))
+        tensors = None if name == runs.SCRATCH else proposal
+        arms[name] = Arm(tensors, start, data, names, hyperparameters, plugins.overridden(p.training, block))
+    return arms

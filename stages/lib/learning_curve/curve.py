@@ -1,0 +1,63 @@
+"""What models trained on fewer and fewer examples reach on one test."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from stages.lib.core import plugins
+from stages.lib.core.runs import SCRATCH
+from stages.lib.core.seeds import seed_for
+from stages.lib.evaluation import statistics
+from stages.lib.evaluation.measure import Answers
+from stages.lib.params.schema import Compare
+from stages.lib.reporting.label_savings import interval_of_labels
+
+
+class Curve:
+    """The answers of each arm, with each number of training examples and each seed."""
+
+    def __init__(self, found: Mapping[tuple[str, int], Sequence[Answers]], task: str, settings: Compare):
+        """
+        Args:
+            found: by arm and number of training examples, for each seed.
+            settings: num_resamples and confidence, of the bootstrap.
+        """
+        self.name: str = plugins.load("tasks", task).PRIMARY
+        self.metric = plugins.load("tasks", task, "measures").METRICS[self.name]
+        self.answers = {point: np.stack([each.values for each in seeds]).astype(np.float64) for point, seeds in found.items()}
+        test = next(iter(found.values()))[0]
+        self.targets, self.groups, self.num_test = test.targets, test.split.groups, len(test.split.keys)
+        # Not the experiment's seed: all are measured on the same resamples.
+        self.how: dict[str, Any] = {"num_resamples": settings.num_resamples, "seed": seed_for(0, "learning_curve", "bootstrap")}
+        self.confidence = settings.confidence
+
+    def table(self) -> pd.DataFrame:
+        """The metric of each arm with each number of examples, as curve.csv holds it."""
+        rows = []
+        arms = list(dict.fromkeys(arm for arm, _ in self.answers))
+        for arm, num in sorted(self.answers, key=lambda point: (arms.index(point[0]), point[1])):
+            each = self.answers[arm, num]
+            found = statistics.mean_over_seeds(
+                self.metric, each, self.targets, self.groups, confidence=self.confidence, **self.how
+            )
+            rows.append((arm, num, len(each), found["value"], found["lower"], found["upper"]))
+        return pd.DataFrame(rows, columns=["arm", "examples", "seeds", "value", "lower", "upper"])
+
+    def against(self, arm: str, num: int, num_control: int) -> statistics.Difference:
+        """An arm with `num` examples against the control with `num_control`, on the same test, paired by their seeds."""
+        first, second = self.answers[arm, num], self.answers[SCRATCH, num_control]
+        return statistics.paired_difference(
+            self.metric, first, second, self.targets, self.groups, confidence=self.confidence, **self.how
+        )
+
+    def savings(self, arm: str, num: int) -> tuple[float, float]:
+        """Interval of the labels that pretraining is worth by an arm with `num` examples, read from each resample."""
+        examples = sorted(num for name, num in self.answers if name == SCRATCH)
+        sign = 1 if self.metric.higher_is_better else -1
+        control = np.stack([sign * self._resampled(SCRATCH, each) for each in examples], axis=1)
+        return interval_of_labels(examples, num, sign * self._resampled(arm, num), control, self.confidence)
+
+    def _resampled(self, arm: str, num: int) -> np.ndarray:
+        return statistics.resampled_mean(self.metric, self.answers[arm, num], self.targets, self.groups, **self.how)[1]

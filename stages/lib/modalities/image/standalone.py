@@ -1,0 +1,33 @@
+"""A network for images that needs none of this code: from packed pixels to answers."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from stages.lib.modalities.image import inputs
+
+
+class Standalone(torch.nn.Module):
+    """Normalises, runs the model and turns its outputs into answers."""
+
+    def __init__(self, model: torch.nn.Module, preprocessing: dict[str, Any], activation: Callable[[torch.Tensor], torch.Tensor]):
+        super().__init__()
+        self.model, self.preprocessing, self.activation = model, preprocessing, activation
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        return self.activation(self.model(inputs.normalise(pixels, self.preprocessing).contiguous()))
+
+
+def network(
+    model: torch.nn.Module, preprocessing: dict[str, Any], activation: Callable[[torch.Tensor], torch.Tensor]
+) -> torch.nn.Module:
+    """The network from pixels (N, px, px, 3) uint8 to answers."""
+    return Standalone(model, preprocessing, activation)
+
+
+def examples(preprocessing: dict[str, Any], num: int) -> torch.Tensor:
+    """Some packed images of noise, to try it with."""
+    shape = (num, preprocessing["px"], preprocessing["px"], 3)
+    return torch.from_numpy(np.random.default_rng(num).integers(0, 256, shape, dtype=np.uint8))
