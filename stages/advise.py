@@ -32,7 +32,7 @@ def main(*, watch: runs.Watch) -> None:
         told = look.advice() | look.preprocessing()
     with watch("advise", "advise", key, settings) as session:
         session.log({"epoch": 0, "time_ms": int(time.time() * 1000), **figures(told)})
-        cards.write_json(runs.ADVICE, rounded(told | {"figures": figures(told)}) | {"key": key, "settings": settings})
+        cards.write_json(runs.ADVICE, cards.rounded(told | {"figures": figures(told)}) | {"key": key, "settings": settings})
         say(told, p.inits[0], p.target.data, p.target.task)
         for warning in told["warnings"]:
             print(f"WARNING, preprocessing: {warning}", file=sys.stderr)
@@ -47,15 +47,6 @@ def figures(told: dict[str, Any]) -> dict[str, float]:
     numbers = {name: value for name, value in told["facts"].items() if isinstance(value, int | float)}
     expected = {f"expected_{entry['strategy']}": entry["expected"] for entry in told["ranking"]}
     return numbers | {"knn_accuracy": told["knn_accuracy"]} | expected
-
-
-def rounded(value: Any) -> Any:
-    """Six digits, which are more than any machine's sum order changes."""
-    if isinstance(value, dict):
-        return {name: rounded(inner) for name, inner in value.items()}
-    if isinstance(value, list):
-        return [rounded(inner) for inner in value]
-    return round(value, 6) if isinstance(value, float) else value
 
 
 def say(told: dict[str, Any], init: str, data: str, task: str) -> None:

@@ -1,9 +1,6 @@
 """Compare the target with its controls: did transfer help, did the hops help, which model to ship: python -m stages compare"""
 
 import shutil
-from typing import Any
-
-import numpy as np
 
 from stages.lib.core import cards, plugins, runs
 from stages.lib.evaluation import comparison, statistics
@@ -20,16 +17,20 @@ def main() -> None:
     card = models[ship]
     chain = models[arms[proposal][0].name].ancestors
     pairs = comparison.plan(proposal, chain, p.inits[1:])
-    test, answers = comparison.read_arms(arms, card)
+    test, predictions = comparison.read_arms(arms, card)
 
     metric, how = comparison.metric_of(card, p.compare.metric), comparison.bootstrap(p.compare)
-    results = {name: statistics.mean_over_seeds(metric, arm, test.targets, test.groups, **how) for name, arm in answers.items()}
+    results = {
+        name: statistics.mean_over_seeds(metric, arm, test.targets, test.groups, **how) for name, arm in predictions.items()
+    }
     differences = {
-        pair.key: statistics.paired_difference(metric, answers[proposal], answers[pair.control], test.targets, test.groups, **how)
+        pair.key: statistics.paired_difference(
+            metric, predictions[proposal], predictions[pair.control], test.targets, test.groups, **how
+        )
         for pair in pairs
     }
     table = {p.compare.metric: {name: result["value"] for name, result in results.items()}, **differences, "ship": ship}
-    cards.write_json(runs.COMPARISON, rounded(table))
+    cards.write_json(runs.COMPARISON, cards.rounded(table))
     forgotten = {hop: cards.read_table(runs.forgetting(hop) / "forgetting.csv") for hop in p.intermediate}
     trainings = [runs.hop(name, hop.data) for name, hop in p.intermediate.items()] + [
         each for arm in arms.values() for each in arm
@@ -47,12 +48,3 @@ def main() -> None:
     for name in plugins.load("tasks", p.target.task, "measures").PLOTS:
         shutil.copyfile(shipped.evaluation / name, runs.PLOTS / name)
     print(words.split("\n## ")[0].partition("\n\n")[2].strip())
-
-
-def rounded(value: Any) -> Any:
-    """Six digits: finer than any test resolves. Not-a-number becomes null, which JSON can hold."""
-    if isinstance(value, dict):
-        return {name: rounded(inner) for name, inner in value.items()}
-    if isinstance(value, float):
-        return None if np.isnan(value) else round(value, 6)
-    return value

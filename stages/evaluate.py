@@ -15,16 +15,16 @@ KINDS: tuple[runs.Kind, ...] = ("target", runs.SCRATCH, "intermediate")
 def main(kind: str, name: str, data: str) -> None:
     p = params.load("device", "evaluate")
     if kind not in KINDS:
-        raise UserError(f"{kind!r} trains no model. Allowed: {listed(KINDS)}.")
+        raise UserError(f"{kind!r} is not a kind of training. Allowed: {listed(KINDS)}.")
     training, folder = runs.Training(kind, name, data), runs.prepared(data)
     tensors, card = cards.read_model(training.model)
     packed = measure.require_fit(training.model, card, folder)
     model, device = measure.network(tensors, card, p.device)
-    answers = measure.answers(model, device, card, folder, p.evaluate.batch_size)
-    report = measure.report(answers, card, packed, p.evaluate)
-    measure.write(training.evaluation, answers, report, card, p.evaluate)
-    measure.show(training.evaluation / "mistakes.png", model, card, answers, p.evaluate.num_shown)
-    task = card.task or ""
+    predictions = measure.predictions(model, device, card, folder, p.evaluate.batch_size)
+    report = measure.report(predictions, card, packed, p.evaluate)
+    measure.write(training.evaluation, predictions, report, card, p.evaluate)
+    measure.show(training.evaluation / "mistakes.png", model, card, predictions, p.evaluate.num_shown)
+    task = card.trained_for
     name = plugins.load("tasks", task).PRIMARY
     metric, figure = plugins.load("tasks", task, "measures").METRICS[name], report["metrics"][name]
     ends = f"{metric.text(figure['lower'])} to {metric.text(figure['upper'])}"

@@ -25,7 +25,7 @@ def main(hop: str, data: str) -> None:
         if card.settings["strategy"] == "wise_ft" and card.parent:
             alphas = cards.read_table(training.metrics / "alpha.csv")
             start = cards.read_model(runs.starting_point(card.parent.name))[0]
-            primary = plugins.load("tasks", card.task or "").PRIMARY
+            primary = plugins.load("tasks", card.trained_for).PRIMARY
             curves += forgetting.along(name, alphas, f"val_{primary}", start, tensors, earlier.value)
     out = runs.forgetting(hop)
     out.mkdir(parents=True, exist_ok=True)

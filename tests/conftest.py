@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 
 import pytest
 from filelock import FileLock
@@ -39,3 +40,31 @@ def copy_of(tmp_path):
         return Repo(tmp_path / "copy")
 
     return copy
+
+
+@pytest.fixture
+def call(monkeypatch, capfd):
+    """Run a stage or a command in a repository, in this process: a new one spends seconds on imports. Gives what it printed."""
+    from stages.__main__ import main
+
+    for name in [name for name in os.environ if name.startswith(("MLFLOW_", "DVC_"))]:
+        monkeypatch.delenv(name)
+    for name in ("MLFLOW_HTTP_REQUEST_TIMEOUT", "MLFLOW_HTTP_REQUEST_MAX_RETRIES"):  # what tracking sets, ends with the test
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+
+    def call(repo: Repo, *words: str, ok: bool = True) -> str:
+        monkeypatch.chdir(repo.path)
+        capfd.readouterr()
+        code: object = 0
+        try:
+            main(list(words))
+        except SystemExit as stopped:
+            code = stopped.code
+        out, err = capfd.readouterr()
+        assert (not code) == ok, out + err + str(code)
+        return out + err + (code if isinstance(code, str) else "")
+
+    yield call
+    if "mlflow" in sys.modules:
+        sys.modules["mlflow"].set_tracking_uri(None)

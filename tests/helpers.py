@@ -1,7 +1,13 @@
-"""Nested params in tests: every leaf by its path, and a value put at one."""
+"""Nested params in tests: every leaf by its path, a value put at one, and what the check says of them."""
 
 from collections.abc import Iterator
 from typing import Any
+
+import pytest
+
+from stages.lib.core import plugins
+from stages.lib.errors import UserError
+from stages.lib.params.validate import validate
 
 
 def leaves(value: dict, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
@@ -18,3 +24,18 @@ def put(raw: dict, path: tuple[str, ...] | list[str], value: Any) -> None:
     for key in path[:-1]:
         raw = raw[key]
     raw[path[-1]] = value
+
+
+def mistakes(raw: dict) -> str:
+    """What the check says of params that are not valid."""
+    with pytest.raises(UserError) as error:
+        validate(raw)
+    return str(error.value)
+
+
+def places(raw):
+    """The path of every block that may override options of `training`, and the options that its strategy has no use for."""
+    for name in raw["strategies"]:
+        yield ("strategies", name), getattr(plugins.load("strategies", name), "UNUSED", ())
+    yield from ((("intermediate", name), ()) for name in raw["intermediate"])
+    yield ("scratch",), ()

@@ -3,6 +3,7 @@
 import json
 import math
 from collections import Counter
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +16,15 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from stages import advise
-from stages.lib import artifacts, backbones, transferability
+from stages.lib.advice import transferability
+from stages.lib.core import cards
+from stages.lib.core.runs import Session
 from stages.lib.errors import UserError
-from tests.conftest import PARAMS, write_params
+from stages.lib.networks import backbones
+from stages.lib.tasks import classify
+from tests.tiny import HOW, PACKING, PARAMS, RESNET, data_card, model_card, write_params
 
-PREPROCESSING = {"px": 32, "fit": "squash", "crop_pct": 1.0, "interpolation": "bilinear", "mean": [0.5, 0.45, 0.4],
-                 "std": [0.25, 0.2, 0.3]}  # fmt: skip
-RESNET = {"library": "timm", "model": "test_resnet"}
+PREPROCESSING = HOW | PACKING | {"mean": [0.5, 0.45, 0.4], "std": [0.25, 0.2, 0.3]}
 RAW = {"mean": [0.0] * 3, "std": [1 / 255] * 3}  # 0 to 255, the classic mistake
 
 
@@ -57,18 +60,18 @@ def trained():
     return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
 
 
-def write_model(tensors, architecture=RESNET, **preprocessing):
-    card = {"architecture": architecture, "preprocessing": PREPROCESSING | preprocessing, "name": "dots", "chain": ["dots"]}
-    card |= {"pretrained": True}
-    artifacts.write_model(Path("models/dots"), tensors, card)
+def write_model(tensors, architecture=RESNET, name="dots", chain=("dots",), **preprocessing):
+    card = model_card(
+        name, kind="source", architecture=architecture, preprocessing=PREPROCESSING | preprocessing, chain=list(chain)
+    )
+    cards.write_model(Path("models") / name, tensors, card)
 
 
 def write_data(pixels, labels, groups=None):
     folder = Path("data/prepared/lines")
-    folder.mkdir(parents=True, exist_ok=True)
-    table = pd.DataFrame({"key": [f"{index:03}" for index in range(len(labels))], "label": labels})
-    artifacts.write_split(folder, "train", pixels, table.assign(group="" if groups is None else groups))
-    artifacts.write_json(folder / "card.json", {"name": "lines", "geometry": {"px": pixels.shape[1]}})
+    table = pd.DataFrame({"key": [f"{index:03}" for index in range(len(labels))], "label": labels.astype(str)})
+    cards.write_split(folder, "train", pixels, table.assign(group="" if groups is None else groups))
+    cards.write_data_card(folder, data_card("lines", labels=["0", "1"], packing=PACKING | {"px": pixels.shape[1]}))
 
 
 def settings(**advice):
@@ -77,18 +80,21 @@ def settings(**advice):
 
 @pytest.fixture
 def project(tmp_path, monkeypatch, trained):
-    """The right card; no store, which the stage says in one line and goes on."""
+    """The right card."""
     monkeypatch.chdir(tmp_path)
-    Path("no folder").touch()
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/no folder/mlflow.db")
-    monkeypatch.delenv("DVC_ROOT", raising=False)
     settings()
     write_data(*draw(60, seed=5))
     write_model(trained)
 
 
-def run():
-    advise.main()
+def run(shown=None):
+    """What the stage writes; the rows that it shows while it runs are added to `shown`."""
+
+    @contextmanager
+    def watch(label, kind, key, settings):
+        yield Session(None, lambda state: None, [].append if shown is None else shown.append)
+
+    advise.main(watch=watch)
     return json.loads(Path("metrics/advise.json").read_text())
 
 
@@ -141,19 +147,31 @@ def test_the_figures_equal_an_independent_computation(project, trained, capsys):
     assert 0.5 < right.mean() < 1
     assert told["choice"] == told["ranking"][0]["strategy"]
     said = capsys.readouterr().out
-    assert f"lines from dots: 60 training images of 2 classes ({min(counts.values())} to {max(counts.values())} each)" in said
+    assert f"lines from dots: 60 training examples of 2 classes ({min(counts.values())} to {max(counts.values())} each)" in said
     assert f"neighbours {right.mean():.1%}, linear probe {accuracy:.1%} (the largest class alone {shares.max():.1%})" in said
     for entry in told["ranking"]:
         assert f"  {entry['strategy']:20} {entry['expected']:.1%} expected: {entry['why']}\n" in said
     assert f"\nadvice: {told['choice']}" in said
 
 
-def test_what_goes_to_mlflow_are_the_figures_that_are_numbers(project):
-    told = run()
+def test_what_is_shown_are_the_figures_that_are_numbers(project):
+    shown = []
+    told = run(shown)
     expected = {f"expected_{entry['strategy']}": entry["expected"] for entry in told["ranking"]}
     numbers = {name: value for name, value in told["facts"].items() if name != "device"}
     assert told["figures"] == numbers | expected | {"knn_accuracy": told["knn_accuracy"]}
     assert told["settings"] == PARAMS["advise"] | {"init": "dots", "data": "lines"}
+    (row,) = shown
+    assert row == pytest.approx(told["figures"] | {"epoch": 0, "time_ms": row["time_ms"]}, abs=1e-6)
+
+
+def test_of_a_task_on_which_the_rule_was_not_measured_nothing_is_said(project, monkeypatch, capsys):
+    monkeypatch.setattr(classify, "ADVISED", False)
+    told = run()
+    assert told["ranking"] == told["warnings"] == [] and told["choice"] == "" and told["figures"] == {}
+    assert capsys.readouterr().out == (
+        "lines from dots: the advisor has not been measured on the task classify, so it gives no advice.\n"
+    )
 
 
 def test_the_same_inputs_give_the_same_bits(project, capsys):
@@ -164,7 +182,7 @@ def test_the_same_inputs_give_the_same_bits(project, capsys):
 
 
 def test_some_images_stand_for_all(project):
-    settings(num_images=20)
+    settings(num_examples=20)
     told = run()
     known = told["facts"]
     assert (known["num_examples"], known["num_looked_at"], known["max"]) == (60, 20, 30)
@@ -206,16 +224,14 @@ def test_a_wrong_card_that_matters_is_warned_of(project, trained, capsys):
     (warning, *_) = told["warnings"]
     best = max(told["preprocessing"], key=lambda row: row["accuracy"])
     assert best["accuracy"] > 0.9 and best["wins"]
-    assert f"{best['accuracy']:.1%} of the training images with {best['name']}" in warning
+    assert f"{best['accuracy']:.1%} of the training examples with {best['name']}" in warning
     assert f"{told['knn_accuracy']:.1%} with the preprocessing on the card" in warning
     assert "source.<name>.preprocessing.mean" in warning
     assert f"WARNING, preprocessing: {warning}\n" in capsys.readouterr().err
 
 
 def test_a_hop_that_got_used_to_a_wrong_card_does_not_hide_it(project, trained):
-    write_model(trained, **RAW)
-    card = artifacts.read_json(Path("models/dots/card.json"))
-    artifacts.write_model(Path("models/tiny"), trained, card | {"name": "tiny", "chain": ["tiny"]})
+    write_model(trained, name="tiny", chain=["tiny"], **RAW)
     pixels, labels = draw(60, seed=5)
     inputs, labels = normalise(pixels, RAW), torch.from_numpy(labels)
     torch.manual_seed(0)
@@ -225,8 +241,7 @@ def test_a_hop_that_got_used_to_a_wrong_card_does_not_hide_it(project, trained):
         torch.nn.functional.cross_entropy(model(inputs), labels).backward()
         optimizer.step()
         optimizer.zero_grad()
-    card = {"architecture": RESNET, "preprocessing": PREPROCESSING | RAW, "name": "dots", "chain": ["tiny", "dots"]}
-    artifacts.write_model(Path("models/dots"), model.state_dict(), card)
+    write_model(model.state_dict(), chain=["tiny", "dots"], **RAW)
     told = run()
     assert told["knn_accuracy"] > 0.95, "of the hop"
     assert "source.<name>.preprocessing.mean" in told["warnings"][0]
@@ -240,18 +255,28 @@ def test_a_difference_below_the_margin_is_no_warning(project, trained):
     assert told["warnings"] == [] and any(row["wins"] for row in told["preprocessing"])
 
 
-def test_a_wrong_card_stops_the_stage_where_that_is_wanted(project, trained, capsys, tmp_path, monkeypatch):
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")  # a real one
+def test_a_wrong_card_stops_the_stage_where_that_is_wanted(project, trained, capsys):
     write_model(trained, **RAW)
     settings(preprocessing="error")
-    with pytest.raises(UserError, match=r"The preprocessing looks wrong, see above; advise\.preprocessing: warn goes on"):
+    with pytest.raises(UserError, match=r"The preprocessing looks wrong, see above\. Set advise\.preprocessing to warn"):
         run()
     assert "WARNING, preprocessing: Nearest neighbours" in capsys.readouterr().err
     assert json.loads(Path("metrics/advise.json").read_text())["warnings"], "what was measured can be looked at"
 
-    import mlflow
 
-    (entry,) = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db").search_runs(["1"])
+@pytest.mark.slow
+def test_a_stage_that_stops_is_a_failed_run_with_its_figures(project, trained, tmp_path, monkeypatch):
+    from mlflow import MlflowClient
+
+    from stages.lib.shell.watch import watch
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    write_model(trained, **RAW)
+    settings(preprocessing="error")
+    with pytest.raises(UserError, match="looks wrong"):
+        advise.main(watch=watch)
+    (entry,) = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db").search_runs(["1"])
     assert (entry.info.run_name, entry.info.status) == ("advise", "FAILED")
     assert entry.data.metrics["knn_accuracy"] < 0.8
     assert entry.data.params["margin"] == "0.05"
@@ -331,6 +356,6 @@ def test_there_is_no_drift_for_the_images_that_were_seen_and_more_the_more_they_
 
 
 def test_drift_is_that_of_the_right_preprocessing_alone(project, trained):
-    """The mutations that are tried afterwards must not count."""
+    """The variants that are tried afterwards must not count."""
     pixels, _ = draw(60, seed=5)
     assert run()["facts"]["drift"] == pytest.approx(drift_by_hand(trained, pixels), rel=1e-4)

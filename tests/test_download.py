@@ -12,7 +12,7 @@ import pytest
 from stages import download
 from stages.lib.downloads.url import file_name
 from stages.lib.errors import UserError
-from tests.conftest import PARAMS, write_params
+from tests.tiny import PARAMS, write_params
 
 SIX = {"package": "six", "version": "1.16.0", "sha256": "8abb2f1d86890a2dfb989f9a77cfcfd3e47c2a354b01111771326f8aa26e0254"}
 

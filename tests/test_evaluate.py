@@ -10,52 +10,44 @@ import torch
 from sklearn import metrics as sk
 
 from stages import evaluate
-from stages.lib import artifacts, backbones, images
+from stages.lib.core import cards
 from stages.lib.errors import UserError
-from tests.conftest import PARAMS, write_params
+from stages.lib.evaluation import measure
+from stages.lib.modalities.image import inputs
+from stages.lib.networks import backbones
+from stages.lib.params import read as params
+from tests.tiny import HOW, PACKING, PARAMS, RESNET, data_card, model_card, shades, write_params
 
 CLASSES = ["NA", "cross, bold", "frame"]  # names that a careless CSV garbles
-GEOMETRY = {"px": 32, "fit": "squash", "crop_pct": 1.0, "interpolation": "bilinear"}
-PREPROCESSING = GEOMETRY | {"mean": [0.4, 0.5, 0.6], "std": [0.2, 0.3, 0.4]}
-ARCHITECTURE = {"library": "timm", "model": "test_resnet"}
+PREPROCESSING = HOW | PACKING | {"mean": [0.4, 0.5, 0.6], "std": [0.2, 0.3, 0.4]}
 OUT = Path("metrics/evaluate/target-dots-0")
+DATA = Path("data/prepared/lines")
 
 
-def write_data(name="lines", groups=None, **card):
+def write_data(groups=None, **card):
     """A prepared dataset of 60 images that has a test split only."""
-    random = np.random.default_rng(0)
-    folder = Path("data/prepared") / name
-    folder.mkdir(parents=True, exist_ok=True)
-    table = pd.DataFrame({"key": [f"{i:03}" for i in range(60)], "label": random.integers(3, size=60)})
-    table["group"] = "" if groups is None else groups
-    light = random.uniform(40, 215, (60, 1, 1, 3))  # images that differ, so that the answers do
-    pixels = np.clip(random.normal(light, 40, (60, 32, 32, 3)), 0, 255).astype(np.uint8)
-    artifacts.write_split(folder, "test", pixels, table)
-    settings = {"split": {"by_group": False}}
-    artifacts.write_json(
-        folder / "card.json",
-        {"name": name, "classes": CLASSES, "geometry": GEOMETRY, "settings": settings, "given_splits": []} | card,
-    )
+    labels = np.array(CLASSES)[np.random.default_rng(0).integers(3, size=60)]
+    table = pd.DataFrame({"key": [f"{i:03}" for i in range(60)], "label": labels, "group": "" if groups is None else groups})
+    cards.write_split(DATA, "test", shades(60), table)
+    cards.write_data_card(DATA, data_card("lines", **{"labels": CLASSES} | card))
 
 
-def write_model(folder="models/target/dots-0", seed=0, **card):
+def write_model(folder="models/target/dots-0", seed=0):
     """A network with random weights whose answers differ from image to image."""
     torch.manual_seed(seed)
-    model = backbones.build(ARCHITECTURE, 3)
+    model = backbones.build(RESNET, 3)
     model.head.weight.data.mul_(30)
     model.head.bias.data.zero_()
     with torch.no_grad():  # centred, or one class would win everywhere
-        split = artifacts.read_split(Path("data/prepared/lines"), "test")
-        model.head.bias.sub_(probabilities_of(model, split, logits=True).mean(0))
-    given = {"architecture": ARCHITECTURE, "classes": CLASSES, "preprocessing": PREPROCESSING}
-    artifacts.write_model(Path(folder), model.state_dict(), given | card)
+        model.head.bias.sub_(logits(model, cards.read_split(DATA, "test")).mean(0))
+    card = model_card(Path(folder).name, output_names=CLASSES, preprocessing=PREPROCESSING)
+    cards.write_model(Path(folder), model.state_dict(), card)
 
 
-def probabilities_of(model, split, logits=False):
+def logits(model, split):
     pixels = torch.from_numpy(np.array(split.inputs))
     with torch.no_grad():
-        out = model.eval()(images.to_network(pixels, PREPROCESSING["mean"], PREPROCESSING["std"]))
-    return out if logits else out.softmax(1).numpy()
+        return model.eval()(inputs.to_network(pixels, PREPROCESSING["mean"], PREPROCESSING["std"]))
 
 
 @pytest.fixture
@@ -86,15 +78,15 @@ def test_the_predictions_are_those_of_the_saved_weights(project):
         "reliability.png",
     }
     assert {path.name for path in OUT.iterdir()} == files
-    split = artifacts.read_split(Path("data/prepared/lines"), "test")
-    model = backbones.build(ARCHITECTURE, 3)
-    model.load_state_dict(artifacts.read_model(Path("models/target/dots-0"))[0])
+    split = cards.read_split(DATA, "test")
+    model = backbones.build(RESNET, 3)
+    model.load_state_dict(cards.read_model(Path("models/target/dots-0"))[0])
     table = read_table()
     assert list(table) == ["key", "group", "label", "predicted", "p_NA", "p_cross, bold", "p_frame"]
     assert table["key"].tolist() == split.keys
-    assert table["label"].tolist() == [CLASSES[label] for label in split.labels]
+    assert table["label"].tolist() == split.labels
     given = table.filter(like="p_").to_numpy(np.float32)
-    np.testing.assert_allclose(given, probabilities_of(model, split), atol=2e-5)
+    np.testing.assert_allclose(given, logits(model, split).softmax(1).numpy(), atol=2e-5)
     assert table["predicted"].tolist() == [CLASSES[index] for index in given.argmax(1)]
     assert set(table["predicted"]) == set(CLASSES), "a constant answer would test little"
 
@@ -133,19 +125,22 @@ def test_the_figures_follow_from_the_predictions(project, capsys):
     assert bins["count"].sum() == 60
     settings = {"num_examples": 60, "num_groups": None, "grouped": False, "split_by_group": False, "split_given": False,
                 "confidence": 0.95}  # fmt: skip
-    assert report == report | settings | {"classes": CLASSES}
-    line = capsys.readouterr().out
-    assert line.count("\n") == 1
-    assert line.startswith(f"target dots-0 on lines: accuracy {expected['accuracy']:.1%} (95% interval ")
+    assert report == report | settings | {"classes": CLASSES, "task": "classify"}
+    lower, upper = (100 * report["metrics"]["accuracy"][end] for end in ("lower", "upper"))
+    assert capsys.readouterr().out == (
+        f"target dots-0 on lines: accuracy {100 * expected['accuracy']:.1f} % (95% interval {lower:.1f} % to {upper:.1f} %, "
+        "60 test examples)\n"
+    )
 
 
 def test_probabilities_survive_the_file_to_the_last_bit(project):
-    split = artifacts.read_split(Path("data/prepared/lines"), "test")
-    random = np.random.default_rng(0)
-    exact = random.dirichlet([0.01, 1, 1], 60).astype(np.float32)
+    split = cards.read_split(DATA, "test")
+    exact = np.random.default_rng(0).dirichlet([0.01, 1, 1], 60).astype(np.float32)
     exact[0] = [1, 0, np.float32(1e-30)]
-    report = {"classes": CLASSES, "confusion": [[0] * 3] * 3}
-    evaluate.write(OUT, exact, split, report, 5)
+    found = measure.Predictions(exact, np.array([CLASSES.index(label) for label in split.labels]), split)
+    card = cards.read_model_card(Path("models/target/dots-0"))
+    settings = params.load("evaluate").evaluate
+    measure.write(OUT, found, measure.report(found, card, cards.read_data_card(DATA), settings), card, settings)
     np.testing.assert_array_equal(read_table().filter(like="p_").to_numpy(np.float32), exact)
 
 
@@ -201,10 +196,10 @@ def test_scratch_and_hops_have_their_own_folders(project):
 
 
 def test_a_class_that_is_never_there_gives_null_and_no_invalid_json(project):
-    split = artifacts.read_split(Path("data/prepared/lines"), "test")
-    folder = Path("data/prepared/lines")
-    table = pd.DataFrame({"key": split.keys, "label": np.minimum(split.labels, 1), "group": ""})
-    artifacts.write_split(folder, "test", np.array(split.inputs), table)
+    split = cards.read_split(DATA, "test")
+    labels = ["cross, bold" if label == "frame" else label for label in split.labels]
+    table = pd.DataFrame({"key": split.keys, "label": labels, "group": ""})
+    cards.write_split(DATA, "test", np.array(split.inputs), table)
     evaluate.main("target", "dots-0", "lines")
     text = (OUT / "report.json").read_text()
     assert "NaN" not in text
@@ -216,9 +211,9 @@ def test_a_class_that_is_never_there_gives_null_and_no_invalid_json(project):
 @pytest.mark.parametrize(
     ("card", "message"),
     [
-        ({"classes": ["frame", "cross, bold", "NA"]}, r"models/target/dots-0 knows the classes NA, .* has frame, .* same order"),
-        ({"classes": ["NA", "cross, bold"]}, "knows the classes"),
-        *[({"geometry": GEOMETRY | {name: value}}, f"{name} {value}, and models/target/dots-0 was trained with {GEOMETRY[name]}")
+        ({"labels": ["frame", "cross, bold", "NA"]}, r"models/target/dots-0 knows NA, .* has frame, .* in the same order"),
+        ({"labels": ["NA", "cross, bold"]}, "knows NA, cross, bold, frame, and data/prepared/lines has NA, cross, bold;"),
+        *[({"packing": PACKING | {name: value}}, f"{name} {value}, and models/target/dots-0 was trained with {PACKING[name]}")
           for name, value in [("px", 48), ("fit", "crop"), ("crop_pct", 0.875), ("interpolation", "bicubic")]],
     ],
 )  # fmt: skip
@@ -230,15 +225,23 @@ def test_data_that_the_model_was_not_made_for_is_refused(project, card, message)
 
 
 def test_every_tensor_must_be_there(project):
-    tensors, card = artifacts.read_model(Path("models/target/dots-0"))
+    tensors, card = cards.read_model(Path("models/target/dots-0"))
     tensors.pop("head.bias")
-    artifacts.write_model(Path("models/target/dots-0"), tensors, card)
+    cards.write_model(Path("models/target/dots-0"), tensors, card)
     with pytest.raises(RuntimeError, match=r"head\.bias"):
         evaluate.main("target", "dots-0", "lines")
 
 
+def test_a_model_that_diverged_has_no_figures(project):
+    tensors, card = cards.read_model(Path("models/target/dots-0"))
+    cards.write_model(Path("models/target/dots-0"), tensors | {"head.bias": torch.full((3,), float("nan"))}, card)
+    with pytest.raises(UserError, match=r"dots-0 predicts numbers that are not finite"):
+        evaluate.main("target", "dots-0", "lines")
+    assert not OUT.exists()
+
+
 def test_mistakes_are_named(project):
-    with pytest.raises(UserError, match=r"'targte' trains no model\. Allowed: target, scratch, intermediate"):
+    with pytest.raises(UserError, match=r"'targte' is not a kind of training\. Allowed: target, scratch, intermediate"):
         evaluate.main("targte", "dots-0", "lines")
     with pytest.raises(UserError, match="dvc repro"):
         evaluate.main("target", "dots-1", "lines")

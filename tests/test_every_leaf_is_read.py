@@ -1,28 +1,32 @@
-"""No knob is parsed and not read: each is used by the function that takes it, or by the stage whose section it is in."""
+"""No setting is parsed and ignored: each hyperparameter changes what its plug-in does, each field of a section is read."""
 
 import ast
+import copy
 import inspect
-from pathlib import Path
+from functools import cache
 
 import pytest
+import torch
+from pydantic import BaseModel
 
-from stages.lib import device, fit, heads, plugins, schema, splits
-from tests.closure import ROOT
+from stages.lib.core import closure, plugins
+from stages.lib.networks.device import launch
+from stages.lib.params import read as params
+from stages.lib.params import schema
+from stages.lib.params.fields import Trainable
+from stages.lib.tasks.classify import learning
+from stages.lib.training import setup as setups
+from tests.reading import STAGES, code, sections
+from tests.tiny import ROOT, noise, options
 
 FUNCTIONS = {"downloads": ["fetch"], "readers": ["read"], "weights": ["fetch"],
              "strategies": ["plan", "adapt", "finish", "head"]}  # fmt: skip
-GIVEN = {"start", "train", "val", "batch_size", "num_examples"}  # what a strategy's functions get beside its knobs
+GIVEN = {"architecture", "preprocessing", "start", "train", "val", "task", "batch_size", "num_examples"}  # not from their blocks
 PLUGINS = [(folder, name) for folder in FUNCTIONS for name in plugins.names(folder)]
-READERS = {  # schema: the files that read it
-    schema.Download: ["stages/download.py"],
-    schema.Dataset: ["stages/prepare.py"],
-    schema.Source: ["stages/source.py"],
-    schema.Target: ["stages/target.py"],
-    schema.Advise: ["stages/advise.py"],
-    schema.Checks: ["stages/lib/hop.py", "stages/lib/words.py"],
-    schema.Evaluate: ["stages/evaluate.py"],
-    schema.Compare: ["stages/compare.py", "stages/lib/words.py"],
-}
+
+
+def keywords(function) -> set[str]:
+    return {each.name for each in inspect.signature(function).parameters.values() if each.kind is each.KEYWORD_ONLY} - GIVEN
 
 
 def used_names(function) -> set[str]:
@@ -31,47 +35,114 @@ def used_names(function) -> set[str]:
     return {node.id for line in tree.body for node in ast.walk(line) if isinstance(node, ast.Name)}
 
 
-def read_names(*files: str) -> set[str]:
-    """Attributes that the code of these files reads, and the keys that it looks up (`checks["loss_jump"]`)."""
-    nodes = [node for file in files for node in ast.walk(ast.parse((ROOT / file).read_text()))]
-    keys = {node.slice.value for node in nodes if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant)}
-    return {node.attr for node in nodes if isinstance(node, ast.Attribute)} | keys
-
-
 @pytest.mark.parametrize(("folder", "name"), PLUGINS)
-def test_a_plugin_takes_and_uses_exactly_its_knobs(folder, name):
+def test_a_plugin_takes_and_uses_exactly_its_params(folder, name):
     module = plugins.load(folder, name)
     functions = [getattr(module, name) for name in FUNCTIONS[folder] if hasattr(module, name)]
-    keywords = {p.name for f in functions for p in inspect.signature(f).parameters.values() if p.kind is p.KEYWORD_ONLY}
-    assert keywords - GIVEN == set(module.Knobs.model_fields)
+    assert set().union(*map(keywords, functions)) == set(module.Params.model_fields)
     for function in functions:
-        own = {p.name for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY}
-        assert own - GIVEN <= used_names(function)
-    assert all(field.is_required() for field in module.Knobs.model_fields.values()), "a hidden default"
+        assert keywords(function) <= used_names(function)
 
 
-def test_training_device_and_split_are_used():
-    assert set(schema.Split.model_fields) <= used_names(splits.assign)
-    assert set(schema.Training.model_fields) - {"head"} <= used_names(fit.fit)
-    assert set(schema.Head.model_fields) <= used_names(heads._linear)
-    assert set(schema.Device.model_fields) <= used_names(device.launch)
+def another(value):
+    """Another value of a hyperparameter, on a network of a few blocks and for a few examples."""
+    if value == "all" or isinstance(value, Trainable):
+        return Trainable(last_blocks=2)
+    if isinstance(value, dict):
+        return {"stages.1.*": 0.5}
+    return value + 1 if isinstance(value, int) else value / 2
 
 
-@pytest.mark.parametrize("schema", READERS, ids=lambda schema: schema.__name__)
-def test_the_fields_of_a_section_are_read_by_its_stage(schema):
-    assert set(schema.model_fields) <= read_names(*READERS[schema])
+@pytest.fixture(scope="module")
+def does():
+    """What a strategy with some hyperparameters does: its phases, its head, its network and what it shows at the end."""
+    fabric = launch(accelerator="cpu", devices=1, num_nodes=1, precision="32-true")
+    train, val = noise(30), noise(4, seed=1)
+
+    def does(strategy: str, hyperparameters: dict) -> tuple:
+        setup = setups.prepare(
+            fabric, None, {"library": "timm", "model": "test_convnext"}, 2,
+            strategy=strategy, hyperparameters=hyperparameters, options=options(), num_examples=30, seed=0,
+        )  # fmt: skip
+        phases = [phase._replace(penalties=[(each.func, each.keywords) for each in phase.penalties]) for phase in setup.phases]
+        torch.manual_seed(0)
+        for parameter in setup.model.parameters():
+            torch.nn.init.normal_(parameter, std=0.1)
+        tables = {}
+        if hasattr(setup.plugin, "finish"):
+            own = setups.taken(setup.plugin.finish, setup.hyperparameters)
+            tables = setup.plugin.finish(
+                fabric, setup.model, start=setup.before, train=train, val=val, task=learning, batch_size=8, **own
+            )
+        with torch.no_grad():
+            outputs = setup.model.eval()(val.inputs(torch.arange(4), "none", None))
+        return phases, setup.architecture, outputs.tolist(), {name: table.to_dict("list") for name, table in tables.items()}
+
+    return does
 
 
-@pytest.mark.parametrize("stage", ["intermediate", "scratch"])
-def test_the_fields_of_a_hop_are_read_by_its_stage(stage):
-    section = {"intermediate": schema.Hop, "scratch": schema.Scratch}[stage]
-    assert set(section.model_fields) <= read_names(f"stages/{stage}.py")
+@pytest.mark.parametrize("name", sorted(set(plugins.names("strategies")) - {"auto"}))  # which has none
+def test_every_hyperparameter_changes_what_its_strategy_does(name, does):
+    p = params.load("strategies", "scratch", path=ROOT / "params.yaml")
+    plugin = plugins.load("strategies", name)
+    values = plugins.arguments(p.scratch if name == "scratch" else p.strategies[name], plugin)
+    values |= {"num_alphas": 2} if name == "wise_ft" else {}
+    assert does(name, copy.deepcopy(values)) == does(name, values), "the same"
+    for key, value in values.items():
+        assert does(name, values | {key: another(value)}) != does(name, values), key
+
+
+# Fields of the sections.
+
+SECTIONS = schema.SINGLE | {name: block for name, (block, _, _) in schema.BLOCKS.items()}
+DOORS = [(name, part) for name in plugins.names("modalities") for part in ("Preprocessing", "Packing")]
+
+
+def nested(block: type[BaseModel]) -> list[type[BaseModel]]:
+    """A schema and those of the blocks in it."""
+    inner = [field.annotation for field in block.model_fields.values()]
+    return [block, *(each for kind in inner if inspect.isclass(kind) and issubclass(kind, BaseModel) for each in nested(kind))]
+
+
+@cache
+def read_names(file: str) -> set[str]:
+    """Attributes that the code of a file reads, keys that it looks up, and arguments that its functions use."""
+    found = set()
+    for node in ast.walk(ast.parse((ROOT / file).read_text())):
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
+            found.add(node.attr)
+        elif isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant):
+            found.add(node.slice.value)
+        elif isinstance(node, ast.FunctionDef):
+            names = {each.arg for each in [*node.args.args, *node.args.kwonlyargs]}
+            found |= names & {each.id for line in node.body for each in ast.walk(line) if isinstance(each, ast.Name)}
+    return found
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_the_fields_of_a_section_are_read_by_a_stage_that_loads_it(section):
+    """Checking a value does not count. What `training` says comes to the trainings through their recipes."""
+    stages = [name for name in STAGES if section in sections(name)] + (["target"] if section == "training" else [])
+    assert stages
+    read = set().union(*(read_names(file) for stage in stages for file in code(stage)))
+    for block in nested(SECTIONS[section]):
+        assert set(block.model_fields) <= read, block.__name__
+
+
+@pytest.mark.parametrize(("name", "part"), DOORS)
+def test_the_fields_of_a_modality_are_read_by_it(name, part):
+    read = set().union(*(read_names(str(path)) for path in closure.plugin("modalities", name)))
+    assert set(getattr(plugins.load("modalities", name), part).model_fields) <= read
 
 
 def test_every_section_is_loaded_by_a_stage():
-    loaded = set()
-    for path in Path(ROOT / "stages").glob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Call) and ast.unparse(node.func) == "params.load":
-                loaded |= {argument.value for argument in node.args}
-    assert loaded == set(schema.SECTIONS)
+    assert set().union(*map(sections, STAGES)) == set(schema.SECTIONS)
+
+
+def test_no_schema_has_a_default():
+    """Every value stands in params.yaml. (Trainable is one of four, of which exactly one is given.)"""
+    blocks = [each for block in SECTIONS.values() for each in nested(block)]
+    blocks += [getattr(plugins.load("modalities", name), part) for name, part in DOORS]
+    blocks += [plugins.load(folder, name).Params for folder, name in PLUGINS]
+    for block in blocks:
+        assert all(field.is_required() for field in block.model_fields.values()), block

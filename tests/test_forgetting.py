@@ -9,18 +9,18 @@ import pytest
 import torch
 
 from stages import forgetting
-from stages.lib import artifacts, backbones, words
+from stages.lib.core import cards, runs
 from stages.lib.errors import UserError
-from tests.conftest import FULL, PARAMS, write_params
+from stages.lib.networks import backbones
+from stages.lib.params import read as params
+from stages.lib.reporting import verdict
+from tests.tiny import FULL, HOW, PACKING, PARAMS, RESNET, data_card, model_card, shades, write_params
 
 CLASSES = ["cross", "frame", "ring"]
-PREPROCESSING = {"px": 32, "fit": "squash", "crop_pct": 1.0, "interpolation": "bilinear", "mean": [0.4, 0.5, 0.6],
-                 "std": [0.2, 0.3, 0.4]}  # fmt: skip
-RESNET = {"library": "timm", "model": "test_resnet"}
-GEOMETRY = {name: PREPROCESSING[name] for name in ("px", "fit", "crop_pct", "interpolation")}
+PREPROCESSING = HOW | PACKING | {"mean": [0.4, 0.5, 0.6], "std": [0.2, 0.3, 0.4]}
 NUM = 80
-HOPS = {"dots": FULL | {"init": "tiny", "data": "dots", "strategy": "full"},
-        "lines2": FULL | {"init": "dots", "data": "lines", "strategy": "full"}}  # fmt: skip
+HOPS = {"dots": FULL | {"init": "tiny", "data": "dots", "task": "classify", "strategy": "full"},
+        "lines2": FULL | {"init": "dots", "data": "lines", "task": "classify", "strategy": "full"}}  # fmt: skip
 
 
 def build(tensors, num_classes=3, head=None):
@@ -31,7 +31,7 @@ def build(tensors, num_classes=3, head=None):
 
 def logits(tensors, preprocessing=PREPROCESSING, **how):
     """The answers to the hop's test images, with the preprocessing written out."""
-    pixels = np.load("data/prepared/dots/test.npy") / 255
+    pixels = shades(NUM) / 255
     inputs = (pixels - np.array(preprocessing["mean"])) / np.array(preprocessing["std"])
     with torch.no_grad():
         return build(tensors, **how)(torch.from_numpy(inputs.transpose(0, 3, 1, 2)).float())
@@ -63,19 +63,20 @@ def moved(tensors, seed, size, num_classes=None):
 
 
 def write_model(folder, tensors, chain, classes=CLASSES, parent=None, strategy="full", head=None, **preprocessing):
-    kind = {"target": "target"}.get(Path(folder).parts[0], "intermediate")
-    artifacts.write_model(Path("models") / folder, tensors, {
-        "kind": kind, "name": Path(folder).name, "architecture": RESNET | ({"head": head} if head else {}), "classes": classes,
-        "preprocessing": PREPROCESSING | preprocessing, "chain": chain, "parent": {"name": parent or chain[-2]},
-        "settings": {"strategy": strategy},
-    })  # fmt: skip
+    kind = "target" if folder.startswith("target") else "intermediate"
+    cards.write_model(Path("models") / folder, tensors, model_card(
+        Path(folder).name, kind=kind, architecture=RESNET | ({"head": head} if head else {}), output_names=classes, chain=chain,
+        preprocessing=PREPROCESSING | preprocessing, parent={"name": parent or chain[-2], "sha256": ""},
+        settings={"strategy": strategy},
+    ))  # fmt: skip
 
 
-def write_data(labels, groups=None, **card):
+def write_data(targets, groups=None, **card):
+    """The prepared data of the hop, which have a test split only."""
     folder = Path("data/prepared/dots")
-    table = pd.DataFrame({"key": [f"{index:03}" for index in range(NUM)], "label": labels})
-    artifacts.write_split(folder, "test", np.load(folder / "test.npy"), table.assign(group="" if groups is None else groups))
-    artifacts.write_json(folder / "card.json", {"name": "dots", "classes": CLASSES, "geometry": GEOMETRY} | card)
+    table = pd.DataFrame({"key": [f"{index:03}" for index in range(NUM)], "label": np.array(CLASSES)[targets]})
+    cards.write_split(folder, "test", shades(NUM), table.assign(group="" if groups is None else groups))
+    cards.write_data_card(folder, data_card("dots", **{"labels": CLASSES} | card))
 
 
 def settings(hops=("dots",), inits=("dots", "tiny"), seeds=(0,)):
@@ -87,10 +88,6 @@ def settings(hops=("dots",), inits=("dots", "tiny"), seeds=(0,)):
 def hop(tmp_path, monkeypatch):
     """The hop dots, right for about nine in ten of its test images; two targets, one from dots and one beside it."""
     monkeypatch.chdir(tmp_path)
-    random = np.random.default_rng(0)
-    Path("data/prepared/dots").mkdir(parents=True)
-    light = random.uniform(40, 215, (NUM, 1, 1, 3))  # images that differ, so that the answers do
-    np.save("data/prepared/dots/test.npy", np.clip(random.normal(light, 40, (NUM, 32, 32, 3)), 0, 255).astype(np.uint8))
     tensors = network(seed=0)
     labels = logits(tensors).argmax(1).numpy()
     labels[::10] = (labels[::10] + 1) % 3
@@ -104,7 +101,7 @@ def hop(tmp_path, monkeypatch):
 
 def run(name="dots"):
     forgetting.main(name, "dots")
-    return pd.read_csv(f"metrics/forgetting/{name}/accuracy.csv")
+    return pd.read_csv(f"metrics/forgetting/{name}/forgetting.csv")
 
 
 def correct(backbone, hop):
@@ -115,37 +112,37 @@ def correct(backbone, hop):
 
 
 def read(folder):
-    return artifacts.read_model(Path("models") / folder)[0]
+    return cards.read_model(Path("models") / folder)[0]
 
 
 def test_a_later_backbone_under_the_head_of_the_hop(hop, capsys):
     (row,) = run().itertuples(index=False)
     before, after = correct(hop.tensors, hop), correct(read("target/dots-0"), hop)
     assert row.model == "target dots-0"
-    assert (row.before, row.accuracy) == pytest.approx((before.mean(), after.mean()), abs=1e-6)
+    assert (row.before, row.after) == pytest.approx((before.mean(), after.mean()), abs=1e-6)
     assert before.mean() == 0.9 and 0.4 < after.mean() < 0.85
     assert row.change == pytest.approx(after.mean() - before.mean(), abs=1e-6)
     drawn = np.random.default_rng(0).integers(NUM, size=(5000, NUM))
     differences = (after.astype(float) - before)[drawn].mean(1)  # the same images for both
     assert (row.lower, row.upper) == pytest.approx(tuple(np.quantile(differences, [0.025, 0.975])), abs=0.03)
     assert row.lower < row.change < row.upper < 0
-    said = f"dots after target dots-0: accuracy {after.mean():.1%}, {before.mean():.1%} before\n"
+    said = f"dots after target dots-0: accuracy went from {100 * before.mean():.1f} % to {100 * after.mean():.1f} %\n"
     assert capsys.readouterr().out == said
-    assert [path.name for path in Path("metrics/forgetting/dots").iterdir()] == ["accuracy.csv"]
+    assert [path.name for path in Path("metrics/forgetting/dots").iterdir()] == ["forgetting.csv"]
 
 
 def test_a_backbone_that_stayed_forgot_nothing(hop):
     stayed = hop.tensors | {name: tensor for name, tensor in network(7, num_classes=2).items() if name.startswith("head.")}
     write_model("target/dots-0", stayed, ["tiny", "dots", "dots-0"], ["a", "b"])
     (row,) = run().itertuples(index=False)
-    assert (row.change, row.lower, row.upper, row.accuracy) == (0, 0, 0, row.before)
+    assert (row.change, row.lower, row.upper, row.after) == (0, 0, 0, row.before)
 
 
 def test_equal_inputs_give_equal_bytes(hop):
     run()
-    first = Path("metrics/forgetting/dots/accuracy.csv").read_bytes()
+    first = Path("metrics/forgetting/dots/forgetting.csv").read_bytes()
     run()
-    assert Path("metrics/forgetting/dots/accuracy.csv").read_bytes() == first
+    assert Path("metrics/forgetting/dots/forgetting.csv").read_bytes() == first
     assert all(len(cell.partition(b".")[2]) <= 6 for cell in first.split(b"\n")[1].split(b",")), "six digits"
 
 
@@ -153,8 +150,8 @@ def test_statistics_of_normalisations_are_those_of_the_later_model(hop):
     shifted = {name: tensor + (0.3 if name.endswith("running_mean") else 0) for name, tensor in hop.tensors.items()}
     write_model("target/dots-0", shifted, ["tiny", "dots", "dots-0"])
     (row,) = run().itertuples(index=False)
-    assert row.accuracy == pytest.approx(correct(shifted, hop).mean(), abs=1e-6)
-    assert row.accuracy < row.before
+    assert row.after == pytest.approx(correct(shifted, hop).mean(), abs=1e-6)
+    assert row.after < row.before
 
 
 def test_images_are_prepared_as_the_hop_knew_them(hop):
@@ -170,7 +167,7 @@ def test_a_head_of_several_layers_goes_along(hop):
     (row,) = run().itertuples(index=False)
     later = {name: tensor for name, tensor in read("target/dots-0").items() if name.startswith("backbone.")}
     heads = {name: tensor for name, tensor in tensors.items() if name.startswith("head.")}
-    assert row.accuracy == pytest.approx((logits(later | heads, head=head).argmax(1).numpy() == hop.labels).mean(), abs=1e-6)
+    assert row.after == pytest.approx((logits(later | heads, head=head).argmax(1).numpy() == hop.labels).mean(), abs=1e-6)
 
 
 def test_every_hop_of_a_chain_is_asked_after_every_training_behind_it(hop):
@@ -184,20 +181,19 @@ def test_every_hop_of_a_chain_is_asked_after_every_training_behind_it(hop):
     first = run("dots").set_index("model")
     assert first.index.tolist() == ["lines2", "target lines2-0", "target lines2-4", "target dots-0", "target dots-4"]
     for name, folder in [("lines2", "lines2"), ("target lines2-4", "target/lines2-4"), ("target dots-0", "target/dots-0")]:
-        assert first.accuracy[name] == pytest.approx(correct(read(folder), hop).mean(), abs=1e-6)
+        assert first.after[name] == pytest.approx(correct(read(folder), hop).mean(), abs=1e-6)
     last = run("lines2").set_index("model")
     assert last.index.tolist() == ["target lines2-0", "target lines2-4"]
     on_second = SimpleNamespace(tensors=second, labels=hop.labels)
     assert last.before.tolist() == pytest.approx([correct(second, on_second).mean()] * 2, abs=1e-6)
-    assert last.accuracy["target lines2-4"] == pytest.approx(correct(read("target/lines2-4"), on_second).mean(), abs=1e-6)
+    assert last.after["target lines2-4"] == pytest.approx(correct(read("target/lines2-4"), on_second).mean(), abs=1e-6)
 
 
 def test_a_hop_that_nothing_follows_has_an_empty_table(hop):
     settings(inits=["tiny"])
     assert run().empty
-    assert signs(hop) == [
-        "None found: no wrong preprocessing, no learning rate too high, no forgotten freezing, no earlier task lost more than "
-        "10 points."
+    assert warnings() == [
+        "None: no wrong preprocessing, no learning rate too high, no missing freezing, no earlier task that lost more than 10 points."
     ]
 
 
@@ -214,10 +210,10 @@ def test_groups_are_drawn_whole(hop):
 
 
 def test_mistakes_are_named(hop):
-    write_data(hop.labels, classes=["cross", "ring", "frame"])
-    with pytest.raises(UserError, match=r"models/dots knows the classes cross, frame, ring, .* has cross, ring, frame"):
+    write_data(hop.labels, labels=["cross", "ring", "frame"])
+    with pytest.raises(UserError, match=r"models/dots knows cross, frame, ring, .* has cross, ring, frame"):
         run()
-    write_data(hop.labels, geometry=GEOMETRY | {"px": 48})
+    write_data(hop.labels, packing=PACKING | {"px": 48})
     with pytest.raises(UserError, match="was prepared with px 48, and models/dots was trained with 32"):
         run()
     with pytest.raises(UserError, match=r"models/dot/card\.json cannot be read"):
@@ -252,9 +248,9 @@ def test_the_line_begins_at_the_start_and_goes_through_the_model(hop):
     line = curve()
     assert line.model.tolist() == ["target dots-0"] * 6
     assert line.alpha.tolist() == [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
-    assert line.target_val_accuracy.tolist() == [0.5, 0.6, 0.7, 0.65, 0.6, 0.6]
-    accuracy = dict(zip(line.alpha, line.earlier_accuracy, strict=True))
-    assert (accuracy[0.0], accuracy[0.4]) == (row.before, row.accuracy)
+    assert line.target.tolist() == [0.5, 0.6, 0.7, 0.65, 0.6, 0.6]
+    accuracy = dict(zip(line.alpha, line.earlier, strict=True))
+    assert (accuracy[0.0], accuracy[0.4]) == (row.before, row.after)
     assert accuracy[1.0] == pytest.approx(correct(tuned, hop).mean(), abs=0.02)  # floats: the end is computed back
     for alpha in (0.2, 0.8):
         point = {name: torch.lerp(first.double(), tuned[name].double(), alpha).to(first) for name, first in hop.tensors.items()}
@@ -269,7 +265,7 @@ def test_an_end_that_was_kept(hop, kept):
     if kept == 0:  # nothing is left of the other end
         assert not Path("metrics/forgetting/dots/alpha.csv").exists()
     else:
-        assert curve().earlier_accuracy.iloc[-1] == pytest.approx(correct(tuned, hop).mean(), abs=1e-6)
+        assert curve().earlier.iloc[-1] == pytest.approx(correct(tuned, hop).mean(), abs=1e-6)
 
 
 def test_hops_and_several_targets_have_a_line_each(hop):
@@ -281,27 +277,33 @@ def test_hops_and_several_targets_have_a_line_each(hop):
     line = curve()
     assert line.model.unique().tolist() == ["lines2", "target dots-0", "target dots-4"]
     kept = line[(line.model == "target dots-4") & (line.alpha == 0.2)]
-    assert kept.earlier_accuracy.item() == table.accuracy["target dots-4"]
+    assert kept.earlier.item() == table.after["target dots-4"]
 
 
 # What compare makes of it.
 
 
-def signs(hop):
-    artifacts.write_json(Path("metrics/advise.json"), {"warnings": []})
-    for folder in ("intermediate/dots", "target/dots-0", "target/tiny-0", "scratch/0"):
-        artifacts.write_json(Path("metrics") / folder / "run.json", {"name": folder, "warnings": []})
-    p = SimpleNamespace(intermediate=["dots"], inits=["dots", "tiny"], seeds=[0], checks=SimpleNamespace(forgetting=0.1))
-    return words.signs(p, {"dots": artifacts.read_table(Path("metrics/forgetting/dots/accuracy.csv"))})
+def warnings():
+    """The lines under the heading."""
+    cards.write_json(runs.ADVICE, {"warnings": []})
+    p = params.load("checks", "intermediate", "inits", "seeds")
+    trainings = runs.expected(params.read())
+    for training in trainings:
+        cards.write_json(training.metrics / "run.json", {"name": training.label, "warnings": []})
+    text = verdict.warnings(p, trainings, {"dots": cards.read_table(runs.forgetting("dots") / "forgetting.csv")})
+    heading, _, *lines = text.splitlines()
+    assert heading == "## Warnings"
+    return lines
 
 
 def test_a_backbone_made_anew_is_catastrophic_forgetting_and_a_small_change_is_not(hop):
     write_model("target/dots-0", network(seed=11), ["tiny", "dots", "dots-0"])
     (row,) = run().itertuples(index=False)
-    (line,) = signs(hop)
-    assert line.startswith("- Catastrophic forgetting: after target dots-0, dots is recognised with ")
-    assert f"with {100 * row.accuracy:.1f} % instead of 90.0 % ({100 * row.change:+.1f} points, " in line
+    (line,) = warnings()
+    assert line.startswith("- Catastrophic forgetting: after target dots-0, accuracy on dots (with its original head) went from ")
+    assert f"went from 90.0 % to {100 * row.after:.1f} % ({100 * row.change:+.1f}, " in line
     assert "wise_ft" in line
     write_model("target/dots-0", moved(hop.tensors, 1, 0.01), ["tiny", "dots", "dots-0"])
     assert abs(run().change.item()) < 0.1
-    assert signs(hop)[0].startswith("None found")
+    (line,) = warnings()
+    assert line.startswith("None: ")

@@ -7,10 +7,13 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
-from tests.lib.mlflow_runs import Server
+from tests.lib.tracking.mlflow_runs import Server
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium here (on Debian: apt-get install chromium)")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(BROWSER is None, reason="no Chromium here (on Debian: apt-get install chromium)"),
+]
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
          "--disable-component-update", "--disable-sync", "--window-size=1400,4000"]  # fmt: skip
 

@@ -11,9 +11,11 @@ import pytest
 from PIL import Image
 
 from stages import prepare
-from stages.lib import artifacts, images
+from stages.lib.core import cards
+from stages.lib.data import packing
 from stages.lib.errors import UserError
-from tests.conftest import FOLDER, HOW, PARAMS, write_params
+from stages.lib.modalities.image import inputs
+from tests.tiny import FOLDER, HOW, PARAMS, model_card, write_params
 
 SPLITS = ["train", "val", "test"]
 
@@ -32,7 +34,8 @@ def encoded(image, kind="PNG"):
 def project(tmp_path, monkeypatch):
     """A folder with the card of a source and 20 cats, 30 dogs; `run` prepares it and returns card and splits."""
     monkeypatch.chdir(tmp_path)
-    artifacts.write_json(Path("models/tiny/card.json"), {"preprocessing": HOW})
+    card = model_card("tiny", kind="source", preprocessing=HOW, chain=["tiny"])
+    cards.write_json(Path("models/tiny/card.json"), card.model_dump())
     for label, num in [("cat", 20), ("dog", 30)]:
         Path("raw", label).mkdir(parents=True)
         for index in range(num):
@@ -42,11 +45,11 @@ def project(tmp_path, monkeypatch):
 
 def run(**changes):
     params = copy.deepcopy(PARAMS)
-    params["datasets"]["pets"] = FOLDER | {"raw": "raw"} | changes
+    params["datasets"]["pets"] = {key: value for key, value in (FOLDER | {"raw": "raw"} | changes).items() if value is not None}
     write_params(Path(), params)
     prepare.main("pets")
     folder = Path("data/prepared/pets")
-    return artifacts.read_json(folder / "card.json"), {split: artifacts.read_split(folder, split) for split in SPLITS}
+    return cards.read_data_card(folder), {split: cards.read_split(folder, split) for split in SPLITS}
 
 
 def mistake(**changes):
@@ -57,37 +60,40 @@ def mistake(**changes):
 
 
 def files():
-    return {path.name: path.read_bytes() for path in Path("data/prepared/pets").iterdir()}
+    folder = Path("data/prepared/pets")
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_what_is_packed(project, capsys):
     card, data = project()
     assert capsys.readouterr().out == "pets: train 25, val 10, test 15 images of 2 classes; licence: our own\n"
-    assert card["classes"] == ["cat", "dog"] and card["kind"] == "data" and card["modality"] == "image"
-    assert card["counts"] == {"train": {"cat": 10, "dog": 15}, "val": {"cat": 4, "dog": 6}, "test": {"cat": 6, "dog": 9}}
-    assert card["geometry"] == {"px": 32, "fit": "squash", "crop_pct": 1.0, "interpolation": "bilinear"}
-    assert (card["preprocessing_of"], card["reader"], card["licence"]) == ("tiny", "image_folder", "our own")
-    assert card["settings"] == FOLDER | {"raw": "raw"}
-    assert card["broken"] == card["duplicates_dropped"] == []
+    assert card.labels == ["cat", "dog"] and card.kind == "data" and card.modality == "image"
+    assert card.counts == {"train": {"cat": 10, "dog": 15}, "val": {"cat": 4, "dog": 6}, "test": {"cat": 6, "dog": 9}}
+    assert card.packing == {"px": 32, "fit": "squash", "crop_pct": 1.0, "interpolation": "bilinear"}
+    assert (card.preprocessing_of, card.reader, card.licence) == ("tiny", "image_folder", "our own")
+    assert card.settings == FOLDER | {"raw": "raw"}
+    assert card.broken == card.duplicates_dropped == []
     for split in SPLITS:
         assert data[split].keys == sorted(data[split].keys) and data[split].groups is None
         assert data[split].inputs.dtype == np.uint8 and data[split].inputs.shape == (len(data[split].keys), 32, 32, 3)
         for row, key in enumerate(data[split].keys):
-            assert card["classes"][data[split].labels[row]] == key.split("/")[0]
-            image = images.decode(Path("raw", key).read_bytes())
-            np.testing.assert_array_equal(data[split].inputs[row], images.resize(image, **card["geometry"]))
+            assert data[split].labels[row] == key.split("/")[0]
+            image = inputs.decode(Path("raw", key).read_bytes())
+            np.testing.assert_array_equal(data[split].inputs[row], inputs.pack(image, **card.packing))
     everything = [key for split in SPLITS for key in data[split].keys]
     assert sorted(everything) == sorted(str(path.relative_to("raw")) for path in Path("raw").rglob("*.png")), "each image once"
-    for name, sha256 in card["sha256"].items():
-        assert artifacts.sha256(Path("data/prepared/pets", name)) == sha256
-    assert sorted(files()) == ["card.json", "samples.png", *sorted(card["sha256"])], "nothing else is left in the folder"
+    for name, sha256 in card.sha256.items():
+        assert cards.sha256(Path("data/prepared/pets", name)) == sha256
+    written = [f"{split}/{name}" for split in SPLITS for name in ("inputs.npy", "table.csv")]
+    assert sorted(card.sha256) == sorted(written)
+    assert sorted(files()) == sorted(["card.json", "samples.png", *written]), "nothing else is left in the folder"
 
 
 def test_the_file_is_what_numpy_writes(project):
     _, data = project()
     file = io.BytesIO()
     np.save(file, data["train"].inputs)
-    assert Path("data/prepared/pets/train.npy").read_bytes() == file.getvalue()
+    assert Path("data/prepared/pets/train/inputs.npy").read_bytes() == file.getvalue()
 
 
 def test_same_seed_same_bytes_another_seed_another_split(project):
@@ -101,14 +107,14 @@ def test_same_seed_same_bytes_another_seed_another_split(project):
 
 def test_more_images_than_a_batch(project, monkeypatch):
     before = project() and files()
-    monkeypatch.setattr(prepare, "BATCH", 7)
+    monkeypatch.setattr(packing, "BATCH", 7)
     project()
     assert files() == before
 
 
 def test_limit(project):
     card, _ = project(limit=20)
-    assert {label: sum(card["counts"][split][label] for split in SPLITS) for label in card["classes"]} == {"cat": 10, "dog": 10}
+    assert {label: sum(card.counts[split][label] for split in SPLITS) for label in card.labels} == {"cat": 10, "dog": 10}
 
 
 def bomb():
@@ -127,12 +133,12 @@ def test_broken_images_are_left_out_and_listed(project, capsys):
     for key, content in broken.items():
         Path("raw", key).write_bytes(content)
     card, data = project(max_broken=0.1)
-    reasons = {entry["key"]: entry["reason"] for entry in card["broken"]}
+    reasons = {entry["key"]: entry["reason"] for entry in card.broken}
     assert reasons.keys() == broken.keys()
     assert "truncated" in reasons["cat/cut.jpg"] and "Bomb" in reasons["dog/bomb.png"]
     assert not broken.keys() & {key for split in data.values() for key in split.keys}
     assert sum(len(split.keys) for split in data.values()) == 50
-    assert "left out, because they cannot be read, 4 of 54:\n  cat/cut.jpg: " in capsys.readouterr().out
+    assert "4 of 54 images cannot be read and are left out:\n  cat/cut.jpg: " in capsys.readouterr().out
     before = files()
     project(max_broken=0.1)
     assert files() == before, "no address in memory stands in the card"
@@ -152,7 +158,7 @@ def test_the_same_image_in_two_splits_is_refused_or_dropped(project):
     assert first.split(".png")[0] == second.split("_copy.bmp")[0] and first.split("(")[1] != second.split("(")[1]
 
     card, data = project(duplicates="drop")
-    assert card["duplicates_dropped"] == [
+    assert card.duplicates_dropped == [
         {"key": f"cat/{i:02}_copy.bmp", "label": "cat", "same_as": f"cat/{i:02}.png", "its_label": "cat"} for i in range(8)
     ]
     pixels = [image.tobytes() for split in data.values() for image in split.inputs]
@@ -165,22 +171,22 @@ def test_the_same_image_twice_in_one_split_is_no_leak(project):
         path = next(Path("raw").glob(f"*/{copy_of}"))
         path.with_name("copy.png").write_bytes(path.read_bytes())
     card, _ = project()
-    assert sum(sum(counts.values()) for counts in card["counts"].values()) == 52
+    assert sum(card.num(split) for split in SPLITS) == 52
 
 
 def test_equal_bytes_in_another_shape_are_another_image(project):
-    pixels = np.asarray(images.decode(Path("raw/cat/00.png").read_bytes()))
+    pixels = np.asarray(inputs.decode(Path("raw/cat/00.png").read_bytes()))
     Path("raw/cat/tall.png").write_bytes(encoded(Image.fromarray(pixels.reshape(40, 30, 3))))
     card, _ = project(duplicates="drop")
-    assert card["duplicates_dropped"] == []
+    assert card.duplicates_dropped == []
 
 
 def test_one_image_with_two_labels_is_named(project, capsys):
     Path("raw/dog/99.png").write_bytes(Path("raw/cat/00.png").read_bytes())
     card, _ = project(duplicates="drop")
     out = capsys.readouterr().out
-    assert "warning: 1 images stand there with more than one label:\n  cat/00.png (cat) = dog/99.png (dog)\n" in out
-    assert card["duplicates_dropped"] == [{"key": "dog/99.png", "label": "dog", "same_as": "cat/00.png", "its_label": "cat"}]
+    assert "WARNING: 1 images with conflicting labels:\n  cat/00.png (cat) = dog/99.png (dog)\n" in out
+    assert card.duplicates_dropped == [{"key": "dog/99.png", "label": "dog", "same_as": "cat/00.png", "its_label": "cat"}]
 
 
 def given(split_of):
@@ -196,7 +202,7 @@ def given(split_of):
 def test_given_splits_are_kept(project):
     given(lambda index: SPLITS[index % 3])
     card, data = project()
-    assert card["given_splits"] == ["test", "train", "val"]
+    assert card.given_splits == ["test", "train", "val"]
     for split in SPLITS:
         assert {key.split("/")[0] for key in data[split].keys} == {split}
 
@@ -206,7 +212,7 @@ def test_val_is_drawn_from_train_where_only_test_is_given(project):
     card, data = project()
     assert {key.split("/")[0] for key in data["test"].keys} == {"test"}
     assert {key.split("/")[0] for key in data["val"].keys} == {"train"}
-    assert card["counts"] == {"train": {"cat": 12, "dog": 18}, "val": {"cat": 4, "dog": 6}, "test": {"cat": 4, "dog": 6}}
+    assert card.counts == {"train": {"cat": 12, "dog": 18}, "val": {"cat": 4, "dog": 6}, "test": {"cat": 4, "dog": 6}}
 
 
 @pytest.mark.parametrize("split, key", [("test", "test/cat/02.png"), ("val", "val/cat/01.png")])
@@ -215,7 +221,7 @@ def test_a_duplicate_of_a_held_out_image_leaves_training(project, split, key):
     Path("raw/train/cat/copy.png").write_bytes(Path("raw", key).read_bytes())
     assert "1 images are in more than one split" in mistake()
     card, data = project(duplicates="drop")
-    assert [entry["key"] for entry in card["duplicates_dropped"]] == ["train/cat/copy.png"]
+    assert [entry["key"] for entry in card.duplicates_dropped] == ["train/cat/copy.png"]
     assert key in data[split].keys
 
 
@@ -224,5 +230,20 @@ def test_groups_stay_together(project):
     card, data = project(group_from=r"(\d)\.png", split=split)  # the last digit: ten groups of two or three of each class
     groups = {name: set(data[name].groups) for name in SPLITS}
     assert sum(map(len, groups.values())) == len(set().union(*groups.values())) == 10
-    assert card["counts"] == {"train": {"cat": 10, "dog": 15}, "val": {"cat": 4, "dog": 6}, "test": {"cat": 6, "dog": 9}}
+    assert card.counts == {"train": {"cat": 10, "dog": 15}, "val": {"cat": 4, "dog": 6}, "test": {"cat": 6, "dog": 9}}
     assert "split.by_group: true needs a group" in mistake(split=split)
+
+
+def test_labels_that_are_no_classes_are_any_text_and_are_not_counted(project, capsys):
+    """A number for each image, in a table: where labels are not classes, the splits have their sizes and nothing else."""
+    paths = sorted(path.relative_to("raw").as_posix() for path in Path("raw").rglob("*.png"))
+    lines = [f"{path},{index / 10}" for index, path in enumerate(paths)]
+    Path("raw/table.csv").write_text("path,label\n" + "\n".join(lines) + "\n")
+    how = {"reader": "csv", "split": FOLDER["split"] | {"stratify": False}}
+    card, data = project(**how, group_from=None)
+    assert card.labels is None and card.counts == {"train": {"": 25}, "val": {"": 10}, "test": {"": 15}}
+    assert [card.num(split) for split in SPLITS] == [25, 10, 15]
+    found = {key: label for split in data.values() for key, label in zip(split.keys, split.labels, strict=True)}
+    assert found == {path: str(index / 10) for index, path in enumerate(paths)}, "each with its own label, as it stands there"
+    assert capsys.readouterr().out == "pets: train 25, val 10, test 15 images; licence: our own\n"
+    assert "samples.png" in files()

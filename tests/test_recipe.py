@@ -1,20 +1,21 @@
-"""How the target is trained, as the stage recipe writes it and the stage target reads it."""
+"""How trainings are done, as the stage recipe writes it and the training stages read it."""
 
 import copy
-import hashlib
 import json
 from pathlib import Path
 
 import pytest
 
 from stages import recipe
-from stages.lib import artifacts, params, plugins
+from stages.lib.core import cards, closure, plugins, runs
 from stages.lib.errors import UserError
-from tests.closure import ROOT
-from tests.conftest import FULL, PARAMS, TRAINING, write_params
+from stages.lib.params import read as params
+from stages.lib.params.schema import TrainingOptions
+from stages.lib.training import recipe as recipes
 from tests.helpers import put
+from tests.tiny import FULL, PARAMS, ROOT, TRAINING, write_params
 
-OUT = Path("metrics/recipe.json")
+OUT, HOPS = Path("metrics/recipe.json"), Path("metrics/recipes")
 
 
 @pytest.fixture
@@ -25,36 +26,71 @@ def values(tmp_path, monkeypatch):
 
 
 def advise(*ranking):
-    artifacts.write_json(Path("metrics/advise.json"), {"ranking": [{"strategy": name} for name in ranking]})
+    cards.write_json(runs.ADVICE, {"ranking": [{"strategy": name} for name in ranking]})
 
 
 def run(values):
     write_params(Path(), values)
-    recipe.main()
+    recipe.main("target")
     return json.loads(OUT.read_text())
 
 
-def test_the_chosen_strategy_with_its_knobs_and_options(values, capsys):
+def run_hops(values):
+    write_params(Path(), values)
+    recipe.main("hops")
+    return {path.stem: json.loads(path.read_text()) for path in HOPS.iterdir()}
+
+
+def test_the_chosen_strategy_with_its_hyperparameters_and_options(values, capsys):
     values["strategies"]["partial"] |= {"mixup": 0.2, "patience": 4}
     written = run(values)
     assert capsys.readouterr().out == "partial\n"
     assert written == {
         "strategy": "partial",
-        "knobs": FULL | {"trainable": {"last_blocks": 2}},
-        "training": TRAINING | {"mixup": 0.2, "patience": 4},
-        "code": hashlib.sha256((ROOT / "stages/lib/strategies/partial.py").read_bytes()).hexdigest(),
+        "task": "classify",
+        "hyperparameters": FULL | {"trainable": {"last_blocks": 2}},
+        "options": TRAINING | {"mixup": 0.2, "patience": 4},
+        "code": closure.digest([ROOT / "stages/lib/strategies/partial.py"]),
     }
 
 
+def test_the_hops_and_the_control_have_recipes_of_their_own_which_wait_for_no_advice(values):
+    runs.ADVICE.unlink()
+    values["intermediate"]["dots"]["mixup"] = 0.2
+    values["intermediate"]["more"] = FULL | {"init": "dots", "data": "dots", "task": "classify", "strategy": "partial",
+                                             "trainable": {"last_blocks": 1}}  # fmt: skip
+    values["scratch"]["ema"] = 0.5
+    written = run_hops(values)
+    chosen = {name: (each["strategy"], each["task"], each["hyperparameters"]) for name, each in written.items()}
+    assert chosen == {
+        "dots": ("full", "classify", FULL),
+        "more": ("partial", "classify", FULL | {"trainable": {"last_blocks": 1}}),
+        "scratch": ("scratch", "classify", {"epochs": 2, "lr": 0.01}),
+    }
+    assert {name: each["options"] for name, each in written.items()} == {
+        "dots": TRAINING | {"mixup": 0.2}, "more": TRAINING, "scratch": TRAINING | {"ema": 0.5},
+    }  # fmt: skip
+    for name, each in written.items():
+        strategy = {"dots": "full", "more": "partial"}.get(name, name)
+        assert each["code"] == closure.digest([ROOT / f"stages/lib/strategies/{strategy}.py"])
+
+
+def test_a_word_that_has_no_recipe_is_answered_in_words(values):
+    with pytest.raises(UserError, match=r"'targets' has no recipe\. Allowed: hops, target"):
+        recipe.main("targets")
+
+
 @pytest.mark.parametrize("strategy", [name for name in plugins.names("strategies") if name not in ("auto", "scratch")])
-def test_the_target_reads_the_very_knobs_that_were_checked(values, strategy):
+def test_the_target_reads_the_very_hyperparameters_that_were_checked(values, strategy):
     values["strategies"] = params.read(ROOT / "params.yaml")["strategies"]
     if strategy == "discriminative":
         values["strategies"][strategy]["rates"] = {"blocks.6.*": 1}
     written = run(values | {"strategy": strategy})
     plugin, block = plugins.load("strategies", strategy), params.load("strategies").strategies[strategy]
-    assert plugins.knobs(plugin.Knobs.model_validate(written["knobs"]), plugin) == plugins.knobs(block, plugin)
-    assert written["knobs"].keys() == plugin.Knobs.model_fields.keys()
+    read = recipes.read(OUT)
+    assert read.arguments() == plugins.arguments(block, plugin)
+    assert written["hyperparameters"].keys() == plugin.Params.model_fields.keys()
+    assert read.options == TrainingOptions.model_validate(TRAINING | block.model_dump(include=set(TRAINING), exclude_none=True))
 
 
 def test_auto_is_the_first_of_the_ranking_that_has_a_block(values, capsys):
@@ -83,7 +119,7 @@ def test_only_what_the_target_needs_is_in_it(values):
     values["strategies"]["feature_extraction"]["epochs"] = 9
     run(values)
     assert OUT.read_bytes() == before
-    for path, value in [(("strategies", "partial", "lr"), 0.5), (("training", "ema"), 0.9)]:
+    for path, value in [(("strategies", "partial", "lr"), 0.5), (("training", "ema"), 0.9), (("strategy",), "full")]:
         changed = copy.deepcopy(values)
         put(changed, path, value)
         run(changed)
@@ -97,3 +133,19 @@ def test_an_option_that_the_block_holds_for_itself_hides_that_of_training(values
     values["training"]["mixup"] = 0.9
     run(values)
     assert OUT.read_bytes() == before
+
+
+def test_settings_are_shown_under_dotted_names_without_what_the_strategy_does_not_use(values):
+    values["strategies"]["discriminative"] = FULL | {"decay": 0.5, "rates": {"blocks.6.*": 0.1}}
+    run(values)
+    options = {name: value for name, value in TRAINING.items() if name != "head"}
+    head = {"head.hidden": 0, "head.dropout": 0, "head.zero": False}
+    assert recipes.read(OUT).settings() == {"strategy": "partial"} | FULL | {"trainable.last_blocks": 2} | options | head
+    run(values | {"strategy": "feature_extraction"})
+    assert recipes.read(OUT).settings().keys() == {"strategy", "epochs", "head_lr", *options, *head} - {
+        "augment",
+        "mixup",
+        "cutmix",
+    }
+    run(values | {"strategy": "discriminative"})
+    assert recipes.read(OUT).settings()["rates"] == {"blocks.6.*": 0.1}, "patterns are no names"

@@ -2,7 +2,11 @@
 
 import shutil
 
-from tests.conftest import Repo
+import pytest
+
+from tests.tiny import Repo
+
+pytestmark = pytest.mark.slow
 
 
 def test_a_fresh_clone_pulls_a_pipeline_that_is_up_to_date(finished, copy_of, tmp_path):

@@ -1,13 +1,19 @@
-"""The report of the small pipeline: whole, of one file, and safe whatever names hold."""
+"""The report: whole, of one file, and safe whatever names hold."""
 
 import base64
 import json
 import re
-import sys
+import shutil
 from html.parser import HTMLParser
 from itertools import pairwise
+from pathlib import Path
 
+import pandas as pd
 import pytest
+
+from stages import compare, report
+from stages.lib.core import cards, runs
+from tests import outcomes
 
 
 class Page(HTMLParser):
@@ -26,33 +32,53 @@ class Page(HTMLParser):
         self.words.append(data)
 
 
-@pytest.fixture
-def repo(finished, copy_of):
-    return copy_of(finished)
+@pytest.fixture(scope="module")
+def made_up(tmp_path_factory):
+    """What a pipeline leaves behind, with planted differences and a report of it."""
+    folder = tmp_path_factory.mktemp("made_up")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        outcomes.write_project()
+        any_picture = outcomes.target("dots").evaluation / "confusion.png"
+        for name in ("dots", "lines"):
+            shutil.copy(any_picture, runs.prepared(name) / "samples.png")
+        shutil.copy(any_picture, any_picture.with_name("mistakes.png"))
+        compare.main()
+        report.main()
+    return folder
 
 
-def page(repo) -> Page:
-    return Page((repo.path / "metrics/report.html").read_text())
+@pytest.fixture(params=["made up", pytest.param("trained", marks=pytest.mark.slow)])
+def repo(request, tmp_path, monkeypatch):
+    """A repository with a report, which the test may change: of the small pipeline, or of what one could have left behind."""
+    if request.param == "trained":
+        folder = request.getfixturevalue("copy_of")(request.getfixturevalue("finished")).path
+    else:
+        folder = shutil.copytree(request.getfixturevalue("made_up"), tmp_path / "copy")
+    monkeypatch.chdir(folder)
+
+
+def page() -> Page:
+    return Page(runs.REPORT.read_text(encoding="utf-8"))
 
 
 def test_it_says_what_the_verdict_and_the_tables_say(repo):
-    told = page(repo)
+    told = page()
     text = " ".join(" ".join(told.words).split())
-    verdict = (repo.path / "metrics/verdict.md").read_text()
+    verdict = runs.VERDICT.read_text()
     for sentence in re.findall(r"\*\*(.+?)\*\*", verdict):
         assert sentence in text
-    compare = json.loads((repo.path / "metrics/compare.json").read_text())
+    table = json.loads(runs.COMPARISON.read_text())
     for name in ("scratch", "tiny", "dots"):
-        assert f"{100 * compare['accuracy'][name]:.1f}" in text
+        assert f"{100 * table['accuracy'][name]:.1f}" in text
     assert "random weights" in text and "cross" in text and "our own" in text
     assert "NO" not in text.split("What moved")[1]
     assert text.count("yes") == 4  # certificates: a hop, two targets and the control
-    weights = json.loads((repo.path / f"models/target/{compare['ship']}/card.json").read_text())["sha256"]
-    assert weights in text
+    assert cards.read_model_card(Path("models/target") / table["ship"]).sha256 in text
 
 
 def test_nothing_in_it_comes_from_elsewhere(repo):
-    told = page(repo)
+    told = page()
     pictures = [address for address in told.addresses if address.startswith("data:image/png;base64,")]
     assert all(base64.b64decode(address.partition(",")[2]).startswith(b"\x89PNG") for address in pictures)
     assert len(pictures) >= 8  # comparison, chain, 2 datasets, curves, confusion, reliability, mistakes, forgetting
@@ -62,19 +88,27 @@ def test_nothing_in_it_comes_from_elsewhere(repo):
 
 def test_the_steps_of_the_chain_add_up(repo):
     """The steps lead from random weights to the proposal, whose differences the verdict tells too."""
-    told = page(repo)
+    told = page()
     cells = "|".join(word.strip() for word in told.words if word.strip())
-    chain = cells.split("What each step of the chain added")[1].split("Each row against the one above")[0]
+    chain = cells.split("What each step of the chain added")[1].split("Each row is compared with the one above")[0]
     values = [float(number) for number in re.findall(r"(?:random weights|tiny|dots)\|(\d+\.\d)", chain)]
     gains = [float(number) for number in re.findall(r"\|([+-]\d+\.\d)\|", chain)]
     assert len(values) == 3 and len(gains) == 2
     assert [round(b - a, 1) for a, b in pairwise(values)] == pytest.approx(gains, abs=0.11)
 
 
+def test_what_moved_against_its_declaration_is_seen(repo):
+    path = outcomes.target("dots").metrics / "certificate.csv"
+    pd.read_csv(path).assign(verdict="moved").to_csv(path, index=False)
+    report.main()
+    proof = " ".join(page().words).split("What moved")[1]
+    assert (proof.count("yes"), proof.count("NO")) == (3, 1)
+
+
 def test_names_are_shown_and_never_run(repo):
-    path = repo.path / "data/prepared/lines/card.json"
+    path = runs.prepared("lines") / "card.json"
     path.write_text(path.read_text().replace("our own", "<script>alert(1)</script>"))
-    repo.run(sys.executable, "-m", "stages.report")
-    told = page(repo)
+    report.main()
+    told = page()
     assert "script" not in told.tags
     assert "<script>alert(1)</script>" in " ".join(told.words)

@@ -1,5 +1,7 @@
-"""A small real repository of this pipeline: its own images, a tiny backbone, real DVC, git and MLflow. The one copy of the params and
-data that tests use."""
+"""A small real repository of this pipeline: its own images, a tiny backbone, real DVC, git and MLflow.
+
+The one copy of the params and data that tests use.
+"""
 
 import json
 import os
@@ -13,6 +15,7 @@ import numpy as np
 from PIL import Image
 from ruamel.yaml import YAML
 
+from stages.lib.core import cards
 from stages.lib.params.schema import TrainingOptions
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -25,8 +28,8 @@ HOW = {"px": 32, "crop_pct": 1.0, "interpolation": "bilinear", "mean": [0.5, 0.5
 TINY = {"weights": "random", "seed": 0, "architecture": {"library": "timm", "model": "test_resnet"},
         "preprocessing": HOW, "licence": "none"}  # fmt: skip
 FOLDER = {"reader": "image_folder", "group_from": "", "preprocessing": "tiny", "px": 32, "fit": "squash", "limit": 0,
-          "split": {"val": 0.2, "test": 0.3, "seed": 0, "by_group": False, "stratify": True}, "max_broken": 0.0, "duplicates": "refuse",
-          "licence": "our own"}  # fmt: skip
+          "split": {"val": 0.2, "test": 0.3, "seed": 0, "by_group": False, "stratify": True}, "max_broken": 0.0,
+          "duplicates": "refuse", "licence": "our own"}  # fmt: skip
 PARAMS = {
     "modality": "image",
     "seed": 0,
@@ -93,6 +96,10 @@ class Repo:
         output = self.run("dvc", *command, **environment)
         return {line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage '")}
 
+    def status(self) -> dict[str, list]:
+        """The stages that the next `dvc repro` would run, as far as is known now, and why."""
+        return json.loads(self.run("dvc", "status", "--json"))
+
 
 def new_repo(path: Path, values: dict) -> Repo:
     """A copy of the project with its own small images and params, committed."""
@@ -119,3 +126,67 @@ def new_repo(path: Path, values: dict) -> Repo:
 def options(**changes: Any) -> TrainingOptions:
     """The options of a training as PARAMS have them, but for some changes."""
     return TrainingOptions.model_validate(TRAINING | changes)
+
+
+PX = {"test_resnet": 32, "test_efficientnet": 32, "test_vit": 160}  # timm's tiny networks, and the side of the images they take
+
+
+def network(name: str = "test_resnet", seed: int = 0, num_outputs: int = 2, head: dict | None = None):
+    """A tiny network with random weights; the last scale of each residual branch is not the 0 that it starts with, behind which
+    nothing would get a gradient."""
+    import torch
+
+    from stages.lib.networks import backbones
+
+    torch.manual_seed(seed)
+    model = backbones.build({"library": "timm", "model": name, "head": head or {}}, num_outputs)
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d) and not module.weight.any():
+            torch.nn.init.constant_(module.weight, 0.5)
+    return model
+
+
+def noise(num: int = 24, seed: int = 0, px: int = 32, distance: float = 0.5):
+    """A loaded split of two classes in turn: images of noise around two means. Any augmentation makes each image brighter by its
+    own draw."""
+    import torch
+
+    from stages.lib.core.contracts import LoadedSplit
+    from stages.lib.modalities.image.inputs import mix
+
+    generator = torch.Generator().manual_seed(seed)
+    targets = torch.arange(num) % 2
+    images = torch.randn(num, 3, px, px, generator=generator) + targets[:, None, None, None] * distance
+
+    def inputs(indices, level, draws):
+        return images[indices] if level == "none" else images[indices] * (1 + draws[:, :1, None, None])
+
+    return LoadedSplit(inputs, targets, num_draws=3, mix=mix)
+
+
+CLASSES = ["cross", "frame"]
+RESNET = TINY["architecture"]
+PACKING = {"px": 32, "fit": "squash", "crop_pct": 1.0, "interpolation": "bilinear"}
+
+
+def data_card(name: str, **changes: Any) -> cards.DataCard:
+    """The card of prepared images, but for some changes."""
+    values = {"name": name, "modality": "image", "labels": CLASSES, "counts": {}, "packing": PACKING, "preprocessing_of": "tiny",
+              "licence": "our own", "reader": "image_folder", "settings": FOLDER, "given_splits": [], "broken": [],
+              "duplicates_dropped": [], "sha256": {}}  # fmt: skip
+    return cards.DataCard.model_validate(values | changes)
+
+
+def model_card(name: str, **changes: Any) -> cards.ModelCard:
+    """The card of a model that was trained on prepared images, but for some changes."""
+    values = {"kind": "target", "name": name, "modality": "image", "task": "classify", "architecture": RESNET,
+              "preprocessing": HOW | PACKING, "output_names": CLASSES, "code": "", "chain": ["tiny", name],
+              "licences": []}  # fmt: skip
+    return cards.ModelCard.model_validate(values | changes)
+
+
+def shades(num: int, px: int = 32, seed: int = 0) -> np.ndarray:
+    """Images (N, px, px, 3) of noise around colours of their own, so that a network's answers differ."""
+    random = np.random.default_rng(seed)
+    colours = random.uniform(40, 215, (num, 1, 1, 3))
+    return np.clip(random.normal(colours, 40, (num, px, px, 3)), 0, 255).astype(np.uint8)

@@ -34,10 +34,8 @@ def main(words: list[str]) -> None:
     if asked.file.suffix not in KINDS:
         raise UserError(f"{asked.file}: the name must end in {' or '.join(KINDS)}.")
     tensors, card = cards.read_model(asked.model or shipped())
-    if card.task is None or not plugins.has("modalities", card.modality, "standalone"):
-        raise UserError(
-            f"{card.name} cannot be exported: it is {'not trained for a task' if card.task is None else card.modality}."
-        )
+    if not plugins.has("modalities", card.modality, "standalone"):
+        raise UserError(f"{card.name} cannot be exported: the modality {card.modality} has no network that stands alone.")
     asked.file.parent.mkdir(parents=True, exist_ok=True)
     part = asked.file.with_name(f".{asked.file.name}.part{asked.file.suffix}")
     try:
@@ -67,7 +65,7 @@ def export(tensors: "dict[str, torch.Tensor]", card: ModelCard, path: Path) -> f
     from stages.lib.networks import backbones
 
     standalone = plugins.load("modalities", card.modality, "standalone")
-    activation = plugins.load("tasks", card.task or "", "measures").activation
+    activation = plugins.load("tasks", card.trained_for, "measures").activation
     model = backbones.trained(tensors, card.architecture, card.num_outputs)
     network = standalone.network(model, card.preprocessing, activation).eval()
     about = {name: getattr(card, name) for name in ("name", "task", "preprocessing", "chain", "licences", "sha256")}
@@ -89,7 +87,7 @@ def _onnx(network: "torch.nn.Module", example: "torch.Tensor", about: str, path:
     import torch
 
     program = torch.onnx.export(
-        network, (example,), dynamo=True, input_names=["inputs"], output_names=["answers"],
+        network, (example,), dynamo=True, input_names=["inputs"], output_names=["predictions"],
         dynamic_shapes=({0: torch.export.Dim.DYNAMIC},), verbose=False,
     )  # fmt: skip
     assert program is not None, "dynamo=True gives a program"

@@ -20,14 +20,13 @@ from stages.lib.core import cards, runs
 from stages.lib.core.seeds import seed_for
 from stages.lib.errors import UserError
 from stages.lib.evaluation import measure
+from stages.lib.learning_curve import label_savings, subset
 from stages.lib.learning_curve.arms import read_arms, resolved
 from stages.lib.learning_curve.curve import Curve
 from stages.lib.learning_curve.plot import draw
+from stages.lib.learning_curve.train import train_on_subset
 from stages.lib.networks.device import launch
 from stages.lib.params import read as params
-from stages.lib.reporting import label_savings
-from stages.lib.training import subset
-from stages.lib.training.train import train_on_subset
 
 OUT = runs.METRICS / "learning_curve"
 HALVINGS = 4  # of the training examples, where --examples does not say
@@ -44,7 +43,7 @@ def main(words: list[str]) -> None:
     fabric = launch(**p.device.model_dump() | {"devices": 1, "num_nodes": 1})
     arms = read_arms(fabric, p, resolved(asked.strategies or [p.strategy], p.strategies), packed)
 
-    found: dict[tuple[str, int], list[measure.Answers]] = {}
+    found: dict[tuple[str, int], list[measure.Predictions]] = {}
     for num, seed, name in tqdm(list(product(numbers, seeds, arms)), "trainings", disable=None):
         arm = arms[name]
         try:
@@ -61,8 +60,8 @@ def main(words: list[str]) -> None:
         for warning in fitted.warnings:
             tqdm.write(f"WARNING, {name}, {num} examples, seed {seed}: {warning}", file=sys.stderr)
         model, device = measure.network(fitted.tensors, fitted.card, p.device)
-        answers = measure.answers(model, device, fitted.card, folder, p.evaluate.batch_size)
-        found.setdefault((name, num), []).append(answers)
+        predictions = measure.predictions(model, device, fitted.card, folder, p.evaluate.batch_size)
+        found.setdefault((name, num), []).append(predictions)
 
     curve = Curve(found, p.target.task, p.compare)
     table = curve.table()

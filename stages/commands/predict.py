@@ -23,11 +23,12 @@ def main(words: list[str]) -> None:
     asked = parser.parse_args(words)
     model = asked.model or shipped()
     if not (model / "card.json").exists():
-        raise UserError(f"{model} is no trained model (it has no card.json). Allowed: a folder like models/target/<init>-<seed>.")
+        raise UserError(
+            f"{model} is not a trained model (it has no card.json). Allowed: a folder like models/target/<init>-<seed>."
+        )
     card = cards.read_model_card(model)
-    if card.task is None:
-        raise UserError(f"{model} is a source and not trained for a task. Allowed: a folder like models/target/<init>-<seed>.")
     served = plugins.load("modalities", card.modality, "served")
+    plugins.load("tasks", card.trained_for)  # a source answers nothing: said before any file is read
     paths = list(files(asked.files))
     readable: list[Path] = []
     broken: dict[Path, Exception] = {}

@@ -2,12 +2,12 @@
 
     python -m tests.benchmarks.advisor --datasets poly,mono,digits --examples 25,50,100,250,500 --seeds 0,1 --out FILE.csv
 
-Trains every strategy on stratified parts of each dataset, as stages.commands.learning_curve does. Each result is a line of
-FILE.csv, with what stages.lib.advice knows of that part before any training. What is there already is not trained again, so the
-run can be stopped at any time. Then the rule in use is marked on all that is in the table.
+Trains every strategy on stratified parts of each dataset, as `python -m stages learning_curve` does. Each result is a line of
+FILE.csv, with what stages.lib.advice.rule knows of that part before any training. What is there already is not trained again, so
+the run can be stopped at any time. Then the rule in use is marked on all that is in the table.
 
 The rule itself is fitted to such a table (tests/benchmarks/advisor.csv): `--fit FILE.csv` trains nothing, prints the numbers that
-stages/lib/advice.py should hold, and the marks that the rule gets on each dataset when it was fitted to the others.
+stages/lib/advice/rule.py should hold, and the marks that the rule gets on each dataset when it was fitted to the others.
 
 Regret is the accuracy of the best strategy minus that of the chosen one. The best of many noisy figures is too high, and with
 it every regret: compare them with each other. Needs the root of a repository in which `dvc repro` has run, and params.yaml.
@@ -19,17 +19,21 @@ import tempfile
 import time
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from stages.evaluate import predictions
-from stages.lib import advice, artifacts, params, plugins, transfer
-from stages.lib.device import launch
+from stages.lib.advice import rule
+from stages.lib.core import cards, plugins, runs
+from stages.lib.core.plugins import overridden
+from stages.lib.core.seeds import seed_for
 from stages.lib.errors import UserError
-from stages.lib.few import few
-from stages.lib.seeds import seed_for
+from stages.lib.learning_curve.subset import subset
+from stages.lib.networks.device import launch
+from stages.lib.params import read as params
+from stages.lib.training import setup
 from tests.benchmarks import cases
 from tests.benchmarks.cases import names, numbers
 
@@ -43,7 +47,7 @@ def main() -> None:
     asked = arguments()
     if asked.fit:
         results = pd.read_csv(asked.fit)
-        told = pd.DataFrame(fit(results), index=advice.EXAMPLES).T.round(2)
+        told = pd.DataFrame(fit(results), index=rule.EXAMPLES).T.round(2)
         print(told, f"spread {spread(results):.2f}", marks_left_out(results).to_string(index=False), sep="\n\n")
         return
     p = params.load("seed", "strategies", "training", "checks", "device", "datasets", "evaluate")
@@ -54,7 +58,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         for name in [*asked.datasets, *asked.folder]:
             data = cases.packed(name, p, asked.px, asked.folder, fabric, asked.source, Path(scratch))
-            num_classes, num_images = len(data.card["classes"]), len(data.train.labels)
+            num_classes, num_images = len(data.names), data.card.num("train")
             for num, seed in product(asked.examples or [num_images], asked.seeds):
                 if num_classes <= num <= num_images:
                     measure((name, asked.px, num, seed), data, fabric, p, strategies, asked)
@@ -64,7 +68,7 @@ def main() -> None:
                         file=sys.stderr,
                     )
     results = pd.read_csv(asked.out)
-    print(marks(results, dict.fromkeys(results.dataset, advice.ERRORS_LEFT)).to_string(index=False))
+    print(marks(results, dict.fromkeys(results.dataset, rule.ERRORS_LEFT)).to_string(index=False))
 
 
 def arguments() -> argparse.Namespace:
@@ -90,30 +94,31 @@ def arguments() -> argparse.Namespace:
     return asked
 
 
-def willing(fabric, p, source: str) -> list[str]:
+def willing(fabric: Any, p: Any, source: str) -> list[str]:
     """Strategies that take this network; auto is the advisor itself."""
-    tensors, start = artifacts.read_model(Path("models") / source)
+    tensors, start = cards.read_model(runs.starting_point(source))
     found = []
     for name, block in p.strategies.items():
-        knobs, training = plugins.knobs(block, plugins.load("strategies", name)), plugins.training(p.training, block)
-        head = {"kind": "linear", **training["head"]}
+        if name == "auto":
+            continue
         try:
-            if name != "auto":
-                transfer.prepare(
-                    fabric, tensors, start["architecture"], 2, strategy=name, knobs=knobs, head=head, num_examples=10, seed=0
-                )
-                found.append(name)
+            setup.prepare(
+                fabric, tensors, start.architecture, 2, strategy=name, num_examples=10, seed=0,
+                hyperparameters=plugins.arguments(block, plugins.load("strategies", name)), options=overridden(p.training, block),
+            )  # fmt: skip
+            found.append(name)
         except UserError as error:
             print(f"{name}: left out. {error}", file=sys.stderr)
     return found
 
 
-def measure(case: tuple, data: cases.Data, fabric, p, strategies: list[str], asked) -> None:
+def measure(case: tuple, data: cases.Data, fabric: Any, p: Any, strategies: list[str], asked: argparse.Namespace) -> None:
     """Train every strategy that has no line in the table yet on one part of a dataset."""
     name, _, num, given = case
     seed = seed_for(p.seed, "target", given)
-    rows, _ = few(data.train.labels, data.val.labels, num, seed)
-    known = advice.facts(data.features[rows], data.train.labels.cpu().numpy()[rows])
+    learning = plugins.load("tasks", cases.TASK, "learning")
+    rows, _ = subset(*(learning.strata(split.targets) for split in data.splits), num, seed)
+    known = rule.facts(data.features[rows], data.splits.train.targets.cpu().numpy()[rows])
     missing = [strategy for strategy in strategies if (*case, strategy) not in done(asked.out)]
     for strategy in tqdm(missing, f"{name}, {num} examples, seed {given}", disable=None):
         began = time.perf_counter()
@@ -123,10 +128,9 @@ def measure(case: tuple, data: cases.Data, fabric, p, strategies: list[str], ask
             tqdm.write(f"{strategy} failed on {case}. {str(error).splitlines()[0]}", file=sys.stderr)
             continue
         seconds = time.perf_counter() - began
-        answers, test = predictions(fitted.tensors, fitted.card, data.folder, p)
         row = dict(zip(CASE, case, strict=True)) | {fact: known[fact] for fact in FACTS} | {
-            "strategy": strategy, "val_accuracy": fitted.best["val_accuracy"],
-            "accuracy": (answers.argmax(1) == test.labels).mean(), "seconds": seconds,
+            "strategy": strategy, "val_accuracy": fitted.best["val_accuracy"], "accuracy": cases.tested(fitted, data, p),
+            "seconds": seconds,
         }  # fmt: skip
         table = pd.DataFrame([row], columns=COLUMNS).round(5)
         table.to_csv(asked.out, mode="a", header=not asked.out.exists(), index=False)
@@ -158,14 +162,14 @@ def fit(results: pd.DataFrame) -> dict[str, tuple[float, float]]:
     equal weight.
 
     Returns:
-        For each strategy the share of errors left at the two ends of advice.EXAMPLES.
+        For each strategy the share of errors left at the two ends of rule.EXAMPLES.
     """
     left = errors_left(results)
     families = left.index.get_level_values("dataset").map(family)
     weights = np.sqrt(1 / families.value_counts()[families].to_numpy())
     examples = np.log(left.index.get_level_values("examples").to_numpy(float))
     lines = {name: np.polyfit(examples, left[name], 1, w=weights) for name in left}
-    return {name: tuple(np.exp(np.polyval(line, np.log(advice.EXAMPLES))).tolist()) for name, line in lines.items()}
+    return {name: tuple(np.exp(np.polyval(line, np.log(rule.EXAMPLES))).tolist()) for name, line in lines.items()}
 
 
 def rules_left_out(results: pd.DataFrame) -> dict[str, dict]:
@@ -176,12 +180,12 @@ def rules_left_out(results: pd.DataFrame) -> dict[str, dict]:
 
 
 def spread(results: pd.DataFrame) -> float:
-    """advice.SPREAD: how far rules are typically off on the datasets that they were not fitted to."""
+    """rule.SPREAD: how far rules are typically off on the datasets that they were not fitted to."""
     off = []
     rules = rules_left_out(results)
     for case, measured in errors_left(results).iterrows():
         known = {"num_examples": case[CASE.index("examples")], "probe_accuracy": 0.0}
-        said = pd.Series({entry["strategy"]: np.log(entry["left"]) for entry in advice.rank(known, rules[case[0]])})
+        said = pd.Series({entry["strategy"]: np.log(entry["left"]) for entry in rule.rank(known, rules[case[0]])})
         first = said.index[0]
         off += ((measured - measured[first]) - (said - said[first])).drop(first).tolist()
     return float(np.median(np.abs(off)))
@@ -197,7 +201,7 @@ def marks(results: pd.DataFrame, rules: dict[str, dict]) -> pd.DataFrame:
 
     Args:
         results: the lines of a table; a case counts if every strategy of its rule has a line.
-        rules: by dataset, what the advisor ranks by there, as advice.ERRORS_LEFT.
+        rules: by dataset, what the advisor ranks by there, as rule.ERRORS_LEFT.
 
     Returns:
         A row for each measure: its mean, standard deviation and worst value over the cases, and their number. Beside the regret
@@ -207,13 +211,13 @@ def marks(results: pd.DataFrame, rules: dict[str, dict]) -> pd.DataFrame:
     found: dict[str, list[float]] = {}
     for case, rows in results.groupby(CASE):
         accuracy = rows.set_index("strategy").accuracy
-        rule = rules[case[0]]
-        if not rule.keys() <= set(accuracy.index):
+        used = rules[case[0]]
+        if not used.keys() <= set(accuracy.index):
             continue
-        accuracy = accuracy[list(rule)]
+        accuracy = accuracy[list(used)]
         known = rows.iloc[0][FACTS].to_dict() | {"num_examples": case[CASE.index("examples")]}
-        ranking = advice.rank(known, rule)
-        named = [ranking[0]["strategy"], *advice.as_good(ranking, advice.SPREAD)]
+        ranking = rule.rank(known, used)
+        named = [ranking[0]["strategy"], *rule.as_good(ranking, rule.SPREAD)]
         choices = {"the advisor": named[0]} | {f"always {name}": name for name in FIXED}
         for who, strategy in choices.items():
             found.setdefault(f"regret, {who}", []).append(100 * (accuracy.max() - accuracy[strategy]))

@@ -1,24 +1,38 @@
 """Datasets for benchmarks, prepared as their stages would, and a training on a part of one of them."""
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from PIL import Image
+from pydantic import BaseModel
 
-from stages.lib import artifacts, backbones, images, plugins, schema
+from stages.lib.core import cards, plugins, runs
+from stages.lib.core.plugins import overridden
+from stages.lib.data import packing
 from stages.lib.errors import UserError
-from stages.lib.examples import Examples
-from stages.lib.few import Fitted, train_on_few
-from stages.lib.inference import features
+from stages.lib.evaluation import measure
+from stages.lib.modalities.image import Packing, inputs
+from stages.lib.networks import backbones
+from stages.lib.networks.inference import features
+from stages.lib.params.schema import Dataset
 from stages.lib.readers import image_folder
-from stages.prepare import prepare
+from stages.lib.training import hop
+from stages.lib.training.phases import Data as Splits
+from stages.lib.learning_curve.train import Fitted, train_on_subset
 
-SPLIT = {"val": 0.1, "test": 0.25, "seed": 0, "by_group": False}  # of digits and folders, as of the datasets of params.yaml
+TASK = "classify"
+SPLIT = {
+    "val": 0.1,
+    "test": 0.25,
+    "seed": 0,
+    "by_group": False,
+    "stratify": True,
+}
 
 
-class Folder(image_folder.Knobs, schema.Dataset):
+class Folder(image_folder.Params, Packing, Dataset):
     """A block of `datasets` for a folder with one folder for each class."""
 
 
@@ -26,13 +40,13 @@ class Data(NamedTuple):
     """A prepared dataset, and its frozen features."""
 
     folder: Path
-    card: dict
-    train: Examples
-    val: Examples
+    card: cards.DataCard
+    splits: Splits  # training and validation
+    names: list[str]  # its classes
     features: np.ndarray  # (N, D) of the training split
 
 
-def packed(name: str, p, px: int, folders: dict[str, str], fabric, source: str, scratch: Path) -> Data:
+def packed(name: str, p: Any, px: int, folders: dict[str, str], fabric: Any, source: str, scratch: Path) -> Data:
     """Prepare a dataset as its stage would, and compute its features.
 
     Args:
@@ -42,23 +56,23 @@ def packed(name: str, p, px: int, folders: dict[str, str], fabric, source: str, 
         source: a model in models/, which says how images are resized and gives the features.
         scratch: folder for what is made.
     """
-    tensors, start = artifacts.read_model(Path("models") / source)
+    tensors, start = cards.read_model(runs.starting_point(source))
     block = _block(name, p, px, folders, source, scratch)
     folder = scratch / "prepared" / name
     folder.mkdir(parents=True)
-    how = start["preprocessing"]
-    geometry = {"px": block.px, "fit": block.fit} | {key: how[key] for key in ("crop_pct", "interpolation")}
-    card = prepare(name, block, geometry, folder)
-    artifacts.write_json(folder / "card.json", card)
-    train, val = (images.examples(artifacts.read_split(folder, split), how, fabric.device) for split in ("train", "val"))
-    model = backbones.build({key: start["architecture"][key] for key in ("library", "model")}, len(card["classes"]))
+    how = inputs.packing(block.px, block.fit, start.preprocessing)
+    card = packing.pack(name, block, "image", how, folder)
+    cards.write_data_card(folder, card)
+    splits, classes = hop.load(folder, card, TASK, start.preprocessing | card.packing, fabric.device)
+    model = backbones.build({key: start.architecture[key] for key in ("library", "model")}, len(classes))
     backbones.load(model, tensors)
     model.to(fabric.device, memory_format=torch.channels_last)
-    frozen = features(fabric, model, train, p.training.batch_size).inputs(slice(None), "none", None).cpu().numpy()
-    return Data(folder, card, train, val, frozen)
+    frozen = features(fabric, model, splits.train, p.training.batch_size)
+    everything = frozen.inputs(torch.arange(len(frozen.targets)), "none", None)
+    return Data(folder, card, splits, classes, everything.cpu().numpy())
 
 
-def _block(name: str, p, px: int, folders: dict[str, str], source: str, scratch: Path):
+def _block(name: str, p: Any, px: int, folders: dict[str, str], source: str, scratch: Path) -> Any:
     """The block of a dataset as it would stand in params.yaml."""
     if name in p.datasets:
         return p.datasets[name].model_copy(update={"px": px, "preprocessing": source})
@@ -82,18 +96,25 @@ def draw_digits(folder: Path) -> Path:
     return folder
 
 
-def train(fabric, p, source: str, data: Data, strategy: str, block, num: int, seed: int) -> Fitted:
+def train(fabric: Any, p: Any, source: str, data: Data, strategy: str, block: BaseModel, num: int, seed: int) -> Fitted:
     """Train on `num` examples as the target would, from a model in models/ (the strategy scratch from random weights).
 
     Args:
         block: of the strategy, as it stands in params.yaml.
     """
-    tensors, start = artifacts.read_model(Path("models") / source)
-    return train_on_few(
-        fabric, None if strategy == "scratch" else tensors, start, data.card, data.train, data.val,
-        num=num, strategy=strategy, knobs=plugins.knobs(block, plugins.load("strategies", strategy)),
-        training=plugins.training(p.training, block), loss_jump=p.checks.loss_jump, seed=seed,
+    tensors, start = cards.read_model(runs.starting_point(source))
+    return train_on_subset(
+        fabric, None if strategy == "scratch" else tensors, start, data.card, data.splits, data.names,
+        task=TASK, num=num, strategy=strategy, hyperparameters=plugins.arguments(block, plugins.load("strategies", strategy)),
+        options=overridden(p.training, block), loss_jump=p.checks.loss_jump, seed=seed,
     )  # fmt: skip
+
+
+def tested(fitted: Fitted, data: Data, p: Any) -> float:
+    """Accuracy on the test split."""
+    model, device = measure.network(fitted.tensors, fitted.card, p.device)
+    found = measure.predictions(model, device, fitted.card, data.folder, p.evaluate.batch_size)
+    return float((found.values.argmax(1) == found.targets).mean())
 
 
 def names(text: str) -> list[str]:

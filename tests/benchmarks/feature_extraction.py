@@ -7,7 +7,6 @@ models/imagenet (dvc repro source@imagenet prepare@poly). Prints a table; assert
 """
 
 import argparse
-import io
 import statistics
 import tempfile
 import time
@@ -19,9 +18,16 @@ from PIL import Image
 from torch import nn
 from torchvision import transforms
 
-from stages.lib import artifacts, backbones, images, params, plugins, transfer
-from stages.lib.device import launch
-from stages.lib.inference import predict
+from stages.lib.core import cards, contracts, plugins, runs
+from stages.lib.core.plugins import overridden
+from stages.lib.modalities.image import inputs
+from stages.lib.networks import backbones
+from stages.lib.networks.device import launch
+from stages.lib.networks.inference import predict
+from stages.lib.params import read as params
+from stages.lib.tasks.classify import learning
+from stages.lib.training import hop, setup
+from stages.lib.training.train import train
 
 
 def usual_loop(card, tensors, files, labels, px, epochs):
@@ -29,7 +35,7 @@ def usual_loop(card, tensors, files, labels, px, epochs):
     to_tensor = transforms.Compose([
         transforms.Resize((px, px), transforms.InterpolationMode.BICUBIC),
         transforms.ToTensor(),
-        transforms.Normalize(card["preprocessing"]["mean"], card["preprocessing"]["std"]),
+        transforms.Normalize(card.preprocessing["mean"], card.preprocessing["std"]),
     ])  # fmt: skip
 
     class Folder(torch.utils.data.Dataset):
@@ -40,7 +46,7 @@ def usual_loop(card, tensors, files, labels, px, epochs):
             return to_tensor(Image.open(files[index]).convert("RGB")), labels[index]
 
     torch.manual_seed(0)
-    model = backbones.build(card["architecture"], int(labels.max()) + 1)
+    model = backbones.build(card.architecture, int(labels.max()) + 1)
     backbones.load(model, tensors)
     for parameter in model.backbone.parameters():
         parameter.requires_grad = False
@@ -48,25 +54,26 @@ def usual_loop(card, tensors, files, labels, px, epochs):
     loader = torch.utils.data.DataLoader(Folder(), batch_size=32, shuffle=True)
     for _ in range(epochs):
         model.train()
-        for inputs, targets in loader:
+        for batch, targets in loader:
             optimizer.zero_grad()
-            nn.functional.cross_entropy(model(inputs), targets).backward()
+            nn.functional.cross_entropy(model(batch), targets).backward()
             optimizer.step()
     return model
 
 
-def this_pipeline(fabric, card, tensors, train, val, p, epochs):
+def this_pipeline(fabric, card, tensors, data, names, p, epochs):
     """The hop's own code on packed images; returns the model."""
     block, plugin = p.strategies["feature_extraction"], plugins.load("strategies", "feature_extraction")
-    training = plugins.training(p.training, block) | {"patience": epochs}  # all epochs, as the other loop
-    prepared = transfer.prepare(
-        fabric, tensors, card["architecture"], int(train.labels.max()) + 1, strategy="feature_extraction",
-        knobs=plugins.knobs(block, plugin) | {"epochs": epochs}, head={"kind": "linear", **training["head"]},
-        num_examples=len(train.labels), seed=0,
+    options = overridden(p.training, block).model_copy(update={"patience": epochs})  # all epochs, as the other loop
+    prepared = setup.prepare(
+        fabric, tensors, card.architecture, len(names), strategy="feature_extraction",
+        hyperparameters=plugins.arguments(block, plugin) | {"epochs": epochs}, options=options,
+        num_examples=len(data.train.targets), seed=0,
     )  # fmt: skip
-    transfer.train(
-        fabric, prepared, train, val, training=training, loss_jump=p.checks.loss_jump, seed=0, state=None, save=lambda state: None
-    )
+    train(
+        fabric, prepared, data, learning, options, names,
+        loss_jump=p.checks.loss_jump, seed=0, state=None, save=lambda state: None,
+    )  # fmt: skip
     return prepared.model
 
 
@@ -77,26 +84,25 @@ def main():
     arguments.add_argument("--images", type=int, default=0, help="train on so many images; 0: all")
     arguments = arguments.parse_args()
     p = params.load("strategies", "training", "checks", "target", "datasets", "device")
-    data, raw = Path("data/prepared") / p.target.data, Path(p.datasets[p.target.data].raw)
-    tensors, card = artifacts.read_model(Path("models/imagenet"))
-    data_card = artifacts.read_json(data / "card.json")
-    px = data_card["geometry"]["px"]
+    folder, raw = runs.prepared(p.target.data), Path(p.datasets[p.target.data].raw)
+    tensors, card = cards.read_model(runs.starting_point("imagenet"))
+    packed = cards.read_data_card(folder)
+    px = packed.packing["px"]
     fabric = launch(**p.device.model_dump())
-    splits = {name: artifacts.read_split(data, name) for name in ("train", "val")}
+    data, names = hop.load(folder, packed, p.target.task, card.preprocessing | packed.packing, fabric.device)
+    keys = cards.read_split(folder, "train").keys
     if arguments.images:
-        inputs, labels, keys, _ = splits["train"]
-        chosen = arguments.images  # the split is in no order of classes
-        splits["train"] = artifacts.Split(inputs[:chosen], labels[:chosen], keys[:chosen], None)
-    train, val = (images.examples(split, card["preprocessing"], fabric.device) for split in splits.values())
+        keys = keys[: arguments.images]  # the split is in no order of classes
+        data = data._replace(train=contracts.part(data.train, torch.arange(len(keys))))
 
-    with tempfile.TemporaryDirectory() as folder:  # the usual loop reads image files from a folder
+    with tempfile.TemporaryDirectory() as unpacked:  # the usual loop reads image files from a folder
         archive = zipfile.ZipFile(next(raw.glob("*.whl")))
         members = {Path(name).stem: name for name in archive.namelist() if name.endswith(".png")}
         files = []
-        for key in splits["train"].keys:
-            files.append(Path(folder) / f"{key}.png")
+        for key in keys:
+            files.append(Path(unpacked) / f"{key}.png")
             files[-1].write_bytes(archive.read(members[key]))
-        labels = torch.tensor(splits["train"].labels)
+        labels = data.train.targets.cpu()
         seconds = {"usual loop": [], "this pipeline": []}
         pack = []
         for _ in range(arguments.repeats):
@@ -104,14 +110,14 @@ def main():
             usual = usual_loop(card, tensors, files, labels, px, arguments.epochs)
             seconds["usual loop"].append(time.perf_counter() - start)
             start = time.perf_counter()
-            ours = this_pipeline(fabric, card, tensors, train, val, p, arguments.epochs)
+            ours = this_pipeline(fabric, card, tensors, data, names, p, arguments.epochs)
             seconds["this pipeline"].append(time.perf_counter() - start)
             start = time.perf_counter()
             for file in files:
-                images.resize(images.decode(io.BytesIO(file.read_bytes()).getvalue()), **data_card["geometry"])
+                inputs.pack(inputs.decode(file.read_bytes()), **packed.packing)
             pack.append(time.perf_counter() - start)
 
-    accuracy = {name: (predict(model, val, 64).argmax(1) == val.labels).float().mean().item()
+    accuracy = {name: (predict(model, data.val, 64).argmax(1) == data.val.targets).float().mean().item()
                 for name, model in {"usual loop": usual, "this pipeline": ours}.items()}  # fmt: skip
     middle = {name: statistics.median(values) for name, values in seconds.items()}
     print(f"{len(files)} images, {px} px, {arguments.epochs} epochs, {arguments.repeats} repeats, {fabric.device}")

@@ -16,10 +16,13 @@ import time
 from pathlib import Path
 from statistics import median
 
-from stages.lib import params
+from stages.lib.params import read as params
 
-ON = "import runpy, sys; sys.argv[0] = 'target'; runpy.run_module('stages.target', run_name='__main__')"
-OFF = "import contextlib; from stages.lib import live; live.training = lambda *a: contextlib.nullcontext(lambda row: None); " + ON
+ON = "import runpy, sys; sys.argv[1:1] = ['target']; runpy.run_module('stages', run_name='__main__')"
+OFF = (
+    "import contextlib; from stages.lib.tracking import live; "
+    "live.training = lambda *a: contextlib.nullcontext(lambda row: None); " + ON
+)
 
 
 def main() -> None:

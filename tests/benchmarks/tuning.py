@@ -16,10 +16,10 @@ from pathlib import Path
 import pandas as pd
 from tqdm import tqdm
 
-from stages.lib import params
-from stages.lib.device import launch
+from stages.lib.core.seeds import seed_for
 from stages.lib.errors import UserError
-from stages.lib.seeds import seed_for
+from stages.lib.networks.device import launch
+from stages.lib.params import read as params
 from tests.benchmarks import cases
 from tests.benchmarks.cases import names, numbers
 
@@ -41,7 +41,7 @@ def main() -> None:
             rates = {rate: getattr(blocks[name], rate) * factor for rate in RATES if hasattr(blocks[name], rate)}
             try:
                 fitted = cases.train(fabric, p, asked.source, data, name, blocks[name].model_copy(update=rates),
-                                     len(data.train.labels), seed_for(p.seed, "target", seed))  # fmt: skip
+                                     data.card.num("train"), seed_for(p.seed, "target", seed))  # fmt: skip
                 best = fitted.best
             except UserError as error:  # it diverged, or the network does not fit: no rate of the strategy to choose
                 tqdm.write(f"{name}, factor {factor}: {str(error).splitlines()[0]}", file=sys.stderr)

@@ -18,7 +18,7 @@ def folders(tmp_path, monkeypatch):
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     made = {}
     for name, age_h in (("old", 30), ("young", 1), ("used", 30), ("broken", 30)):
-        made[name] = checkpoints.root() / "checkpoints" / f"target-{name}"
+        made[name] = runs.state_folder() / "checkpoints" / f"target-{name}"
         made[name].mkdir(parents=True)
         (made[name] / "state.pt").write_bytes(b"x" * 1_000_000)
         if name != "broken":

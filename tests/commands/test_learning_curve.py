@@ -11,14 +11,14 @@ import torch
 from matplotlib import colors
 from matplotlib import pyplot as plt
 from ruamel.yaml import YAML
-
-from stages.commands import learning_curve
-from stages.lib import artifacts, params
 from stages.lib.device import launch
-from stages.lib.errors import UserError
 from stages.lib.few import train_on_few
 from stages.lib.pictures import COLOURS, DARK
 from stages.lib.seeds import seed_for
+
+from stages.commands import learning_curve
+from stages.lib import artifacts, params
+from stages.lib.errors import UserError
 
 
 @pytest.fixture

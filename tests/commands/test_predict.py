@@ -46,7 +46,7 @@ def test_a_broken_file_is_named_and_the_others_are_answered(repo, tmp_path, caps
 
 @pytest.mark.parametrize(
     ("words", "told"),
-    [(["nowhere.png"], "nowhere.png does not exist"), (["images/lines", "--model", "models"], "is no trained model")],
+    [(["nowhere.png"], "nowhere.png does not exist"), (["images/lines", "--model", "models"], "is not a trained model")],
 )
 def test_mistakes_are_answered_in_words(repo, words, told):
     done = subprocess.run([sys.executable, "-m", "stages.commands.predict", *words], capture_output=True, text=True)

@@ -34,7 +34,7 @@ def root(tmp_path, monkeypatch, empty):
 @pytest.fixture
 def mlflow_server(tmp_path, empty):
     """A running `mlflow server` on a store of its own."""
-    from tests.lib.mlflow_runs import Server
+    from tests.lib.tracking.mlflow_runs import Server
 
     (tmp_path / "server").mkdir()
     shutil.copy(empty, tmp_path / "server")

@@ -80,6 +80,15 @@ class ModelCard(Card):
     sha256: str = ""  # of weights.safetensors
 
     @property
+    def trained_for(self) -> str:
+        """The task of a trained model; a UserError for a source, which is trained for none."""
+        if self.task is None:
+            raise UserError(
+                f"{self.name} is a source and not trained for a task. Allowed: a model like models/target/<init>-<seed>."
+            )
+        return self.task
+
+    @property
     def ancestors(self) -> list[str]:
         """From the source to what it was trained from."""
         return self.chain[:-1]
@@ -140,6 +149,17 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, json.JSONDecodeError) as error:
         raise UserError(f"{path} cannot be read ({error}). {AGAIN}") from None
+
+
+def rounded(value: Any) -> Any:
+    """Six digits: finer than any test resolves, coarser than what another order of adding changes. Not-a-number becomes null."""
+    if isinstance(value, dict):
+        return {name: rounded(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [rounded(inner) for inner in value]
+    if isinstance(value, float):
+        return None if np.isnan(value) else round(value, 6)
+    return value
 
 
 def read_table(path: Path, **how: Any) -> pd.DataFrame:
@@ -236,8 +256,3 @@ def read_model(folder: Path) -> "tuple[dict[str, torch.Tensor], ModelCard]":
     if not weights.exists() or sha256(weights) != card.sha256:
         raise UserError(f"{weights} is missing, or is not the file that its card describes. {AGAIN}")
     return load_file(weights), card
-
-
-def listed(names: Sequence[str], most: int = 10) -> str:
-    """The first of many names, for a message."""
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

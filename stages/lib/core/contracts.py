@@ -109,9 +109,9 @@ class Metric(NamedTuple):
     """One figure that a test split gives, for the test itself and for all of its resamples at once."""
 
     values: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
-    """(answers (N, ...), targets (N, ...), weights (B, N): how much each example counts) to (B,)."""
+    """(predictions (N, ...), targets (N, ...), weights (B, N): how much each example counts) to (B,)."""
     differ: Callable[[np.ndarray, np.ndarray], np.ndarray]
-    """(answers (S, N, ...) of two arms) to (S, N): for which examples the metric can tell them apart."""
+    """(predictions (S, N, ...) of two arms) to (S, N): for which examples the metric can tell them apart."""
     higher_is_better: bool = True
     fraction: bool = True
     """Between 0 and 1, and shown in percent and points; else in units of its own."""

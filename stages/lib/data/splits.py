@@ -75,7 +75,7 @@ def assign(
     if by_group:
         torn = sorted(group for group in set(groups) if len(set(splits[groups == group])) > 1)
         if torn:
-            raise UserError(f"split.by_group: the given splits tear {len(torn)} groups apart: {', '.join(torn[:10])}.")
+            raise UserError(f"split.by_group: the given splits divide {len(torn)} groups: {', '.join(torn[:10])}.")
     assigned: list[str] = splits.tolist()
     return assigned
 

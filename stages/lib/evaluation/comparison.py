@@ -1,4 +1,4 @@
-"""The target against its controls: which comparisons there are, and what each arm answers on the same test examples."""
+"""The target against its controls: which comparisons there are, and what each arm predicts on the same test examples."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -63,7 +63,7 @@ def plan(proposal: str, chain: list[str], controls: Sequence[str]) -> list[Pair]
 
 def metric_of(card: ModelCard, name: str) -> Metric:
     """A metric of a model's task."""
-    metric: Metric = plugins.load("tasks", card.task or "", "measures").METRICS[name]
+    metric: Metric = plugins.load("tasks", card.trained_for, "measures").METRICS[name]
     return metric
 
 
@@ -80,7 +80,7 @@ def read_arms(arms: Mapping[str, Sequence[Training]], card: ModelCard) -> tuple[
         card: of any target, for its task and outputs.
 
     Returns:
-        The test, and for each arm its answers (S, N, ...).
+        The test, and for each arm its predictions (S, N, ...).
 
     Raises:
         UserError: arms were measured on different examples, or in another order.
@@ -91,7 +91,7 @@ def read_arms(arms: Mapping[str, Sequence[Training]], card: ModelCard) -> tuple[
         parts = []
         for training in trainings:
             table = read_predictions(training.evaluation / "predictions.csv")
-            answers, targets = parsed(training.evaluation / "predictions.csv", table, card)
+            predictions, targets = parsed(training.evaluation / "predictions.csv", table, card)
             if test is None:
                 report = cards.read_json(training.evaluation / "report.json")
                 split = {key: report[key] for key in ("split_by_group", "split_given")}
@@ -102,7 +102,7 @@ def read_arms(arms: Mapping[str, Sequence[Training]], card: ModelCard) -> tuple[
                     f"The predictions of {name} and {training.label} are not for the same test examples in the same order, so "
                     f"they cannot be compared ({training.evaluation.parent}). Make them again with: dvc repro"
                 )
-            parts.append(answers)
+            parts.append(predictions)
         found[arm] = np.stack(parts).astype(np.float64)
     assert test is not None, "there is always an arm of random weights"
     return test, found
@@ -119,12 +119,12 @@ def read_predictions(path: Path) -> pd.DataFrame:
 
 
 def parsed(path: Path, table: pd.DataFrame, card: ModelCard) -> tuple[np.ndarray, np.ndarray]:
-    """Answers and targets of a table of predictions; a UserError if it is not one of a model like this."""
+    """Predictions and targets of a table of predictions; a UserError if it is not one of a model like this."""
     try:
-        answers, targets = plugins.load("tasks", card.task or "", "measures").read(table, card.output_names)
+        predictions, targets = plugins.load("tasks", card.trained_for, "measures").read(table, card.output_names)
     except KeyError as error:
         raise UserError(f"{path} was written for another task or other labels ({error}); run dvc repro") from None
-    return answers, targets
+    return predictions, targets
 
 
 def against(old: Path, new: Path, card: ModelCard, settings: Compare) -> tuple[bool, str]:
@@ -146,7 +146,7 @@ def against(old: Path, new: Path, card: ModelCard, settings: Compare) -> tuple[b
     same = [table.set_index("key")[["label", "group"]] for table in tables]
     if not same[0].equals(same[1]):
         return False, "it was measured on other test examples, so the two cannot be compared."
-    metric, (first, second) = metric_of(card, settings.metric), (answers.astype(np.float64)[None] for answers, _ in arms)
+    metric, (first, second) = metric_of(card, settings.metric), (predictions.astype(np.float64)[None] for predictions, _ in arms)
     found = statistics.paired_difference(metric, second, first, arms[0][1], groups_of(tables[0]), **bootstrap(settings))
     between = f"{settings.confidence:.0%} interval {metric.change(found['lower'])} to {metric.change(found['upper'])}"
     words = f"{metric.change(found['difference'])} {metric.unit(settings.metric)} on the same {len(tables[0])} test examples"

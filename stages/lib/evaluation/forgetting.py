@@ -21,13 +21,13 @@ Tensors = dict[str, torch.Tensor]
 
 @dataclass
 class Earlier:
-    """A hop's task, and what the hop itself answers on its test."""
+    """A hop's task, and what the hop itself predicts on its test."""
 
     name: str  # of the task's primary metric
     metric: Metric
     head: Tensors
-    before: measure.Answers
-    answer: Callable[[Tensors], measure.Answers]  # of the tensors of a whole network
+    before: measure.Predictions
+    predict: Callable[[Tensors], measure.Predictions]  # of the tensors of a whole network
     settings: Evaluate
 
     @classmethod
@@ -37,16 +37,16 @@ class Earlier:
         folder = prepared(hop.data)
         measure.require_fit(hop.model, card, folder)
 
-        def answer(tensors: Tensors) -> measure.Answers:
-            return measure.answers(*measure.network(tensors, card, device), card, folder, settings.batch_size)
+        def predict(tensors: Tensors) -> measure.Predictions:
+            return measure.predictions(*measure.network(tensors, card, device), card, folder, settings.batch_size)
 
-        name = plugins.load("tasks", card.task or "").PRIMARY
-        metric = plugins.load("tasks", card.task or "", "measures").METRICS[name]
-        return cls(name, metric, _part(tensors, "head."), answer(tensors), answer, settings)
+        name = plugins.load("tasks", card.trained_for).PRIMARY
+        metric = plugins.load("tasks", card.trained_for, "measures").METRICS[name]
+        return cls(name, metric, _part(tensors, "head."), predict(tensors), predict, settings)
 
     def after(self, later: Tensors) -> np.ndarray:
-        """What the backbone of a later model answers under this head."""
-        return self.answer(_part(later, "backbone.") | self.head).values
+        """What the backbone of a later model predicts under this head."""
+        return self.predict(_part(later, "backbone.") | self.head).values
 
     def value(self, later: Tensors) -> float:
         """The metric of the backbone of a later model."""
@@ -60,12 +60,12 @@ class Earlier:
             self.before.split.groups, num_resamples=self.settings.num_resamples, confidence=self.settings.confidence,
             seed=seed_for(0, "forgetting", "bootstrap"),
         )  # fmt: skip
-        values = [self._measured(answers) for answers in (before, after)]
+        values = [self._measured(predictions) for predictions in (before, after)]
         return (*values, paired["difference"], paired["lower"], paired["upper"])
 
-    def _measured(self, answers: np.ndarray) -> float:
-        ones = np.ones((1, len(answers)))
-        return float(self.metric.values(answers.astype(np.float64), self.before.targets, ones)[0])
+    def _measured(self, predictions: np.ndarray) -> float:
+        ones = np.ones((1, len(predictions)))
+        return float(self.metric.values(predictions.astype(np.float64), self.before.targets, ones)[0])
 
 
 def along(

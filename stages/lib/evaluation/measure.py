@@ -17,7 +17,7 @@ from stages.lib.networks.inference import predict
 from stages.lib.params.schema import Device, Evaluate
 
 
-class Answers(NamedTuple):
+class Predictions(NamedTuple):
     """What a model says of a test split."""
 
     values: np.ndarray  # (N, ...) float32, as the task's measures take them
@@ -54,22 +54,24 @@ def network(tensors: dict[str, torch.Tensor], card: ModelCard, device: Device) -
     return model, fabric.device
 
 
-def answers(model: backbones.Model, device: torch.device, card: ModelCard, data: Path, batch_size: int) -> Answers:
+def predictions(model: backbones.Model, device: torch.device, card: ModelCard, data: Path, batch_size: int) -> Predictions:
     """What a model says of the test split of prepared data."""
     split = cards.read_split(data, "test")
-    loaded = contracts.load(split, card.modality, card.task or "", card.output_names or [], card.preprocessing, device)
+    loaded = contracts.load(split, card.modality, card.trained_for, card.output_names or [], card.preprocessing, device)
     outputs = predict(model, loaded, batch_size)
     if not torch.isfinite(outputs).all():
-        raise UserError(f"{card.name} answers with numbers that are not finite; its training must have diverged.")
-    return Answers(plugins.load("tasks", card.task or "", "measures").answers(outputs), loaded.targets.cpu().numpy(), split)
+        raise UserError(f"{card.name} predicts numbers that are not finite; its training must have diverged.")
+    return Predictions(
+        plugins.load("tasks", card.trained_for, "measures").predictions(outputs), loaded.targets.cpu().numpy(), split
+    )
 
 
-def report(found: Answers, card: ModelCard, packed: DataCard, settings: Evaluate) -> dict[str, Any]:
+def report(found: Predictions, card: ModelCard, packed: DataCard, settings: Evaluate) -> dict[str, Any]:
     """All figures of a model with their intervals, as report.json holds them."""
     groups = found.split.groups
     # Not the experiment's seed: every model is measured on the same resamples.
     seed = seed_for(0, "evaluate", "bootstrap")
-    measures = plugins.load("tasks", card.task or "", "measures")
+    measures = plugins.load("tasks", card.trained_for, "measures")
     figures: dict[str, Any] = measures.report(found.values, found.targets, groups, card.output_names, settings, seed)
     return figures | {
         "task": card.task,
@@ -82,9 +84,9 @@ def report(found: Answers, card: ModelCard, packed: DataCard, settings: Evaluate
     }
 
 
-def write(folder: Path, found: Answers, report: dict[str, Any], card: ModelCard, settings: Evaluate) -> None:
+def write(folder: Path, found: Predictions, report: dict[str, Any], card: ModelCard, settings: Evaluate) -> None:
     """Write report.json, predictions.csv, and what the task adds as tables and plots."""
-    measures = plugins.load("tasks", card.task or "", "measures")
+    measures = plugins.load("tasks", card.trained_for, "measures")
     cards.write_json(folder / "report.json", report)
     groups = "" if found.split.groups is None else found.split.groups
     columns = measures.table(found.values, found.targets, card.output_names)
@@ -92,8 +94,8 @@ def write(folder: Path, found: Answers, report: dict[str, Any], card: ModelCard,
     measures.write(folder, found.values, found.targets, report, folder.name, settings)
 
 
-def show(path: Path, model: backbones.Model, card: ModelCard, found: Answers, num: int) -> None:
-    """Draw the `num` mistakes that the model was most certain of, and half as many right answers."""
-    measures, modality = plugins.load("tasks", card.task or "", "measures"), plugins.load("modalities", card.modality, "explain")
+def show(path: Path, model: backbones.Model, card: ModelCard, found: Predictions, num: int) -> None:
+    """Draw the `num` mistakes that the model was most certain of, and half as many correct predictions."""
+    measures, modality = plugins.load("tasks", card.trained_for, "measures"), plugins.load("modalities", card.modality, "explain")
     chosen = measures.most_certain(found.values, found.targets, found.split.keys, card.output_names, num)
     modality.explained(path, model, card.preprocessing, found.split, *chosen)

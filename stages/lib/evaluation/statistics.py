@@ -44,7 +44,7 @@ def resample(num_examples: int, groups: np.ndarray | None, num_resamples: int, s
     if num_units < 2:
         raise UserError(
             "The test split holds one example or one group only, which says nothing about others. "
-            "Give it a larger share (datasets.<name>.split.test), so that it gets more."
+            "Make it larger (datasets.<name>.split.test)."
         )
     generator = np.random.default_rng(seed)
     most = max(1, CHUNK // num_examples)
@@ -111,7 +111,7 @@ def bias_corrected_interval(value: float, samples: np.ndarray, confidence: float
     return min(value, max(0.0, 2 * value - upper)), max(value, 2 * value - lower)
 
 
-# Models trained with several seeds: an arm is their answers (S, N, ...) on the same N examples.
+# Models trained with several seeds: an arm is their predictions (S, N, ...) on the same N examples.
 
 
 class Mean(TypedDict):
@@ -180,7 +180,7 @@ def paired_difference(
 
     Args:
         metric: of the task.
-        first, second: answers (S, N, ...) for the same seeds and examples in the same order.
+        first, second: predictions (S, N, ...) for the same seeds and examples in the same order.
         targets: (N, ...).
         groups: (N,) what is drawn together, or None.
         num_resamples: of examples and seeds together.
@@ -212,7 +212,7 @@ def paired_difference(
 
 
 def _num_telling(metric: Metric, first: np.ndarray, second: np.ndarray, groups: np.ndarray | None) -> int:
-    """Number of examples, or of their groups, for which the arms' answers differ as far as the metric can see."""
+    """Number of examples, or of their groups, for which the arms' predictions differ as far as the metric can see."""
     differ = metric.differ(first, second).any(0)
     return int(differ.sum()) if groups is None else len(set(groups[differ]))
 

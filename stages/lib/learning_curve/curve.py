@@ -10,15 +10,15 @@ from stages.lib.core import plugins
 from stages.lib.core.runs import SCRATCH
 from stages.lib.core.seeds import seed_for
 from stages.lib.evaluation import statistics
-from stages.lib.evaluation.measure import Answers
+from stages.lib.evaluation.measure import Predictions
+from stages.lib.learning_curve.label_savings import interval_of_labels
 from stages.lib.params.schema import Compare
-from stages.lib.reporting.label_savings import interval_of_labels
 
 
 class Curve:
-    """The answers of each arm, with each number of training examples and each seed."""
+    """The predictions of each arm, with each number of training examples and each seed."""
 
-    def __init__(self, found: Mapping[tuple[str, int], Sequence[Answers]], task: str, settings: Compare):
+    def __init__(self, found: Mapping[tuple[str, int], Sequence[Predictions]], task: str, settings: Compare):
         """
         Args:
             found: by arm and number of training examples, for each seed.
@@ -26,7 +26,7 @@ class Curve:
         """
         self.name: str = plugins.load("tasks", task).PRIMARY
         self.metric = plugins.load("tasks", task, "measures").METRICS[self.name]
-        self.answers = {point: np.stack([each.values for each in seeds]).astype(np.float64) for point, seeds in found.items()}
+        self.predictions = {point: np.stack([each.values for each in seeds]).astype(np.float64) for point, seeds in found.items()}
         test = next(iter(found.values()))[0]
         self.targets, self.groups, self.num_test = test.targets, test.split.groups, len(test.split.keys)
         # Not the experiment's seed: all are measured on the same resamples.
@@ -36,9 +36,9 @@ class Curve:
     def table(self) -> pd.DataFrame:
         """The metric of each arm with each number of examples, as curve.csv holds it."""
         rows = []
-        arms = list(dict.fromkeys(arm for arm, _ in self.answers))
-        for arm, num in sorted(self.answers, key=lambda point: (arms.index(point[0]), point[1])):
-            each = self.answers[arm, num]
+        arms = list(dict.fromkeys(arm for arm, _ in self.predictions))
+        for arm, num in sorted(self.predictions, key=lambda point: (arms.index(point[0]), point[1])):
+            each = self.predictions[arm, num]
             found = statistics.mean_over_seeds(
                 self.metric, each, self.targets, self.groups, confidence=self.confidence, **self.how
             )
@@ -47,17 +47,17 @@ class Curve:
 
     def against(self, arm: str, num: int, num_control: int) -> statistics.Difference:
         """An arm with `num` examples against the control with `num_control`, on the same test, paired by their seeds."""
-        first, second = self.answers[arm, num], self.answers[SCRATCH, num_control]
+        first, second = self.predictions[arm, num], self.predictions[SCRATCH, num_control]
         return statistics.paired_difference(
             self.metric, first, second, self.targets, self.groups, confidence=self.confidence, **self.how
         )
 
     def savings(self, arm: str, num: int) -> tuple[float, float]:
         """Interval of the labels that pretraining is worth by an arm with `num` examples, read from each resample."""
-        examples = sorted(num for name, num in self.answers if name == SCRATCH)
+        examples = sorted(num for name, num in self.predictions if name == SCRATCH)
         sign = 1 if self.metric.higher_is_better else -1
         control = np.stack([sign * self._resampled(SCRATCH, each) for each in examples], axis=1)
         return interval_of_labels(examples, num, sign * self._resampled(arm, num), control, self.confidence)
 
     def _resampled(self, arm: str, num: int) -> np.ndarray:
-        return statistics.resampled_mean(self.metric, self.answers[arm, num], self.targets, self.groups, **self.how)[1]
+        return statistics.resampled_mean(self.metric, self.predictions[arm, num], self.targets, self.groups, **self.how)[1]

@@ -111,7 +111,7 @@ def matching(model: "Model", pattern: str, where: str) -> list[str]:
     raise UserError(
         f"{where}: {pattern!r} matches no tensor of this backbone."
         + (f" Near it: {', '.join(near)}." if near else "")
-        + f" A pattern is held against names like {names[0]} and {names[-1]}, where * stands for any text. "
+        + f" Patterns are matched against names like {names[0]} and {names[-1]}, where * stands for any text. "
         f"Blocks: {', '.join(blocks(model))}."
     )
 

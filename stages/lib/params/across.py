@@ -21,7 +21,7 @@ def mistakes(p: SimpleNamespace) -> list[str]:
 
     def refer(path: str, name: str | None, known: Mapping[str, object] | None, what: str) -> None:
         if name is not None and known is not None and name not in known:
-            errors.append(f"{path}: {name!r} is no {what}.{nearest(name, known)} Allowed: {listed(known)}.")
+            errors.append(f"{path}: {name!r} is not a {what}.{nearest(name, known)} Allowed: {listed(known)}.")
 
     refer("strategy", p.strategy, p.strategies, "block of strategies")
     if "scratch" in (p.strategies or ()):
@@ -58,7 +58,7 @@ def mistakes(p: SimpleNamespace) -> list[str]:
     errors += dict.fromkeys(error for found in senseless for error in found)  # what several inherit is told once
     errors += _tasks(p, hops, strategies)
     for cycle in _cycles({name: hop.init for name, hop in hops.items()}):
-        errors.append(f"intermediate.{cycle[0]}.init: the hops go round in a circle: {' -> '.join(cycle)}.")
+        errors.append(f"intermediate.{cycle[0]}.init: the hops form a cycle: {' -> '.join(cycle)}.")
     refer("target.data", getattr(p.target, "data", None), p.datasets, "dataset")
     like = getattr(p.scratch, "like", None)
     refer("scratch.like", like, p.source, "source")
@@ -122,7 +122,7 @@ def _senseless(path: str, block: Any, common: TrainingOptions, modality: str | N
         errors.append(f"{where('augment')}.augment: the modality {modality} has no {level!r}."
                       f"{nearest(level, door.AUGMENTATIONS)} Allowed: {listed(door.AUGMENTATIONS)}.")  # fmt: skip
     if options.get("schedule") == "step" and warmup >= block.epochs / 2:
-        errors.append(f"{where('schedule', 'warmup_epochs')}: schedule step lowers the rate at half of the epochs "
+        errors.append(f"{where('schedule', 'warmup_epochs')}: schedule step lowers the learning rate at half of the epochs "
                       f"({path}.epochs: {block.epochs}), so warmup_epochs must be less than that; given: {warmup}.")  # fmt: skip
     return errors
 

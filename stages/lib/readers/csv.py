@@ -49,14 +49,14 @@ def read(raw: Path) -> list[Example]:
     mistakes = [
         ("no label", table.path[table.label == ""]),
         ("no path", pd.Series([f"row {row + 2}" for row in table.index[table.path == ""]], dtype=str)),
-        ("a path that stands there twice", table.path[(table.path != "") & table.path.duplicated()]),
+        ("a duplicate path", table.path[(table.path != "") & table.path.duplicated()]),
         (f"a file outside of {raw}, which DVC would not see change", table.path[(table.path != "") & there & ~inside]),
         ("no such file", table.path[(table.path != "") & ~there]),
         ("a split that is none of train, val, test or empty", (table.path + " " + table.split)[~table.split.isin(SPLITS)]),
     ]
     found = [f"  {what}, {len(rows)}: {_first(rows)}" for what, rows in mistakes if len(rows)]
     if found or table.empty:
-        raise UserError(f"raw: {file} has mistakes:\n" + "\n".join(found or ["  no rows"]))
+        raise UserError(f"raw: {file} has errors:\n" + "\n".join(found or ["  no rows"]))
     examples = [
         Example(path, label, group, split, (file.parent / path).read_bytes)
         for path, label, group, split in table.itertuples(index=False)

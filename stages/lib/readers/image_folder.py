@@ -52,7 +52,7 @@ def read(raw: Path, *, group_from: str) -> list[Example]:
     if not images:
         raise UserError(f"raw: {raw} holds no images ({_counts(others)}). Allowed endings: {', '.join(IMAGES)}.")
     if others:
-        print(f"{raw}: files that are no images are left out: {_counts(others)}")
+        print(f"{raw}: skipping files that are not images: {_counts(others)}")
 
     images = _without_common_folder(images)
     tops = {path.parts[0] for path in images}
@@ -72,7 +72,7 @@ def read(raw: Path, *, group_from: str) -> list[Example]:
     groups = {path: pattern.search(str(path)) for path in images} if pattern else {}
     groupless = [path for path, group in groups.items() if not group]
     if groupless:
-        raise UserError(f"group_from: {group_from} is found in none of these paths, {len(groupless)}: {_some(groupless)}.")
+        raise UserError(f"group_from: {group_from} does not match {len(groupless)} paths: {_some(groupless)}.")
     examples = [
         Example(
             key=str(path),
@@ -156,7 +156,7 @@ def _compiled(group_from: str) -> re.Pattern[str] | None:
     try:
         pattern = re.compile(group_from)
     except re.error as error:
-        raise UserError(f"group_from: {group_from} is no regular expression: {error}.") from None
+        raise UserError(f"group_from: {group_from} is not a valid regular expression: {error}.") from None
     if not pattern.groups:
         raise UserError(f"group_from: {group_from} has no (group). For example: patient(\\d+)")
     return pattern

@@ -53,14 +53,16 @@ def steps(p: SimpleNamespace, arms: Mapping[str, Sequence[Training]], card: Mode
     """
     chain = cards.read_model_card(arms[p.inits[0]][0].model).ancestors
     names = [runs.SCRATCH, *(name for name in chain if name in p.inits)]
-    test, answers = comparison.read_arms(arms, card)
+    test, predictions = comparison.read_arms(arms, card)
     metric, how = comparison.metric_of(card, p.compare.metric), comparison.bootstrap(p.compare)
     found = []
     for before, name in zip([None, *names], names, strict=False):
-        value = statistics.mean_over_seeds(metric, answers[name], test.targets, test.groups, **how)["value"]
+        value = statistics.mean_over_seeds(metric, predictions[name], test.targets, test.groups, **how)["value"]
         gained: Mapping[str, Any] = {"difference": None}
         if before:
-            gained = statistics.paired_difference(metric, answers[name], answers[before], test.targets, test.groups, **how)
+            gained = statistics.paired_difference(
+                metric, predictions[name], predictions[before], test.targets, test.groups, **how
+            )
         seen = examples_seen(runs.hop(name, p.intermediate[name].data)) if name in p.intermediate else 0
         found.append({"name": runs.shown(name), "value": value, "seen": seen, **gained})
     return found

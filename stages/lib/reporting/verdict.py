@@ -78,8 +78,8 @@ def warnings(p: SimpleNamespace, trainings: Sequence[Training], forgotten: Mappi
     lines += [f"- {run['name']}: {warning}" for run in runs for warning in run["warnings"]]
     for hop, table in forgotten.items():
         lines += catastrophic(hop, p.intermediate[hop].task, table, p.checks.forgetting)
-    kept = f"no earlier task lost more than {100 * p.checks.forgetting:g} points" if forgotten else "no earlier task"
-    found = lines or [f"None: no wrong preprocessing, no learning rate too high, no missing freezing, {kept}."]
+    kept = f", no earlier task that lost more than {100 * p.checks.forgetting:g} points" if forgotten else ""
+    found = lines or [f"None: no wrong preprocessing, no learning rate too high, no missing freezing{kept}."]
     return "\n".join(["## Warnings", "", *found]) + "\n"
 
 

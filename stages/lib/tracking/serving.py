@@ -1,4 +1,4 @@
-"""A trained model as an MLflow pyfunc: raw inputs in, answers out, prepared as its card says.
+"""A trained model as an MLflow pyfunc: raw inputs in, predictions out, prepared as its card says.
 
 MLflow copies this file into the model and runs it there ("models from code"), with a copy of stages/ beside it.
 """
@@ -36,7 +36,7 @@ class Served(PythonModel):
         """Answer for each cell of the modality's column (`image`, for images).
 
         Returns:
-            A row for each input, with the columns that the task answers with: for classes `label`, its `probability`, and
+            A row for each input, with the columns that the task predictions with: for classes `label`, its `probability`, and
             `p_<class>` for every class.
 
         Raises:
@@ -46,7 +46,7 @@ class Served(PythonModel):
         column = list(model_input[served.COLUMN])
         parts = [self._outputs(column[start : start + BATCH], start) for start in range(0, len(column), BATCH)]
         outputs = torch.cat(parts) if parts else torch.zeros(0, self.card.num_outputs)
-        return pd.DataFrame(measures.served(measures.answers(outputs), self.card.output_names), index=model_input.index)
+        return pd.DataFrame(measures.served(measures.predictions(outputs), self.card.output_names), index=model_input.index)
 
     def _outputs(self, cells: list[Any], first: int) -> torch.Tensor:
         """Outputs (n, ...) for cells, the first of which is in row `first`."""
@@ -70,7 +70,7 @@ class Served(PythonModel):
             ) from None
 
     def _part(self, kind: str, part: str) -> Any:
-        return plugins.load(kind, self.card.modality if kind == "modalities" else self.card.task or "", part)
+        return plugins.load(kind, self.card.modality if kind == "modalities" else self.card.trained_for, part)
 
 
 def package(folder: Path) -> dict[str, Any]:
@@ -81,7 +81,7 @@ def package(folder: Path) -> dict[str, Any]:
     """
     card = cards.read_model_card(folder)
     served = plugins.load("modalities", card.modality, "served")
-    empty = plugins.load("tasks", card.task or "", "measures").served(
+    empty = plugins.load("tasks", card.trained_for, "measures").served(
         np.zeros((1, card.num_outputs), np.float32), card.output_names
     )
     outputs: list[ColSpec | TensorSpec]

@@ -69,7 +69,8 @@ def advised(blocks: Mapping[str, BaseModel]) -> str:
         if name in blocks:
             return str(name)
     raise UserError(
-        f"strategy: auto finds no block in strategies for what can be advised ({', '.join(ranking) or 'nothing for this task'}). "
+        "strategy: auto: none of the advised strategies has a block in strategies "
+        f"({', '.join(ranking) or 'no advice for this task'}). "
         "Add one of them to strategies in params.yaml, or name a strategy."
     )
 

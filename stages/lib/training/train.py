@@ -7,8 +7,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 import torch
 
-from stages.lib.core import cards, plugins
-from stages.lib.core.contracts import Phase, part
+from stages.lib.core.contracts import Phase
 from stages.lib.networks.inference import predict
 from stages.lib.params.schema import TrainingOptions
 from stages.lib.training import setup as setups
@@ -16,7 +15,6 @@ from stages.lib.training.certificate import certify, require
 from stages.lib.training.loop import fit
 from stages.lib.training.phases import Data, Tensors
 from stages.lib.training.setup import Setup
-from stages.lib.training.subset import subset
 
 
 class Trained(NamedTuple):
@@ -67,50 +65,6 @@ def train(
     certificate = pd.concat([whole, *(table for table in shown if len(table))])
     warnings = fitted.warnings + task.alarms(outputs, data.val.targets, names)
     return Trained(history, certificate, tables, {"epoch": int(kept)} | best, warnings)
-
-
-class Fitted(NamedTuple):
-    """A model trained on a few examples, as stages.lib.evaluation.measure takes it."""
-
-    tensors: Tensors
-    card: cards.ModelCard
-    best: dict[str, float]  # as in Trained
-    warnings: list[str]
-
-
-def train_on_subset(
-    fabric: Any, tensors: Tensors | None, start: cards.ModelCard, packed: cards.DataCard, data: Data, names: list[str], *,
-    task: str, num: int, strategy: str, hyperparameters: dict[str, Any], options: TrainingOptions, loss_jump: float, seed: int,
-) -> Fitted:  # fmt: skip
-    """Train as the target stage does, on a part of the examples, and write nothing: for learning curves and benchmarks.
-
-    Args:
-        tensors: of the starting point; None for random weights.
-        start, packed: cards of the starting point and of the data.
-        data: all examples.
-        num: training examples to draw.
-        seed: of the training, and of what is drawn. With all examples the result is that of a hop with this seed.
-
-    Raises:
-        UserError: as `train`, or `num` cannot be drawn.
-    """
-    learning, inputs = plugins.load("tasks", task, "learning"), plugins.load("modalities", packed.modality, "inputs")
-    chosen = subset(learning.strata(data.train.targets), learning.strata(data.val.targets), num, seed)
-    drawn = Data(*(part(split, torch.from_numpy(rows)) for split, rows in zip(data, chosen, strict=True)))
-    setup = setups.prepare(
-        fabric, tensors, start.architecture, len(names),
-        strategy=strategy, hyperparameters=hyperparameters, options=options, num_examples=num, seed=seed,
-    )  # fmt: skip
-    preprocessing = start.preprocessing | packed.packing
-    setups.require_that_it_takes(setup, inputs.probe(preprocessing, fabric.device), packed.name, packed.packing)
-    trained = train(
-        fabric, setup, drawn, learning, options, names, loss_jump=loss_jump, seed=seed, state=None, save=lambda state: None
-    )
-    card = start.model_copy(update={
-        "kind": "target", "name": f"{strategy} on {num} examples", "architecture": setup.architecture, "task": task,
-        "output_names": names, "preprocessing": preprocessing,
-    })  # fmt: skip
-    return Fitted(setup.model.state_dict(), card, trained.best, trained.warnings)
 
 
 def _undone(phases: list[Phase], start: Tensors, model: torch.nn.Module) -> bool:

@@ -51,5 +51,5 @@ def _tensors(content: bytes, name: str) -> "dict[str, torch.Tensor]":
             state = state[wrapper]
     wrong = [key for key, value in state.items() if not isinstance(value, torch.Tensor)] if isinstance(state, dict) else ["all"]
     if wrong:
-        raise UserError(f"{name} holds more than tensors by name ({', '.join(map(str, wrong[:5]))}).")
+        raise UserError(f"{name} holds something other than named tensors ({', '.join(map(str, wrong[:5]))}).")
     return {key.removeprefix("module."): value for key, value in state.items()}  # DataParallel adds the prefix

@@ -46,7 +46,7 @@ def test_all_mistakes_at_once(raw):
     text = mistake(write(raw, "path,label,split\n" + "\n".join(rows)))
     assert "no label, 1: images/b.png" in text
     assert "no path, 1: row 6" in text
-    assert "stands there twice, 1: images/a.png" in text
+    assert "a duplicate path, 1: images/a.png" in text
     assert "no such file, 12: gone00.png, " in text and "gone09.png ..." in text and "gone10" not in text
     assert "none of train, val, test or empty, 1: images/c.png tset" in text
 

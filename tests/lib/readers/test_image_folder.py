@@ -94,11 +94,11 @@ def test_a_member_that_points_out_of_the_archive_writes_nothing(tmp_path):
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_hidden_files_and_others_are_left_out_and_told(tmp_path, capsys):
+def test_hidden_files_and_others_are_skipped_with_a_word(tmp_path, capsys):
     others = [".DS_Store", "cats/._2.JPG", "__MACOSX/cats/2.jpg", ".git/x/1.png", "cats/notes.txt", "readme.md", "dogs/1.heic"]
     examples = read(made(tmp_path / "raw", PLAIN + others))
     assert [e.key for e in examples] == sorted(PLAIN)
-    assert "left out: 1 .heic, 1 .md, 1 .txt" in capsys.readouterr().out
+    assert "not images: 1 .heic, 1 .md, 1 .txt" in capsys.readouterr().out
 
 
 def test_one_folder_around_everything(tmp_path):
@@ -109,8 +109,8 @@ def test_one_folder_around_everything(tmp_path):
 def test_groups_from_the_path(tmp_path):
     raw = made(tmp_path / "raw", ["sick/p01_a.png", "sick/p01_b.png", "well/p2_a.png"])
     assert [e.group for e in read(raw, r"p(\d+)_")] == ["01", "01", "2"]
-    assert r"group_from: p(\d+)x is found in none of these paths, 3: sick/p01_a.png" in mistake(raw, r"p(\d+)x")
-    assert "is no regular expression" in mistake(raw, "p(")
+    assert r"group_from: p(\d+)x does not match 3 paths: sick/p01_a.png" in mistake(raw, r"p(\d+)x")
+    assert "is not a valid regular expression" in mistake(raw, "p(")
     assert "has no (group)" in mistake(raw, r"p\d+")
 
 

@@ -5,7 +5,7 @@ import struct
 import numpy as np
 import pytest
 
-from stages.lib import torchvision_datasets
+from stages.lib.data import torchvision_datasets
 from stages.lib.downloads import torchvision as download
 from stages.lib.errors import UserError
 from stages.lib.readers import torchvision as reader

@@ -1,4 +1,4 @@
-"""A network for images that needs none of this code: from packed pixels to answers."""
+"""A network for images that needs none of this code: from packed pixels to predictions."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +10,7 @@ from stages.lib.modalities.image import inputs
 
 
 class Standalone(torch.nn.Module):
-    """Normalises, runs the model and turns its outputs into answers."""
+    """Normalises, runs the model and turns its outputs into predictions."""
 
     def __init__(self, model: torch.nn.Module, preprocessing: dict[str, Any], activation: Callable[[torch.Tensor], torch.Tensor]):
         super().__init__()
@@ -23,7 +23,7 @@ class Standalone(torch.nn.Module):
 def network(
     model: torch.nn.Module, preprocessing: dict[str, Any], activation: Callable[[torch.Tensor], torch.Tensor]
 ) -> torch.nn.Module:
-    """The network from pixels (N, px, px, 3) uint8 to answers."""
+    """The network from pixels (N, px, px, 3) uint8 to predictions."""
     return Standalone(model, preprocessing, activation)
 
 

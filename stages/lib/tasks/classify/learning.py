@@ -24,7 +24,7 @@ def targets(labels: Sequence[str], classes: Sequence[str]) -> torch.Tensor:
     index = {name: number for number, name in enumerate(classes)}
     unknown = sorted({label for label in labels if label not in index})
     if unknown:
-        raise UserError(f"These labels are none of the model's classes ({', '.join(classes)}): {', '.join(unknown[:10])}.")
+        raise UserError(f"These labels are not among the model's classes ({', '.join(classes)}): {', '.join(unknown[:10])}.")
     return torch.tensor([index[label] for label in labels], dtype=torch.int64)
 
 

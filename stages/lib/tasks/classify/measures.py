@@ -1,4 +1,4 @@
-"""What evaluation needs to know of classification: answers, metrics, tables, plots."""
+"""What evaluation needs to know of classification: predictions, metrics, tables, plots."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -38,21 +38,21 @@ def activation(outputs: torch.Tensor) -> torch.Tensor:
     return outputs.softmax(1)
 
 
-def answers(outputs: torch.Tensor) -> np.ndarray:
+def predictions(outputs: torch.Tensor) -> np.ndarray:
     """What the network says: probabilities (N, C) in float32."""
     probabilities: np.ndarray = activation(outputs).cpu().numpy()
     return probabilities
 
 
-def table(answers: np.ndarray, targets: np.ndarray, classes: Sequence[str]) -> dict[str, Any]:
+def table(predictions: np.ndarray, targets: np.ndarray, classes: Sequence[str]) -> dict[str, Any]:
     """Columns of predictions.csv: label, predicted, and p_<class> with as many digits as float32 has."""
     names = np.array(classes, dtype=object)
-    columns = {"label": names[targets], "predicted": names[answers.argmax(1)]}
-    return columns | {f"p_{name}": answers[:, index] for index, name in enumerate(classes)}
+    columns = {"label": names[targets], "predicted": names[predictions.argmax(1)]}
+    return columns | {f"p_{name}": predictions[:, index] for index, name in enumerate(classes)}
 
 
 def read(table: pd.DataFrame, classes: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Answers (N, C) float32 and targets (N,) from predictions.csv, all of whose columns but p_<class> are text.
+    """Predictions (N, C) float32 and targets (N,) from predictions.csv, all of whose columns but p_<class> are text.
 
     Raises:
         KeyError: it is of other classes.
@@ -62,26 +62,26 @@ def read(table: pd.DataFrame, classes: Sequence[str]) -> tuple[np.ndarray, np.nd
     return table[[f"p_{name}" for name in classes]].to_numpy(np.float32), targets
 
 
-def served(answers: np.ndarray, classes: Sequence[str]) -> dict[str, Any]:
+def served(predictions: np.ndarray, classes: Sequence[str]) -> dict[str, Any]:
     """Columns that the served model answers with: label, its probability, and p_<class>."""
-    labels = np.array(classes, dtype=object)[answers.argmax(1)]
-    columns: dict[str, Any] = {"label": labels, "probability": answers.max(1)}
-    return columns | {f"p_{name}": answers[:, index] for index, name in enumerate(classes)}
+    labels = np.array(classes, dtype=object)[predictions.argmax(1)]
+    columns: dict[str, Any] = {"label": labels, "probability": predictions.max(1)}
+    return columns | {f"p_{name}": predictions[:, index] for index, name in enumerate(classes)}
 
 
 def report(
-    answers: np.ndarray, targets: np.ndarray, groups: np.ndarray | None, classes: Sequence[str], settings: Evaluate, seed: int
+    predictions: np.ndarray, targets: np.ndarray, groups: np.ndarray | None, classes: Sequence[str], settings: Evaluate, seed: int
 ) -> dict[str, Any]:
     """All metrics with their intervals, for each class too, and the confusion matrix.
 
     Args:
-        answers: (N, C) float32.
+        predictions: (N, C) float32.
         targets: (N,).
         groups: (N,) what each example belongs to, or None.
         settings: the section `evaluate`.
         seed: of the bootstrap.
     """
-    exact = answers.astype(np.float64)
+    exact = predictions.astype(np.float64)
 
     def measured(weights: np.ndarray) -> dict[str, np.ndarray]:
         each = {name: metric.values(exact, targets, weights) for name, metric in METRICS.items()}
@@ -112,16 +112,18 @@ def report(
     }
 
 
-def write(folder: Path, answers: np.ndarray, targets: np.ndarray, report: dict[str, Any], title: str, settings: Evaluate) -> None:
+def write(
+    folder: Path, predictions: np.ndarray, targets: np.ndarray, report: dict[str, Any], title: str, settings: Evaluate
+) -> None:
     """Write the confusion matrix and the reliability diagram, as a table and a plot each."""
-    from stages.lib.tasks.classify import plots  # here: who only wants answers need not wait for matplotlib
+    from stages.lib.tasks.classify import plots  # here: who only wants predictions need not wait for matplotlib
 
     classes, counts = np.array(report["classes"], dtype=object), np.array(report["confusion"])
     actual, predicted = np.nonzero(counts)
     cells = {"actual": classes[actual], "predicted": classes[predicted], "count": counts[actual, predicted]}
     pd.DataFrame(cells).to_csv(folder / "confusion.csv", index=False)
 
-    bins = pd.DataFrame(metrics.reliability(answers.astype(np.float64), targets, settings.ece_bins))
+    bins = pd.DataFrame(metrics.reliability(predictions.astype(np.float64), targets, settings.ece_bins))
     bins.insert(0, "bin", np.arange(1, settings.ece_bins + 1))
     bins.round(6).to_csv(folder / "reliability.csv", index=False)
 
@@ -133,14 +135,14 @@ PLOTS = ("confusion.png", "reliability.png")  # of `write`, those of the shipped
 
 
 def most_certain(
-    answers: np.ndarray, targets: np.ndarray, keys: Sequence[str], classes: Sequence[str], num: int
+    predictions: np.ndarray, targets: np.ndarray, keys: Sequence[str], classes: Sequence[str], num: int
 ) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """The `num` mistakes that the model was most certain of, and half as many right answers.
+    """The `num` mistakes that the model was most certain of, and half as many correct ones.
 
     Returns:
         Rows (n,), for each the output that speaks for the answer (n,), and a title.
     """
-    confidence, predicted = answers.max(1), answers.argmax(1)
+    confidence, predicted = predictions.max(1), predictions.argmax(1)
     order = np.argsort(-confidence, kind="stable")
     right = predicted[order] == targets[order]
     rows = np.concatenate([order[~right][:num], order[right][: num // 2]])

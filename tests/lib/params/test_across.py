@@ -1,0 +1,138 @@
+"""What must hold between the sections of params.yaml."""
+
+import copy
+
+import pytest
+
+from stages.lib.core import plugins
+from stages.lib.params.validate import validate
+from tests.helpers import mistakes, places, put
+
+# Options that make no sense together.
+
+
+def test_mixing_in_batches_of_one_is_refused(raw):
+    raw["training"] |= {"batch_size": 1, "cutmix": 0.5}
+    assert "training: cutmix mixes the examples of a batch; set batch_size to 2 or more" in mistakes(raw)
+    raw["training"]["batch_size"] = 2
+    validate(raw)
+
+
+def test_steps_that_begin_before_the_warm_up_is_over_are_refused(raw):
+    epochs = raw["strategies"]["full"]["epochs"]
+    raw["strategies"]["full"] |= {"schedule": "step", "warmup_epochs": epochs / 2}
+    assert f"strategies.full: schedule step lowers the learning rate at half of the epochs (strategies.full.epochs: {epochs})" in mistakes(
+        raw
+    )
+    raw["strategies"]["full"]["warmup_epochs"] = epochs / 2 - 0.1
+    validate(raw)
+
+
+def test_one_cycle_with_a_warm_up_is_refused_with_the_reason(raw):
+    raw["strategies"]["full"]["schedule"] = "one_cycle"
+    assert "strategies.full: schedule one_cycle has a warm-up of its own; set warmup_epochs to 0" in mistakes(raw)
+    raw["strategies"]["full"]["warmup_epochs"] = 0
+    validate(raw)
+    raw["training"]["schedule"] = "one_cycle"
+    raw["intermediate"]["mono"]["warmup_epochs"] = 2.5
+    text = mistakes(raw)
+    assert text.count("one_cycle") == 2, "what many blocks inherit is told once"
+    assert "  training: schedule one_cycle" in text
+    assert "  intermediate.mono: schedule one_cycle" in text
+    raw["training"]["warmup_epochs"] = raw["intermediate"]["mono"]["warmup_epochs"] = 0
+    validate(raw)
+
+
+def test_options_that_a_strategy_has_no_use_for_do_not_count(raw):
+    """knn trains nothing and may not hold a warm-up of its own, so the one that it inherits must not matter."""
+    raw["training"]["schedule"] = "one_cycle"
+    for path, unused in places(raw):
+        if "warmup_epochs" not in unused:
+            put(raw, (*path, "warmup_epochs"), 0)
+    assert raw["training"]["warmup_epochs"] > 0
+    validate(raw)
+
+
+@pytest.mark.parametrize(
+    ("path", "key"),
+    [(("strategies", "full"), "epochs"), (("strategies", "lp_ft"), "probe_epochs"), (("strategies", "gradual"), "epochs"),
+     (("intermediate", "mono"), "epochs"), (("scratch",), "epochs")],
+)  # fmt: skip
+@pytest.mark.parametrize("inherited", [True, False])
+def test_epochs_must_go_beyond_the_warm_up_also_beyond_an_inherited_one(raw, path, key, inherited):
+    warmup = (*(("training",) if inherited else path), "warmup_epochs")
+    put(raw, (*path, key), 2)
+    put(raw, warmup, 1.9)
+    validate(raw)
+    put(raw, warmup, 2)
+    text = mistakes(raw)
+    assert f"  {'.'.join(path)}.{key}: must be more than warmup_epochs (2.0), or the learning rate never reaches" in text
+    assert "1 mistake:" in text
+
+
+def test_a_warm_up_of_the_head_needs_epochs_to_warm_up_in(raw):
+    raw["training"]["warmup"] = "head"
+    validate(raw)
+    raw["strategies"]["full"]["warmup_epochs"] = 0
+    assert "  strategies.full: warmup: head has nothing to warm up over" in mistakes(raw)
+
+
+def test_a_cycle_of_hops_is_named_once(raw):
+    hop = raw["intermediate"]["mono"]
+    raw["intermediate"] = {"a": hop | {"init": "b"}, "b": hop | {"init": "a"}, "mono": hop}
+    assert mistakes(raw).count("cycle") == 1
+
+
+def test_a_source_and_a_hop_of_one_name_are_refused(raw):
+    raw["intermediate"]["imagenet"] = copy.deepcopy(raw["intermediate"]["mono"]) | {"init": "mono"}
+    assert "a source has the same name" in mistakes(raw)
+
+
+def test_the_control_must_be_the_same_network(raw):
+    raw["source"]["other"] = copy.deepcopy(raw["source"]["imagenet"])
+    raw["scratch"]["like"] = "other"
+    assert "scratch.like: must be 'imagenet', which 'mono' starts from" in mistakes(raw)
+
+
+def test_the_same_images_in_two_datasets_must_be_split_the_same_way(raw):
+    raw["datasets"]["again"] = copy.deepcopy(raw["datasets"]["poly"])
+    validate(raw)
+    raw["datasets"]["again"]["split"]["seed"] = 1
+    assert "datasets.again: reads the same examples as datasets.poly, so split must be the same too" in mistakes(raw)
+
+
+@pytest.mark.parametrize(("knob", "value"), [("threshold", 0.3), ("block", 24), ("limit", 100), ("duplicates", "drop")])
+def test_other_labels_or_groups_of_the_same_images_split_otherwise_too(raw, knob, value):
+    raw["datasets"]["again"] = copy.deepcopy(raw["datasets"]["poly"]) | {"raw": "data/./raw/elpv", knob: value}
+    assert f"datasets.again: reads the same examples as datasets.poly, so {knob} must be the same too" in mistakes(raw)
+
+
+def test_other_images_of_the_same_file_are_split_as_one_likes(raw):
+    raw["datasets"]["mono"] |= {"threshold": 0.3, "limit": 100}
+    validate(raw)
+
+
+def test_no_hop_at_all_is_valid(raw):
+    raw["intermediate"] = {}
+    raw["inits"] = ["imagenet"]
+    assert validate(raw).intermediate == {}
+
+
+def test_what_the_modality_cannot_do_is_refused(raw, monkeypatch):
+    raw["training"]["mixup"] = 0.2
+    raw["strategies"]["full"]["augment"] = "stron"
+    text = mistakes(raw)
+    assert "  strategies.full.augment: the modality image has no 'stron'. Did you mean 'strong'?" in text and "1 mistake:" in text
+    monkeypatch.setattr(plugins.load("modalities", "image"), "MIXES", False)
+    assert "  training: mixup: the modality image cannot mix its inputs; set it to 0." in mistakes(raw)
+
+
+def test_a_head_that_the_task_does_not_take_is_refused(raw, monkeypatch):
+    raw["strategy"] = "knn"
+    raw["intermediate"]["mono"] |= {"strategy": "knn", "neighbours": 3, "temperature": 0.1}
+    for name in ("trainable", "epochs", "lr", "head_lr"):
+        del raw["intermediate"]["mono"][name]
+    validate(raw)
+    monkeypatch.setattr(plugins.load("tasks", "classify"), "HEADS", ("linear",))
+    for path in ("strategy", "intermediate.mono.strategy"):
+        assert f"  {path}: knn needs a knn head, which the task classify does not take (linear)." in mistakes(raw)

@@ -1,0 +1,220 @@
+"""The shipped model as an MLflow pyfunc answers as evaluation does, in this process and behind MLflow's own server."""
+
+import base64
+import io
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from stages.lib.core import cards, contracts
+from stages.lib.modalities.image import inputs
+from stages.lib.networks import backbones
+from stages.lib.networks.inference import predict
+from stages.lib.tracking import serving
+from tests.tiny import ROOT, model_card
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*An input example was not provided")
+
+NORMALISATION = {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.3, 0.4]}
+PREPROCESSING = {"crop_pct": 0.875, "interpolation": "bicubic"} | NORMALISATION
+CLASSES = ["broken", "fine", "no cell"]
+
+
+def files():
+    """Encoded images of many kinds: colour and grey, upright and wide, dark and bright."""
+    random = np.random.default_rng(0)
+    encoded = []
+    for shape, form in [((60, 80, 3), "JPEG"), ((90, 50, 3), "PNG"), ((64, 64), "PNG"), ((48, 48, 3), "BMP")] * 2:
+        buffer = io.BytesIO()
+        base = random.integers(0, 200, shape[2:])
+        Image.fromarray((base + random.integers(0, 55, shape)).astype(np.uint8)).save(buffer, form)
+        encoded.append(buffer.getvalue())
+    return encoded
+
+
+def logits_of_evaluation(folder, encoded, tmp_path):
+    """As the evaluate stage gets them: from packed images, through stages.lib.networks.inference.predict."""
+    tensors, card = cards.read_model(folder)
+    packing = {name: card.preprocessing[name] for name in ("px", "fit", "crop_pct", "interpolation")}
+    packed = [inputs.pack(inputs.decode(content), **packing) for content in encoded]
+    table = pd.DataFrame({"key": [str(row) for row in range(len(packed))], "label": CLASSES[0], "group": ""})
+    cards.write_split(tmp_path, "test", packed, table)
+    model = backbones.trained(tensors, card.architecture, len(CLASSES)).to(memory_format=torch.channels_last)
+    split = cards.read_split(tmp_path, "test")
+    loaded = contracts.load(split, "image", "classify", CLASSES, card.preprocessing, torch.device("cpu"))
+    return predict(model, loaded, batch_size=3)
+
+
+def save(folder, model="test_efficientnet", px=48, fit="crop", architecture=None):
+    """A trained model as a hop writes it; its normalisation layers have seen other data than nothing."""
+    torch.manual_seed(0)
+    architecture = architecture or {"library": "timm", "model": model}
+    network = backbones.build(architecture, len(CLASSES))
+    with torch.no_grad():
+        batch = torch.randn(8, 3, 1, 1) + torch.randn(8, 3, px, px)
+        network.train()(batch)
+        network.head.weight.div_(network.eval()(batch).std(0).mean())  # answers that differ, so that mistakes show
+    preprocessing = PREPROCESSING | {"px": px, "fit": fit}
+    card = model_card("dots-0", architecture=architecture, output_names=CLASSES, preprocessing=preprocessing)
+    cards.write_model(folder, network.state_dict(), card)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("saved")
+    mlflow.pyfunc.save_model(folder / "pyfunc", **serving.package(save(folder / "dots-0")))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def loaded(saved):
+    return mlflow.pyfunc.load_model(str(saved / "pyfunc"))
+
+
+@pytest.mark.parametrize("model, fit", [("test_efficientnet", "crop"), ("test_resnet", "squash"), ("test_vit", "squash")])
+def test_it_answers_as_evaluation_does(tmp_path, model, fit):
+    px = 160 if model == "test_vit" else 48
+    folder = save(tmp_path / "model", model=model, fit=fit, px=px)
+    mlflow.pyfunc.save_model(tmp_path / "pyfunc", **serving.package(folder))
+    answers = mlflow.pyfunc.load_model(str(tmp_path / "pyfunc")).predict(pd.DataFrame({"image": files()}))
+    expected = logits_of_evaluation(folder, files(), tmp_path).softmax(1).numpy()
+    assert np.abs(answers[[f"p_{name}" for name in CLASSES]].to_numpy() - expected).max() < 1e-5
+    assert list(answers["label"]) == [CLASSES[index] for index in expected.argmax(1)]
+    assert np.abs(answers["probability"] - expected.max(1)).max() < 1e-5
+    assert expected.std(0).max() > 0.01, "the images must differ in their answers, or this test shows nothing"
+
+
+def test_every_kind_of_input_gives_the_same_answer(loaded):
+    encoded = [content for content in files() if not content.startswith(b"\xff\xd8")]
+    pixels = [np.asarray(Image.open(io.BytesIO(content))) for content in encoded]
+    assert {array.ndim for array in pixels} == {2, 3}
+    expected = loaded.predict(pd.DataFrame({"image": encoded}))
+    texts = [base64.b64encode(content).decode() for content in encoded]
+    wrapped = [base64.encodebytes(content).decode() for content in encoded]  # in lines of 76, as the command base64 does
+    for column in (texts, wrapped, pixels, [array.tolist() for array in pixels], [*encoded[:2], texts[2], *pixels[3:]]):
+        pd.testing.assert_frame_equal(loaded.predict(pd.DataFrame({"image": column})), expected)
+
+
+def test_more_than_a_batch_and_none_at_all(loaded):
+    many = loaded.predict(pd.DataFrame({"image": files() * 10}))
+    few = loaded.predict(pd.DataFrame({"image": files()}))
+    assert len(many) == 80
+    pd.testing.assert_frame_equal(many[:8], few, atol=1e-5)
+    pd.testing.assert_frame_equal(many[72:].reset_index(drop=True), few, atol=1e-5)
+    none = loaded.predict(pd.DataFrame({"image": []}))
+    assert list(none.columns) == ["label", "probability", "p_broken", "p_fine", "p_no cell"]
+    assert len(none) == 0
+
+
+@pytest.mark.parametrize(
+    "bad", ["images/1.png", "aGVsbG8=", b"", files()[0][:400], np.zeros((4, 4, 3)), np.zeros((4, 4, 4), np.uint8), [[300]], None],
+    ids=["path", "text", "empty", "truncated", "floats", "four channels", "over 255", "none"],
+)  # fmt: skip
+def test_what_is_no_image_is_refused_by_its_row(loaded, bad):
+    with pytest.raises(mlflow.MlflowException, match=r"Row 1 of `image` cannot be read .* Allowed: the bytes of an image file"):
+        loaded.predict(pd.DataFrame({"image": [files()[0], bad]}))
+
+
+def test_the_requirements_are_pinned_to_what_is_on_the_package_index(saved):
+    lines = (saved / "pyfunc/requirements.txt").read_text().split()
+    assert {line.split("==")[0] for line in lines} == set(serving.PACKAGES)
+    assert not any("+" in line for line in lines)
+
+
+IMPORTS = """
+import builtins, sys
+from types import SimpleNamespace
+
+plain, seen = builtins.__import__, set()
+
+def watched(name, globals=None, locals=None, fromlist=(), level=0):
+    if (globals or {}).get("__name__", "").startswith("stages."):
+        seen.add(name.partition(".")[0])
+    return plain(name, globals, locals, fromlist, level)
+
+builtins.__import__ = watched
+from stages.lib.tracking import serving
+for folder in sys.argv[1:]:
+    served = serving.Served()
+    served.load_context(SimpleNamespace(artifacts={"model": folder}))
+    served.predict(None, serving.package(serving.Path(folder))["input_example"])
+print(*seen - sys.stdlib_module_names - {"stages"})
+"""
+
+
+@pytest.mark.slow
+def test_the_requirements_are_all_that_serving_imports(saved):
+    """Two models, one of each library, answer in a process that notes what our code imports."""
+    other = save(saved / "other", architecture={"library": "torchvision", "model": "shufflenet_v2_x0_5"})
+    command = [sys.executable, "-c", IMPORTS, str(saved / "dots-0"), str(other)]
+    imported = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    own = {"PIL": "pillow", "pydantic_core": "pydantic"}  # the package's name, where it is another than the module's
+    assert {own.get(name, name) for name in imported} == set(serving.PACKAGES)
+
+
+@pytest.mark.slow
+def test_mlflow_serves_it_from_elsewhere(saved, tmp_path):
+    """`mlflow models serve` in another folder: the model brings its own code; JSON brings images as base64."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH" and not name.startswith("MLFLOW_")}
+    bin_folder = Path(sys.executable).parent
+    command = [
+        sys.executable,
+        "-m",
+        "mlflow",
+        "models",
+        "serve",
+        "-m",
+        str(saved / "pyfunc"),
+        "--env-manager",
+        "local",
+        "-p",
+        str(port),
+    ]
+    with open(tmp_path / "log", "w") as log:
+        server = subprocess.Popen(
+            command, cwd=tmp_path, stdout=log, stderr=log, start_new_session=True,
+            env=clean | {"MLFLOW_DISABLE_TELEMETRY": "true", "PATH": f"{bin_folder}:{os.environ['PATH']}"},
+        )  # fmt: skip
+    try:
+        deadline = time.time() + 600
+        while True:
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/ping", timeout=5)
+                break
+            except OSError:
+                assert server.poll() is None, (tmp_path / "log").read_text()
+                assert time.time() < deadline
+                time.sleep(0.2)
+        answers = pd.DataFrame(ask(port, [base64.b64encode(content).decode() for content in files()])["predictions"])
+        expected = logits_of_evaluation(saved / "dots-0", files(), tmp_path).softmax(1).numpy()
+        assert np.abs(answers[[f"p_{name}" for name in CLASSES]].to_numpy() - expected).max() < 1e-5
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            ask(port, ["nonsense"])
+        assert refused.value.code == 400
+        assert "Row 0 of `image` cannot be read" in refused.value.read().decode()
+    finally:
+        os.killpg(server.pid, 15)
+        server.wait()
+
+
+def ask(port, column):
+    body = json.dumps({"dataframe_split": {"columns": ["image"], "data": [[value] for value in column]}}).encode()
+    request = urllib.request.Request(f"http://127.0.0.1:{port}/invocations", body, {"Content-Type": "application/json"})
+    return json.loads(urllib.request.urlopen(request, timeout=300).read())

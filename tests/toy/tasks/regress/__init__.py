@@ -1,0 +1,6 @@
+"""Regression: one number for each input."""
+
+METRICS = ("mean_absolute_error",)
+PRIMARY = "mean_absolute_error"
+HEADS = ("linear",)
+ADVISED = False
