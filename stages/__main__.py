@@ -1,6 +1,6 @@
 """The command line: python -m stages WORD ...
 
-Runs the stages of dvc.yaml and the commands for people, one at a time, and turns mistakes into words. It watches and reports;
+Runs one stage of dvc.yaml or one command, and turns the user's mistakes into readable errors. It only watches and reports;
 no result depends on it.
 """
 
@@ -10,21 +10,21 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
-# With anything else running on the cores, threads that wait by spinning make a training step 10 times slower. Read when torch
-# is imported.
+# Threads that spin while waiting make a training step 10 times slower when other processes use the same cores. torch reads
+# this when it is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 STAGES = Path(__file__).parent
 
 
 def main(words: list[str]) -> None:
-    """Run what the first word names with the words that follow."""
+    """Run the stage or command that the first word names; the other words are its arguments."""
     stages, commands = _found(STAGES), _found(STAGES / "commands")
     if not words or words[0] in ("-h", "--help", "help"):
         print(usage(stages, commands))
         return
     word, *rest = words
-    if word == "check":  # before anything is imported that may not be installed
+    if word == "check":  # before any import of a package that may not be installed
         from stages import check
 
         check.require_environment()
@@ -43,7 +43,7 @@ def main(words: list[str]) -> None:
 
 
 def usage(stages: list[str], commands: list[str]) -> str:
-    """All words with a line each: the first of their file."""
+    """List all stages and commands, each with the first line of its docstring."""
     lines = ["usage: python -m stages WORD ...", "", "Commands:"]
     lines += [f"  {name:16}{_first_line(STAGES / 'commands' / f'{name}.py')}" for name in commands]
     lines += ["", "Stages, which `dvc repro` runs in the right order:"]
@@ -63,5 +63,5 @@ if __name__ == "__main__":
     try:
         main(sys.argv[1:])
         sys.stdout.flush()
-    except BrokenPipeError:  # of `| head`, which has read enough
+    except BrokenPipeError:  # `| head` closes the pipe once it has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

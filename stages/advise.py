@@ -1,6 +1,7 @@
-"""Look at the target's data before any training: which strategy suits them, is the preprocessing right: python -m stages advise
+"""Rank strategies for the target's data and check its preprocessing before any training: python -m stages advise
 
-On features of the frozen starting point; the ranking, the warnings and their figures are in metrics/advise.json.
+Works on features of the frozen starting point. Writes the ranking, the warnings and the figures behind them to
+metrics/advise.json.
 """
 
 import sys
@@ -41,7 +42,7 @@ def main(*, watch: runs.Watch) -> None:
 
 
 def figures(told: dict[str, Any]) -> dict[str, float]:
-    """What MLflow shows of it as metrics."""
+    """The numbers that MLflow shows as metrics."""
     if not told["ranking"]:
         return {}
     numbers = {name: value for name, value in told["facts"].items() if isinstance(value, int | float)}

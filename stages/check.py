@@ -1,6 +1,6 @@
-"""Fail first, and in a moment: the environment is complete and params.yaml is valid: python -m stages check
+"""Check within seconds that the environment is complete and params.yaml is valid: python -m stages check
 
-Imports nothing but the standard library until it knows that the rest is there.
+Imports only the standard library until it knows that the other packages are installed.
 """
 
 import sys
@@ -15,11 +15,11 @@ def main() -> None:
 
     load()
     Path("metrics").mkdir(exist_ok=True)
-    Path("metrics/check.txt").write_text("ok\n", encoding="utf-8")  # the same bytes each time: a passed check reruns nothing
+    Path("metrics/check.txt").write_text("ok\n", encoding="utf-8")  # always the same bytes, so a passed check reruns nothing
 
 
 def require_environment() -> None:
-    """Exit in words if the Python is too old, or a package of requirements.in is missing."""
+    """Exit with an explanation if Python is too old or a package of requirements.in is missing."""
     if sys.version_info < (3, 11):  # noqa: UP036 (the interpreter may not be that of the environment)
         sys.exit(f"error: Python {sys.version.split()[0]} ({sys.executable}) runs this; 3.11 or newer is needed. {HOW}")
     missing = []

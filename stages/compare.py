@@ -1,4 +1,4 @@
-"""Compare the target with its controls: did transfer help, did the hops help, which model to ship: python -m stages compare"""
+"""Compare the target with its controls: did transfer and the hops help, and which model to ship: python -m stages compare"""
 
 import shutil
 

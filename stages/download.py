@@ -10,7 +10,7 @@ def main(name: str) -> None:
     block = params.block(params.load("download").download, "download", name)
     plugin = plugins.load("downloads", block.fetch)
     folder = runs.raw(name)
-    shutil.rmtree(folder, ignore_errors=True)  # what an interrupted download left
+    shutil.rmtree(folder, ignore_errors=True)  # left by an interrupted download
     folder.mkdir(parents=True)
     plugin.fetch(folder, **plugins.arguments(block, plugin))
     files = [path for path in folder.rglob("*") if path.is_file()]

@@ -1,7 +1,8 @@
 """Open the test split and measure a trained model: python -m stages evaluate KIND NAME DATA
 
-KIND is target, scratch or intermediate, NAME what its stage calls the model, DATA a prepared dataset. No training reads the test
-split: the stage forgetting opens it too, and the command learning_curve, both through stages.lib.evaluation.measure.
+KIND is target, scratch or intermediate, NAME the model's name in its stage, DATA a prepared dataset. No training reads the test
+split. Besides this stage, only the stage forgetting and the command learning_curve open it, both through
+stages.lib.evaluation.measure.
 """
 
 from stages.lib.core import cards, plugins, runs

@@ -1,6 +1,6 @@
-"""Measure what later training forgot of a hop's task: python -m stages forgetting HOP DATA
+"""Measure how much later training forgot of a hop's task: python -m stages forgetting HOP DATA
 
-The backbone of every model that came after the hop, under the head that the hop had, on the hop's own test examples.
+Evaluates the backbone of every later model with the hop's original head on the hop's own test examples.
 """
 
 from types import SimpleNamespace
@@ -35,7 +35,7 @@ def main(hop: str, data: str) -> None:
 
 
 def later_trainings(hop: str, p: SimpleNamespace) -> dict[str, runs.Training]:
-    """The trainings whose chain leads through the hop, by the name of each."""
+    """The trainings whose chain includes the hop, by name."""
     found = {name: runs.hop(name, block.data) for name, block in p.intermediate.items()}
     found |= {each.label: each for init in p.inits for each in (runs.target(init, seed, "") for seed in p.seeds)}
     return {name: each for name, each in found.items() if hop in cards.read_model_card(each.model).ancestors}

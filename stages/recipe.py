@@ -1,7 +1,7 @@
-"""Resolve how trainings are done, from all sections of params.yaml that say so: python -m stages recipe hops|target
+"""Resolve the settings of each training from all sections of params.yaml: python -m stages recipe hops|target
 
-So that a training depends only on what concerns it: a hyperparameter of another strategy, or an option that its own block
-overrides, reruns nothing but this.
+This way a training depends only on the settings that it uses: a changed hyperparameter of another strategy, or a changed option
+that the training's own block overrides, reruns only this stage.
 """
 
 from stages.lib.core import runs
@@ -17,7 +17,7 @@ def main(which: str) -> None:
 
 
 def hops() -> None:
-    """The hops and the control, which wait for nothing."""
+    """The hops and the control, which need not wait for the advisor."""
     p = params.load("training", "intermediate", "target", "scratch")
     for name, block in p.intermediate.items():
         recipe.write(runs.hop(name, block.data).recipe, block.strategy, block.task, block, p.training)
@@ -25,7 +25,7 @@ def hops() -> None:
 
 
 def target() -> None:
-    """The target, after the advisor has looked at its data."""
+    """The target, once the advisor has looked at its data."""
     p = params.load("strategy", "strategies", "training", "target")
     chosen = recipe.advised(p.strategies) if p.strategy == "auto" else p.strategy
     recipe.write(runs.target("", 0, p.target.data).recipe, chosen, p.target.task, p.strategies[chosen], p.training)

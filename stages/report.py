@@ -1,6 +1,6 @@
-"""Write one page about everything, to send to a colleague: python -m stages report
+"""Write one page with all results, to send to a colleague: python -m stages report
 
-metrics/report.html holds its pictures in itself and needs no internet.
+metrics/report.html embeds its plots and images, so it opens without internet access.
 """
 
 import os

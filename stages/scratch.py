@@ -1,4 +1,4 @@
-"""Train the control, the target's network from random weights: python -m stages scratch SEED"""
+"""Train the control, the target's network from random weights, with one seed: python -m stages scratch SEED"""
 
 from stages.lib.core import runs
 from stages.lib.core.seeds import seed_for
@@ -16,6 +16,6 @@ def main(seed: str, *, watch: runs.Watch) -> None:
         from_random=True,
         checks=p.checks,
         device=p.device,
-        seed=seed_for(p.seed, "target", seed),  # as the target's: the same order of examples in each epoch
+        seed=seed_for(p.seed, "target", seed),  # as for the target: the same order of examples in each epoch
         watch=watch,
     )

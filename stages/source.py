@@ -1,4 +1,4 @@
-"""Fetch one starting point, check that it fits its network, and write it with its card: python -m stages source NAME"""
+"""Fetch pretrained (or random) weights, check that they fit their network, and write a card: python -m stages source NAME"""
 
 from stages.lib.core import cards, closure, plugins, runs
 from stages.lib.params import read as params

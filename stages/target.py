@@ -16,6 +16,6 @@ def main(init: str, seed: str, *, watch: runs.Watch) -> None:
         from_random=False,
         checks=p.checks,
         device=p.device,
-        seed=seed_for(p.seed, "target", seed),  # every starting point has the same: the comparison is paired
+        seed=seed_for(p.seed, "target", seed),  # the same for every starting point: the comparison is paired
         watch=watch,
     )

@@ -1,6 +1,6 @@
-"""Put the pipeline's present state into MLflow, once: python -m stages track
+"""Record the pipeline's current state in MLflow, once: python -m stages track
 
-Runs at the end of every `dvc repro`. When the state is there already it ends before anything slow is imported.
+Runs at the end of every `dvc repro`. If the state is already recorded, it exits before any slow import.
 """
 
 from stages.lib.tracking import records

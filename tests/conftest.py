@@ -53,8 +53,10 @@ def call(monkeypatch, capfd):
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
 
-    def call(repo: Repo, *words: str, ok: bool = True) -> str:
+    def call(repo: Repo, *words: str, ok: bool = True, **environment: str) -> str:
         monkeypatch.chdir(repo.path)
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
         capfd.readouterr()
         code: object = 0
         try:

@@ -211,7 +211,8 @@ def warnings_of(words):
 def test_a_clean_run_warns_of_nothing(project):
     _, words = run()
     assert warnings_of(words) == [
-        "None: no wrong preprocessing, no learning rate too high, no missing freezing, no earlier task that lost more than 10 points."
+        "None: no wrong preprocessing, no learning rate too high, no missing freezing, no earlier task that lost more than 10 "
+        "points."
     ]
 
 

@@ -49,7 +49,7 @@ COARSE = {
     | {
         "stages/lib/evaluation": ["forgetting", "measure"],
         "stages/lib/plots": ["gallery"],
-        "stages/lib/reporting": ["label_savings", "verdict"],
+        "stages/lib/reporting": ["verdict"],
         TASK: ["learning"],
     },
 }

@@ -193,7 +193,8 @@ def test_a_hop_that_nothing_follows_has_an_empty_table(hop):
     settings(inits=["tiny"])
     assert run().empty
     assert warnings() == [
-        "None: no wrong preprocessing, no learning rate too high, no missing freezing, no earlier task that lost more than 10 points."
+        "None: no wrong preprocessing, no learning rate too high, no missing freezing, no earlier task that lost more than 10 "
+        "points."
     ]
 
 

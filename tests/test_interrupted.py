@@ -11,19 +11,7 @@ import time
 
 import pytest
 
-from stages.lib.core import cards
 from tests.tiny import PARAMS, Repo, write_params
-
-pytestmark = pytest.mark.slow
-
-
-def sha(repo, model):
-    return cards.read_model_card(repo.path / "models" / model).sha256
-
-
-def query(repo, sql):
-    with sqlite3.connect(repo.path / "mlflow.db") as store:
-        return store.execute(sql).fetchall()
 
 
 def longer(repo, epochs):
@@ -42,11 +30,12 @@ def start(repo):
 def num_epochs(repo) -> int:
     """Epochs in MLflow so far: the curves are live."""
     try:
-        return query(repo, "SELECT COUNT(*) FROM metrics WHERE key = 'val_loss'")[0][0]
+        return repo.query("SELECT COUNT(*) FROM metrics WHERE key = 'val_loss'")[0][0]
     except sqlite3.OperationalError:  # no store yet
         return 0
 
 
+@pytest.mark.slow
 def test_a_killed_hop_goes_on_to_the_same_bits_in_the_same_run(finished, copy_of, tmp_path):
     whole = copy_of(finished)
     longer(whole, epochs=60)
@@ -63,14 +52,15 @@ def test_a_killed_hop_goes_on_to_the_same_bits_in_the_same_run(finished, copy_of
         process.wait()
     assert num_epochs(killed) < 60
     killed.run("dvc", "repro", "intermediate@dots")
-    assert sha(killed, "dots") == sha(whole, "dots")
+    assert killed.sha256("dots") == whole.sha256("dots")
     history = "metrics/intermediate/dots/history.csv"
     assert (killed.path / history).read_bytes() == (whole.path / history).read_bytes()
-    assert len(query(killed, "SELECT run_uuid FROM runs")) == 1
-    points = query(killed, "SELECT step, COUNT(*) FROM metrics WHERE key = 'val_loss' GROUP BY step ORDER BY step")
+    assert len(killed.query("SELECT run_uuid FROM runs")) == 1
+    points = killed.query("SELECT step, COUNT(*) FROM metrics WHERE key = 'val_loss' GROUP BY step ORDER BY step")
     assert points == [(epoch, 1) for epoch in range(1, 61)]
 
 
+@pytest.mark.slow
 def test_an_orphan_and_a_second_start_train_once(finished, copy_of):
     """A killed dvc leaves its stage running; the next repro must not train beside it."""
     repo = copy_of(finished)
@@ -82,24 +72,25 @@ def test_an_orphan_and_a_second_start_train_once(finished, copy_of):
     process.wait()
     output = repo.run("dvc", "repro", "intermediate@dots")
     assert "already running in another process" in output
-    points = query(repo, "SELECT COUNT(*), COUNT(DISTINCT step) FROM metrics WHERE key = 'val_loss'")
+    points = repo.query("SELECT COUNT(*), COUNT(DISTINCT step) FROM metrics WHERE key = 'val_loss'")
     assert points == [(300, 300)]
 
 
+@pytest.mark.slow
 def test_two_processes_write_one_model_and_one_run(finished, copy_of):
     """A whole stage data-parallel: Fabric starts the second process, the first alone writes, logs and checkpoints."""
     repo = copy_of(finished)
     (repo.path / "mlflow.db").unlink()
     write_params(repo.path, PARAMS | {"device": PARAMS["device"] | {"devices": 2}})
-    before = sha(repo, "scratch/0")
+    before = repo.sha256("scratch/0")
     stage = [sys.executable, "-m", "stages", "scratch", "0"]
     repo.run(*stage)
-    assert sha(repo, "scratch/0") != before  # BatchNorm sees half a batch in each process
-    assert query(repo, "SELECT step, COUNT(*) FROM metrics WHERE key = 'val_loss' GROUP BY step") == [(1, 1), (2, 1)]
-    trained = sha(repo, "scratch/0")
+    assert repo.sha256("scratch/0") != before  # BatchNorm sees half a batch in each process
+    assert repo.query("SELECT step, COUNT(*) FROM metrics WHERE key = 'val_loss' GROUP BY step") == [(1, 1), (2, 1)]
+    trained = repo.sha256("scratch/0")
     shutil.rmtree(repo.path / "models/scratch/0")
     assert "scratch 0 resumes after epoch 2." in repo.run(*stage)  # the state is found, broadcast, and leads to the same bits
-    assert sha(repo, "scratch/0") == trained
+    assert repo.sha256("scratch/0") == trained
 
 
 def test_another_check_does_not_take_the_answers_of_an_earlier_training(finished, copy_of, call):
@@ -108,19 +99,3 @@ def test_another_check_does_not_take_the_answers_of_an_earlier_training(finished
     assert "scratch 0 resumes after epoch 2." in call(repo, "scratch", "0"), "its state is there"
     write_params(repo.path, PARAMS | {"checks": PARAMS["checks"] | {"loss_jump": 1.01}})
     assert "resumes after" not in call(repo, "scratch", "0")
-
-
-def test_what_can_be_foreseen_is_told_before_a_training_from_pretrained_weights(finished, copy_of, call):
-    repo = copy_of(finished)
-    values = copy.deepcopy(PARAMS)
-    values["checks"]["params_per_example"] = 1
-    values["strategy"] = "full"
-    values["strategies"]["full"] |= {"optimizer": "sgd", "lr": 10, "head_lr": 10, "weight_decay": 1}
-    values["strategies"]["full"] |= {"batch_size": 2}  # steps enough to come beyond all numbers within the first epoch
-    write_params(repo.path, values)
-    call(repo, "recipe", "target")
-    output = call(repo, "target", "dots", "0", ok=False)
-    assert "WARNING, target dots-0: More is trained than the data supports" in output, "although it ends in an error"
-    told = "More is trained than the data supports"
-    assert told not in call(repo, "intermediate", "dots"), "its source has random weights"
-    assert told not in call(repo, "scratch", "0")

@@ -5,7 +5,6 @@ import json
 import os
 import shutil
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
@@ -28,17 +27,8 @@ EVERYTHING = {"check", "source@tiny", "prepare@dots", "prepare@lines", "recipe-h
 EVERYTHING |= TRAININGS | EVALUATIONS | END
 
 
-def sha(repo, model):
-    return json.loads((repo.path / "models" / model / "card.json").read_text())["sha256"]
-
-
-def query(repo, sql):
-    with sqlite3.connect(repo.path / "mlflow.db") as store:
-        return store.execute(sql).fetchall()
-
-
 def parents(repo):
-    return query(repo, "SELECT r.run_uuid, r.status FROM tags t JOIN runs r USING (run_uuid) WHERE t.key = 'transfer.state' "
+    return repo.query("SELECT r.run_uuid, r.status FROM tags t JOIN runs r USING (run_uuid) WHERE t.key = 'transfer.state' "
                        "AND lifecycle_stage = 'active' AND r.run_uuid NOT IN "
                        "(SELECT run_uuid FROM tags WHERE key = 'mlflow.parentRunId')")  # fmt: skip
 
@@ -65,11 +55,11 @@ def test_one_command_runs_everything(finished):
 
 
 def test_the_advice_stands_in_mlflow_before_the_target_is_trained(finished):
-    starts = dict(query(finished, "SELECT t.value, r.start_time FROM runs r JOIN tags t USING (run_uuid) "
+    starts = dict(finished.query("SELECT t.value, r.start_time FROM runs r JOIN tags t USING (run_uuid) "
                                   "WHERE t.key = 'transfer.stage'"))  # fmt: skip
     assert starts["intermediate dots"] < starts["advise"] < min(starts["target dots-0"], starts["target tiny-0"])
     told = json.loads((finished.path / "metrics/advise.json").read_text())
-    points = query(finished, "SELECT m.key, m.value FROM metrics m JOIN tags t USING (run_uuid) "
+    points = finished.query("SELECT m.key, m.value FROM metrics m JOIN tags t USING (run_uuid) "
                              "WHERE t.key = 'transfer.stage' AND t.value = 'advise'")  # fmt: skip
     assert dict(points) == pytest.approx(told["figures"], abs=1e-6)
     assert len(points) == len(told["figures"]), "each once, from the stage itself or from track"
@@ -84,11 +74,11 @@ def test_nothing_to_do_runs_nothing(finished, copy_of):
 @pytest.mark.slow
 def test_another_strategy_reruns_the_target_and_what_follows(finished, copy_of):
     repo = copy_of(finished)
-    before = sha(repo, "scratch/0")
+    before = repo.sha256("scratch/0")
     evaluations = {"evaluate@dots-0", "evaluate@tiny-0"}
     executed = repo.ran("exp", "run", "-S", "strategy=full")
     assert executed == TARGETS | evaluations | END | {"check", "recipe", "forgetting@dots"}
-    assert sha(repo, "scratch/0") == before
+    assert repo.sha256("scratch/0") == before
     assert len(parents(repo)) == 2
     first = parents(repo)
     assert repo.ran("exp", "run", "-S", "strategy=partial") == {"check", "compare", "track"}  # the rest is restored
@@ -119,14 +109,14 @@ def test_auto_trains_what_is_advised_and_follows_the_advice_and_the_code_of_its_
         executed = repo.ran("repro", "target@tiny-0")
         return executed, json.loads((repo.path / "models/target/tiny-0/card.json").read_text())["settings"]["strategy"]
 
-    partial = sha(repo, "target/tiny-0")
+    partial = repo.sha256("target/tiny-0")
     write_params(repo.path, PARAMS | {"strategy": "auto", "strategies": PARAMS["strategies"] | {"auto": {}}})
     rank("prototype", "full", "partial")  # prototype has no block
     assert target() == ({"check", "advise", "recipe", "target@tiny-0"}, "full")
     assert json.loads((repo.path / "metrics/advise.json").read_text())["choice"] == "prototype"
     rank("partial", "full")
     assert target() == ({"advise", "recipe"}, "partial")  # trained before, when it was chosen by name: the same recipe
-    assert sha(repo, "target/tiny-0") == partial
+    assert repo.sha256("target/tiny-0") == partial
     append(stages / "strategies/feature_extraction.py", "# not advised")
     assert target() == ({"recipe", "recipe-hops"}, "partial")
     append(stages / "strategies/partial.py", "# advised")
@@ -310,8 +300,8 @@ def again(finished, tmp_path_factory):
 @pytest.mark.slow
 def test_the_same_params_give_the_same_bits(finished, again):
     assert again.executed == EVERYTHING
-    models = [sha(finished, model) for model in ("dots", "target/dots-0", "target/tiny-0", "scratch/0")]
-    assert [sha(again, model) for model in ("dots", "target/dots-0", "target/tiny-0", "scratch/0")] == models
+    models = [finished.sha256(model) for model in ("dots", "target/dots-0", "target/tiny-0", "scratch/0")]
+    assert [again.sha256(model) for model in ("dots", "target/dots-0", "target/tiny-0", "scratch/0")] == models
     assert len(set(models)) == 4
     assert again.run("git", "status", "--porcelain") == "", "metrics and dvc.lock are the same too"
     assert len(parents(again)) == 1
@@ -342,6 +332,22 @@ def read_by_stage(repo):
         yield stage, {path for path in read if path.parts[0] in ("data", "images", "metrics", "models", "params.yaml")}
 
 
+def test_what_can_be_foreseen_is_told_before_a_training_from_pretrained_weights(finished, copy_of, call):
+    repo = copy_of(finished)
+    values = copy.deepcopy(PARAMS)
+    values["checks"]["params_per_example"] = 1
+    values["strategy"] = "full"
+    values["strategies"]["full"] |= {"optimizer": "sgd", "lr": 10, "head_lr": 10, "weight_decay": 1}
+    values["strategies"]["full"] |= {"batch_size": 2}  # steps enough to come beyond all numbers within the first epoch
+    write_params(repo.path, values)
+    call(repo, "recipe", "target")
+    output = call(repo, "target", "dots", "0", ok=False)
+    assert "WARNING, target dots-0: More is trained than the data supports" in output, "although it ends in an error"
+    told = "More is trained than the data supports"
+    assert told not in call(repo, "intermediate", "dots"), "its source has random weights"
+    assert told not in call(repo, "scratch", "0")
+
+
 @pytest.mark.slow
 def test_experiments_in_temporary_clones_reach_the_same_store(finished, copy_of, request):
     repo = copy_of(finished)
@@ -359,10 +365,10 @@ def test_experiments_in_temporary_clones_reach_the_same_store(finished, copy_of,
         time.sleep(2)
     assert "Failed" not in repo.run("dvc", "queue", "status")
     assert [status for _, status in parents(repo)] == ["FINISHED"] * 4
-    per_state = query(repo, "SELECT COUNT(*), COUNT(DISTINCT c.value) FROM tags p JOIN tags c USING (run_uuid) "
+    per_state = repo.query("SELECT COUNT(*), COUNT(DISTINCT c.value) FROM tags p JOIN tags c USING (run_uuid) "
                             "WHERE p.key = 'mlflow.parentRunId' AND c.key = 'transfer.stage' GROUP BY p.value")  # fmt: skip
     assert per_state == [(5, 5)] * 4, "each state has its advice, its hop, two targets and the control, once"
-    trained = query(repo, "SELECT COUNT(DISTINCT t.value) FROM tags t JOIN tags s USING (run_uuid) "
+    trained = repo.query("SELECT COUNT(DISTINCT t.value) FROM tags t JOIN tags s USING (run_uuid) "
                           "WHERE t.key = 'transfer.key' AND s.key = 'transfer.stage' AND s.value = 'scratch 0'")  # fmt: skip
     assert trained == [(3,)], "with each learning rate"
 

@@ -4,12 +4,14 @@ import re
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from ruamel.yaml import YAML
 
 from stages.lib.core import cards, plugins
 from stages.lib.evaluation import comparison
 from stages.lib.params import read as params
 from stages.lib.params.validate import validate
+from tests import screenshots
 from tests.tiny import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -104,3 +106,9 @@ def test_the_layout_names_what_there_is():
     folders = [ROOT, ROOT / "stages", ROOT / "stages/lib"]
     outputs = {"data/", "models/"}
     assert not [name for name in named if name not in outputs and not any((folder / name).exists() for folder in folders)]
+
+
+def test_the_picture_of_the_report_is_of_the_committed_metrics():
+    """`python -m tests.screenshots` takes it."""
+    with Image.open(screenshots.PICTURE) as picture:
+        assert picture.text[screenshots.STAMP] == screenshots.compared()

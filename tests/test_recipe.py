@@ -107,7 +107,7 @@ def test_auto_is_the_first_of_the_ranking_that_has_a_block(values, capsys):
 def test_advice_without_any_block_is_answered_in_words(values):
     values["strategies"]["auto"] = {}
     advise("knn", "prototype")
-    with pytest.raises(UserError, match=r"no block in strategies for what can be advised \(knn, prototype\)\. Add one"):
+    with pytest.raises(UserError, match=r"none of the advised strategies has a block in strategies \(knn, prototype\)\. Add one"):
         run(values | {"strategy": "auto"})
 
 

@@ -6,6 +6,7 @@ The one copy of the params and data that tests use.
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -95,6 +96,15 @@ class Repo:
         """Run a dvc command; the stages that it executed."""
         output = self.run("dvc", *command, **environment)
         return {line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage '")}
+
+    def query(self, sql: str) -> list[tuple]:
+        """Ask its MLflow store."""
+        with sqlite3.connect(self.path / "mlflow.db") as store:
+            return store.execute(sql).fetchall()
+
+    def sha256(self, model: str) -> str:
+        """Of the weights of a model, "target/dots-0"."""
+        return json.loads((self.path / "models" / model / "card.json").read_text())["sha256"]
 
     def status(self) -> dict[str, list]:
         """The stages that the next `dvc repro` would run, as far as is known now, and why."""

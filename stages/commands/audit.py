@@ -1,9 +1,9 @@
 """List missing, duplicate and orphaned runs in MLflow: python -m stages audit [--fill]
 
-Each state of the pipeline (dvc.lock) is one parent run, and each of its trainings one child. Lists what is missing for the
-present state, what is there more than once, and what belongs to no state; exits with 1 if it finds anything. With --fill what
-is missing is added first, and runs of killed trainings that still count as running are ended. Nothing is ever deleted: which of
-two runs to keep is for a person to say.
+Each state of the pipeline (dvc.lock) is one parent run, and each of its trainings is one child run. Lists runs that are missing
+for the current state, runs that exist more than once, and runs that belong to no state; exits with 1 if it finds any. With
+--fill, missing runs are added first, and runs of killed trainings that still count as running are ended. Nothing is ever
+deleted: a person must decide which of two runs to keep.
 """
 
 import argparse
@@ -62,26 +62,27 @@ def everything(client: Any, experiment: str) -> list[Any]:
 
 
 def end_killed(client: Any, found: list[Any]) -> None:
-    """End the runs of killed trainings: they count as running, and no process of this machine holds their checkpoint."""
+    """End the runs of killed trainings: they count as running, but no process on this machine locks their checkpoint."""
     for run in found:
         stage, key = run.data.tags["transfer.stage"], run.data.tags.get("transfer.key", "")
         lock = checkpoints.folder_of(stage.replace(" ", "-"), key) / "lock"
-        if run.info.status != "RUNNING" or not lock.exists():  # where there is no lock, it may run on another machine
+        if run.info.status != "RUNNING" or not lock.exists():  # without a lock, it may be running on another machine
             continue
         try:
             with FileLock(lock, timeout=0):
                 client.set_terminated(run.info.run_id, "KILLED")
                 print(f"ended: {stage}, run {run.info.run_id}: nothing trains there now; if it resumes, then in this run")
         except Timeout:
-            pass  # it does run
+            pass  # it is still running
 
 
 def findings(found: list[Any], state: str, expected: list[str]) -> list[str]:
-    """What is missing, duplicate or orphaned, a line each.
+    """The missing, duplicate and orphaned runs, one line each.
 
     Args:
-        found: runs of MLflow, with the tags that stages.lib.tracking.store names.
-        state: of the pipeline now, and `expected`, the transfer.stage of the runs that it should have.
+        found: runs in MLflow, with the tags that stages.lib.tracking.store names.
+        state: the pipeline's current state.
+        expected: the tag transfer.stage of each run that this state should have.
     """
     lines = []
     of_state = [run for run in found if run.data.tags.get("transfer.state") == state]

@@ -1,8 +1,8 @@
 """Delete the checkpoints of finished trainings: python -m stages clean [--all]
 
-Checkpoints let a killed training resume. They are kept when a training ends, because DVC itself may be killed before it
-has taken the result; once `dvc repro` has nothing to do, none of them is needed. Without --all, those that finished within
-the last day stay, and those of interrupted trainings that may resume.
+Checkpoints let a killed training resume. They are kept after a training ends, because DVC itself may be killed before it
+has stored the result; once `dvc repro` has nothing to do, none of them is needed. Without --all, the checkpoints of trainings
+that finished within the last day are kept, and so are those of interrupted trainings, which may resume.
 """
 
 import argparse

@@ -1,9 +1,9 @@
-"""Write a trained model as ONNX or torch.export, which need none of this code: python -m stages export FILE [--model FOLDER]
+"""Export a trained model to ONNX or torch.export, to run without this code: python -m stages export FILE [--model FOLDER]
 
-FILE ends in .onnx (ONNX Runtime, other languages) or .pt2 (torch.export.load). The exported network takes packed inputs, for
-images uint8 (N, px, px, 3), resized as the model's card says; it normalises them itself and gives answers, for classes
-probabilities (N, classes). Classes and preprocessing are inside the file. It is written only if it answers as the model does,
-to 1e-4.
+FILE ends in .onnx (ONNX Runtime, other languages) or .pt2 (torch.export.load). The exported network takes packed inputs (for
+images uint8 (N, px, px, 3), resized as the model's card says), normalises them itself and returns predictions (for classes
+probabilities (N, classes)). Classes and preprocessing are stored in the file. The file is written only if its predictions agree
+with the model's to within 1e-4.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from stages.lib.errors import UserError
 if TYPE_CHECKING:
     import torch
 
-TOLERANCE = 1e-4  # of an answer: other kernels round differently
+TOLERANCE = 1e-4  # of a prediction: other kernels round differently
 KINDS = (".onnx", ".pt2")
 
 
@@ -51,14 +51,15 @@ def main(words: list[str]) -> None:
 
 
 def export(tensors: "dict[str, torch.Tensor]", card: ModelCard, path: Path) -> float:
-    """Write one model, read it again, and hold its answers against the model's.
+    """Write one model, read it back, and compare its predictions with the model's.
 
     Args:
-        tensors: of the whole network, and `card`, what they are.
+        tensors: of the whole network.
+        card: the model's card.
         path: of the file; its suffix is one of KINDS.
 
     Returns:
-        The largest difference of an answer, on batches of one and of several inputs.
+        The largest difference between predictions, on a batch of one input and on a batch of several.
     """
     import torch
 

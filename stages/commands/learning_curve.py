@@ -1,12 +1,12 @@
 """Measure how many labels pretraining is worth: python -m stages learning_curve [--strategies ...] [--examples ...] [--seeds ...]
 
-Trains the target on fewer and fewer of its examples, from the proposal and from random weights:
+Trains the target on smaller and smaller subsets of its examples, from the proposal and from random weights:
 
     python -m stages learning_curve --strategies partial,full --examples 25,50,100,250,500 --seeds 0,1,2
 
 Needs the data and the starting points (`dvc repro`); trains in memory, on one device, and writes metrics/learning_curve.
-The test split is opened through stages.lib.evaluation.measure. Its figures choose nothing here: each training keeps its epoch
-by its own validation examples. Whoever picks a strategy by them has picked it on the test.
+The test split is opened through stages.lib.evaluation.measure and selects nothing here: each training chooses its epoch on its
+own validation examples. Choosing a strategy by these curves would be selection on the test set.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from stages.lib.networks.device import launch
 from stages.lib.params import read as params
 
 OUT = runs.METRICS / "learning_curve"
-HALVINGS = 4  # of the training examples, where --examples does not say
+HALVINGS = 4  # of the training examples, without --examples
 
 
 def main(words: list[str]) -> None:
@@ -82,7 +82,7 @@ def main(words: list[str]) -> None:
 
 
 def arguments(words: list[str]) -> argparse.Namespace:
-    """The command line: strategies, examples and seeds, each None where it is left open."""
+    """The command line: strategies, examples and seeds, each None if not given."""
 
     def names(text: str) -> list[str]:
         return text.split(",")
@@ -93,7 +93,7 @@ def arguments(words: list[str]) -> argparse.Namespace:
             raise ValueError
         return found
 
-    numbers.__name__ = "list of numbers (25,50,100)"  # argparse puts it into its message
+    numbers.__name__ = "list of numbers (25,50,100)"  # argparse shows it in its error message
     parser = argparse.ArgumentParser("python -m stages learning_curve", description=(__doc__ or "").partition(":")[0])
     parser.add_argument("--strategies", type=names, help="blocks of params.yaml; default: the chosen one")
     parser.add_argument("--examples", type=numbers, help="training images; default: all of them, and halved four times")
@@ -102,10 +102,10 @@ def arguments(words: list[str]) -> argparse.Namespace:
 
 
 def possible(examples: list[int] | None, counts: dict[str, int]) -> list[int]:
-    """Numbers of training examples that can be drawn; where none are given, all and their halvings.
+    """Numbers of training examples that can be drawn; if none are given, all of them and repeated halves.
 
     Args:
-        counts: training examples by class; of a task without classes, all of them by "".
+        counts: training examples per class; for a task without classes, all of them under "".
 
     Raises:
         UserError: one of the given numbers is too small or too large.

@@ -1,6 +1,6 @@
-"""Answer for new inputs with a trained model: python -m stages predict FILE... [--model FOLDER] [--csv FILE]
+"""Predict new inputs with a trained model: python -m stages predict FILE... [--model FOLDER] [--csv FILE]
 
-A folder stands for all files in it. The answers are those of the served model (stages.lib.tracking.serving).
+A folder stands for all files in it. The predictions are those of the served model (stages.lib.tracking.serving).
 """
 
 import argparse
@@ -28,7 +28,7 @@ def main(words: list[str]) -> None:
         )
     card = cards.read_model_card(model)
     served = plugins.load("modalities", card.modality, "served")
-    plugins.load("tasks", card.trained_for)  # a source answers nothing: said before any file is read
+    plugins.load("tasks", card.trained_for)  # a source cannot predict: fail before any file is read
     paths = list(files(asked.files))
     readable: list[Path] = []
     broken: dict[Path, Exception] = {}
@@ -36,7 +36,7 @@ def main(words: list[str]) -> None:
         try:
             served.receive(path.read_bytes())
             readable.append(path)
-        except Exception as error:  # damaged files raise nearly anything
+        except Exception as error:  # damaged files raise almost any exception
             broken[path] = error
     for path, reason in broken.items():
         print(f"{path}: not an {served.COLUMN} that can be read ({reason})", file=sys.stderr)
@@ -71,8 +71,8 @@ def files(paths: list[Path]) -> Iterator[Path]:
 
 
 def answer(model: Path, paths: list[Path], column: str) -> pd.DataFrame:
-    """A row for each file: its path, and what the served model answers."""
-    from stages.lib.tracking.serving import Served  # imports torch and mlflow: after the words were found right
+    """One row per file: its path and the served model's prediction."""
+    from stages.lib.tracking.serving import Served  # imports torch and mlflow: only once the arguments are valid
 
     served = Served()
     served.load_context(SimpleNamespace(artifacts={"model": model}))
@@ -82,7 +82,7 @@ def answer(model: Path, paths: list[Path], column: str) -> pd.DataFrame:
 
 
 def shown(table: pd.DataFrame) -> pd.DataFrame:
-    """The table for readers: probabilities in percent."""
+    """The table as it is printed: probabilities in percent."""
     table = table.copy()
     for column in table.columns:
         if column == "probability" or column.startswith("p_"):

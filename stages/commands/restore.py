@@ -1,8 +1,8 @@
 """Restore the code, params and data of a run in MLflow, and check its figures: python -m stages restore RUN_ID [--into FOLDER]
 
-Says which code, params and data it was, and how to have them again. With --into FOLDER it is done: a clone at the run's
-commit, with the run's own params.yaml and dvc.lock, and the data and models from DVC's cache or remote; there every model is
-evaluated again, and every figure is compared with the run's.
+Prints which code, params and data the run used, and how to get them back. With --into FOLDER, does so: it makes a clone at the
+run's commit, with the run's own params.yaml and dvc.lock, and the data and models from DVC's cache or remote; there it
+evaluates every model again and compares every figure with the run's.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from stages.lib.params import read as params
 from stages.lib.tracking import records, store
 
 TIMEOUT_S = 60
-RECORDED = ("params.yaml", "dvc.lock")  # which every pipeline's run keeps a copy of
+RECORDED = ("params.yaml", "dvc.lock")  # every pipeline run keeps a copy of these
 SAME = 1e-6  # reports are rounded to six digits
 
 
@@ -69,7 +69,7 @@ def main(words: list[str]) -> None:
 
 
 def pipeline_of(client: Any, run_id: str) -> Any:
-    """The pipeline's run, given it or one of its children."""
+    """The pipeline's run, given its id or that of one of its child runs."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -100,14 +100,14 @@ def clone(root: Path, commit: str, folder: Path) -> None:
 
 
 def changed_code(folder: Path) -> list[str]:
-    """Code in stages/ that is not what dvc.lock says the stages ran with."""
+    """Code in stages/ that differs from what the stages ran with, according to dvc.lock."""
     said = json.loads(command("dvc", "status", "--json", cwd=folder))
     changed = [entry.get("changed deps", {}) for entries in said.values() for entry in entries if isinstance(entry, dict)]
     return sorted({path for deps in changed for path in deps if path.startswith("stages/")})
 
 
 def fetch(root: Path, folder: Path) -> None:
-    """Bring the data and models that dvc.lock names from the repository's own cache, or else from a remote."""
+    """Get the data and models that dvc.lock names from the repository's own cache, or else from a remote."""
     cache = command("dvc", "cache", "dir", cwd=root).strip()
     command("dvc", "cache", "dir", "--local", str((root / cache).resolve()), cwd=folder)
     try:
@@ -123,13 +123,13 @@ def fetch(root: Path, folder: Path) -> None:
 
 
 def evaluate(folder: Path, recorded: Mapping[str, Any]) -> tuple[list[str], int]:
-    """Evaluate every model there again, and compare.
+    """Evaluate every model in the folder again and compare its figures with the recorded ones.
 
     Args:
-        recorded: runs of MLflow, by transfer.stage.
+        recorded: runs in MLflow, by their tag transfer.stage.
 
     Returns:
-        A line for each figure that differs, and the number of figures.
+        One line for each figure that differs, and the number of figures.
     """
     raw = params.read(folder / "params.yaml")
     wrong, num = [], 0
@@ -149,7 +149,7 @@ def evaluate(folder: Path, recorded: Mapping[str, Any]) -> tuple[list[str], int]
 
 
 def command(*words: str, cwd: Path | None = None) -> str:
-    """Run a program; a UserError with what it said if it fails."""
+    """Run a program; if it fails, raise a UserError with its output."""
     try:
         done = subprocess.run(words, cwd=cwd, capture_output=True, text=True)
     except FileNotFoundError:

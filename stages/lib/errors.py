@@ -1,6 +1,6 @@
-"""Errors for people: what was given, where, what is allowed, what to do next.
+"""Readable errors: what was given, where, what is allowed, what to do next.
 
-Imports the standard library alone, because it travels with the shipped model.
+Imports only the standard library, because it is packaged with the shipped model.
 """
 
 import difflib
@@ -8,11 +8,11 @@ from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """A mistake of the user's, or of the outside world; its text is all that is shown."""
+    """An error caused by the user or the environment; only its text is shown, without a traceback."""
 
 
 def nearest(name: object, known: Iterable[object]) -> str:
-    """ " Did you mean ...?" with the known name that is most like a given one, or "" where none is."""
+    """ " Did you mean ...?" with the known name closest to a given one, or "" if none is close."""
     near = difflib.get_close_matches(str(name), map(str, known), n=1)
     return f" Did you mean {near[0]!r}?" if near else ""
 

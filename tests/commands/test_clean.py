@@ -1,16 +1,13 @@
 """The clean command deletes what is over, keeps what is young, in use, or may go on."""
 
 import os
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
 
-from stages.lib import checkpoints
-
-ROOT = Path(__file__).parents[2]
+from stages.commands.clean import main
+from stages.lib.shell import checkpoints
+from stages.lib.shell.locks import alone
 
 
 @pytest.fixture
@@ -18,29 +15,26 @@ def folders(tmp_path, monkeypatch):
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     made = {}
     for name, age_h in (("old", 30), ("young", 1), ("used", 30), ("broken", 30)):
-        made[name] = runs.state_folder() / "checkpoints" / f"target-{name}"
+        made[name] = checkpoints.folder_of(f"target-{name}", "k")
         made[name].mkdir(parents=True)
         (made[name] / "state.pt").write_bytes(b"x" * 1_000_000)
         if name != "broken":
             then = time.time() - age_h * 3600
-            (made[name] / "over").touch()
-            os.utime(made[name] / "over", (then, then))
+            checkpoints.finish(f"target-{name}", "k")
+            os.utime(made[name] / checkpoints.FINISHED, (then, then))
     return made
 
 
-def clean(*words):
-    command = [sys.executable, "-m", "stages.commands.clean", *words]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-
-
-def test_old_ones_go_and_those_in_use_stay(folders):
-    with checkpoints.alone(folders["used"] / "lock", "a test"):
-        output = clean()
-    assert "1 MB freed" in output and "target-used: in use, kept" in output
-    assert "target-broken: not over, kept" in output
+def test_old_ones_go_and_those_in_use_stay(folders, capsys):
+    with alone(folders["used"] / "lock", "a test"):
+        main([])
+    output = capsys.readouterr().out
+    assert "1 MB freed" in output and "target-used-k: in use, kept" in output
+    assert "target-broken-k: not finished, kept" in output
     assert [name for name, folder in folders.items() if folder.exists()] == ["young", "used", "broken"]
 
 
-def test_all_of_them(folders):
-    assert "4 MB freed" in clean("--all")
+def test_all_of_them(folders, capsys):
+    main(["--all"])
+    assert "4 MB freed" in capsys.readouterr().out
     assert not any(folder.exists() for folder in folders.values())

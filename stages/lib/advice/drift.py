@@ -1,4 +1,4 @@
-"""How far new data lie from those that a network was trained on."""
+"""How far new data are from the data that a network was trained on."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,10 +9,10 @@ from torch.nn.modules.batchnorm import _NormBase
 
 
 class Drift:
-    """How far the target's examples lie from those that the starting point last saw, as its BatchNorm layers remember them.
+    """How far the target's examples are from the starting point's last training data, according to its BatchNorm layers.
 
-    A running mean and variance are what a layer knows of the distribution of its inputs in training, so the distance to
-    another dataset needs no example of the first one.
+    A layer's running mean and variance describe the distribution of its inputs in training, so the distance to another dataset
+    needs no example of the original one.
 
     Reference:
         Li et al., Adaptive Batch Normalization for practical domain adaptation, Pattern Recognition 2018.
@@ -26,7 +26,7 @@ class Drift:
 
     def _watch(self, name: str) -> Callable[..., None]:
         def add(layer: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
-            values = inputs[0].cpu().double().transpose(0, 1).flatten(1)  # (C, everything else); not every device has doubles
+            values = inputs[0].cpu().double().transpose(0, 1).flatten(1)  # (C, everything else); not every device has float64
             seen = self.sums.setdefault(name, [0, 0.0, 0.0])
             seen[0] += values.shape[1]
             seen[1] = seen[1] + values.sum(1)
@@ -35,7 +35,7 @@ class Drift:
         return add
 
     def end(self) -> float | None:
-        """Mean over layers and channels of the squared Frechet distance, in units of the remembered variance; 0 for the
+        """Mean over layers and channels of the squared Frechet distance, in units of the running variance; 0 for the
         same examples, None without BatchNorm."""
         for hook in self.hooks:
             hook.remove()

@@ -1,4 +1,4 @@
-"""A look at the target's training examples through a frozen starting point, before any training."""
+"""Analysis of the target's training examples with a frozen starting point, before any training."""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,11 +16,11 @@ from stages.lib.networks import backbones
 from stages.lib.params.schema import Advise
 
 BATCH = 64
-RESAMPLES = 10_000  # of the examples; the interval of each of several variants is far out in the tail
+RESAMPLES = 10_000  # bootstrap samples of the examples; with several variants, each interval reaches far into the tail
 
 
 class Look:
-    """Some training examples under one starting point."""
+    """Some training examples and one starting point."""
 
     def __init__(self, init: str, data: str, task: str, settings: Advise, device: torch.device):
         folder = runs.prepared(data)
@@ -36,7 +36,7 @@ class Look:
         self.packed = torch.from_numpy(self.split.rows(self.rows))
 
     def advice(self) -> dict[str, Any]:
-        """The facts, the ranking of the strategies by the rule, and what is unsure about it."""
+        """The facts, the rule's ranking of the strategies, and how uncertain it is."""
         model = self.build(self.card, self.tensors)
         drift = Drift(model.backbone)
         features = self.features(model.backbone, self.on_card, "features")
@@ -55,11 +55,11 @@ class Look:
         }
 
     def preprocessing(self) -> dict[str, Any]:
-        """The usual wrong preprocessings against the card's, on the features of the chain's source; after `advice`."""
+        """Compare common wrong preprocessings with the card's, on features of the chain's source; call after `advice`."""
         backbone = self.build(self.card, self.tensors).backbone
         tensors, source = cards.read_model(runs.starting_point(self.card.chain[0]))
         correct = dict(self.correct)
-        if source.name != self.card.name and source.pretrained:  # a hop has got used to its inputs, right or wrong
+        if source.name != self.card.name and source.pretrained:  # a hop has adapted to its inputs, right or wrong
             backbone = self.build(source, tensors).backbone
             correct["card"] = self.neighbours(self.features(backbone, self.on_card, "card"))
         variants = plugins.load("modalities", self.card.modality, "variants")
@@ -72,7 +72,7 @@ class Look:
         for name, variant in tried.items():
             try:
                 features = self.features(backbone, prepare(variant), name)
-            except (AssertionError, RuntimeError):  # a network that takes only one size
+            except (AssertionError, RuntimeError):  # a network that accepts only one size
                 continue
             correct[name] = self.neighbours(features)
         compared = preprocessing.compare(
@@ -83,14 +83,14 @@ class Look:
         return {"preprocessing": [row._asdict() for row in compared], "warnings": words}
 
     def build(self, card: cards.ModelCard, tensors: dict[str, torch.Tensor]) -> backbones.Model:
-        """A model as it answers, under a new head."""
+        """A model in evaluation mode, with a new head."""
         model = backbones.build({key: card.architecture[key] for key in ("library", "model")}, 1)
         backbones.load(model, tensors)
         model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's types lack it
         return model.eval()
 
     def on_card(self, batch: torch.Tensor) -> torch.Tensor:
-        """Packed examples as the card says that the network takes them."""
+        """Packed examples with the card's preprocessing."""
         variants = plugins.load("modalities", self.card.modality, "variants")
         inputs: torch.Tensor = variants.as_on_card(batch, self.card.preprocessing)
         return inputs

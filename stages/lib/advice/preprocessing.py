@@ -1,9 +1,9 @@
-"""Is this the preprocessing that the weights were trained with? Features of other ones say so before any training.
+"""Is this the preprocessing that the weights were trained with? A comparison of features answers this before any training.
 
-Wrong mean and std, or swapped channels, raise no error: the network answers, only worse. So features are made once more
-with each usual mistake (the modality's `variants`), and one that makes the nearest neighbours of the target's own examples better
-than the card's preprocessing does is suspicious. Silence is no proof: on 200 grey images of solar cells EfficientNet-Lite0's
-features of raw pixels (0 to 255) had neighbours as good as those of the right inputs, within chance.
+A wrong mean and std, or swapped channels, raise no error: the network still works, only worse. So features are computed again
+with each common mistake (the modality's `variants`). A variant is suspicious if nearest neighbours classify the target's examples
+better with it than with the card's preprocessing. The absence of a warning is no proof: on 200 grey images of solar cells,
+EfficientNet-Lite0's features of raw pixels (0 to 255) had neighbours as good as those of the right inputs, within chance.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,18 +16,18 @@ from stages.lib.core.contracts import Variant
 from stages.lib.evaluation import statistics
 
 CHUNK = 32  # examples compared at once
-TOLERANCE = 1e-3  # inputs nearer than this are the same; one grey level is 1 / 255 / std, about 0.004 or more
+TOLERANCE = 1e-3  # inputs closer than this are the same; one grey level is 1 / 255 / std, about 0.004 or more
 
 
 class Row(NamedTuple):
-    """One variant against the card's preprocessing, on the same examples."""
+    """One variant compared with the card's preprocessing on the same examples."""
 
     name: str
-    accuracy: float  # fraction of the examples that are correct
+    accuracy: float  # fraction of the examples classified correctly
     difference: float  # to the accuracy with the card's preprocessing
-    lower: float  # ends of the interval of the difference
+    lower: float  # bounds of the interval of the difference
     upper: float
-    wins: bool  # the whole interval is above 0
+    wins: bool  # whether the whole interval is above 0
 
 
 def possible(
@@ -36,15 +36,16 @@ def possible(
     packed: Any,
     preprocessing: dict[str, Any],
 ) -> dict[str, Variant]:
-    """The variants that give other numbers than the card's preprocessing, and than each other, on these examples.
+    """The variants whose outputs on these examples differ from the card's preprocessing and from each other.
 
     Args:
-        variants: of a modality, and `on_card`, the right preprocessing with the same arguments.
+        variants: of a modality.
+        on_card: the card's preprocessing, with the same arguments.
         packed: some examples, as `variants` take them.
         preprocessing: of a model's card.
 
     Returns:
-        A part of `variants`, in their order. A network may refuse another size (a vision transformer): that is the caller's.
+        A subset of `variants`, in order. A network may reject another size (a vision transformer); the caller handles that.
     """
     kept: dict[str, Variant] = {}
     for name, variant in variants.items():
@@ -61,29 +62,29 @@ def compare(
     """How much better each variant is than the card's preprocessing, and whether chance may explain it.
 
     Paired bootstrap over the examples. With M variants each interval has confidence 1 - (1 - confidence) / M
-    (Bonferroni), so that a right card is told to be worse than any of them with a probability of at most about
-    (1 - confidence) / 2. That tail is thin: num_resamples should be 40 M / (1 - confidence) or more.
+    (Bonferroni), so that a correct card is reported as worse than any of them with a probability of at most about
+    (1 - confidence) / 2. That tail is thin: num_resamples should be at least 40 M / (1 - confidence).
 
-    Two made-up examples, one better and one worse with the variant, are among those drawn: else six differences that happen
-    to be of one sign (1 in 64) already give an interval above 0. The intervals cover the choice of examples; that
-    they are also each other's neighbours is left out.
+    Two pseudo-examples, one better and one worse with the variant, are added to those drawn: without them, six differences that
+    happen to have the same sign (1 in 64) would already give an interval above 0. The intervals cover the choice of examples,
+    but not that the examples are also each other's neighbours.
 
     Args:
         correct: (N,) bool by name, from transferability.knn_accuracy: "card", and the variants.
-        groups: (N,) what is drawn together, as in statistics.resample, or None.
+        groups: (N,) examples of a group are drawn together, as in statistics.resample; or None.
         confidence: of all intervals together, 0 to 1.
-        num_resamples: bootstrap samples.
+        num_resamples: number of bootstrap samples.
         seed: decides what is drawn.
 
     Returns:
-        A row for each variant, in the order given. Examples of one group only say nothing: their intervals are -1 to 1.
+        One row per variant, in the given order. With a single group nothing can be concluded: the intervals are -1 to 1.
 
     Raises:
         KeyError: "card" is missing.
 
     Reference:
         Agresti and Min, Simple Improved Confidence Intervals for Comparing Matched Proportions, Statistics in Medicine
-        2005, for the made-up examples.
+        2005, for the pseudo-examples.
     """
     card = np.asarray(correct["card"], dtype=float)
     names = [name for name in correct if name != "card"]
@@ -110,15 +111,15 @@ def compare(
 
 
 def words(rows: list[Row], variants: Mapping[str, Variant], margin: float) -> list[str]:
-    """What the comparison says, as warnings; none where the card's preprocessing holds.
+    """The result of the comparison as warnings; none if the card's preprocessing seems right.
 
-    Variants of one family that win are one warning: the best of them is probably the right one, and the others come near it.
+    Winning variants of one family give one warning: the best of them is probably the right one, and the others resemble it.
 
     Args:
         rows: from `compare`.
         variants: of the modality.
-        margin: fraction of the examples by which a variant must be better to be reported. Frozen features of other examples than
-            those of the training may like a variant somewhat better although the card is right.
+        margin: by how much a variant must be better to be reported, as a fraction of the examples. On data other than the
+            training data, frozen features may be slightly better with a variant although the card is right.
     """
     found = sorted((row for row in rows if row.wins and row.difference > margin), key=lambda row: -row.difference)
     texts, families = [], set[str]()
@@ -147,7 +148,7 @@ def _measured(row: Row) -> str:
 def _differ(
     one: Callable[..., torch.Tensor], other: Callable[..., torch.Tensor], packed: Any, preprocessing: dict[str, Any]
 ) -> bool:
-    """Whether two ways of preprocessing give other numbers on any of the examples."""
+    """Whether two preprocessings give different numbers for any of the examples."""
     for start in range(0, len(packed), CHUNK):
         chunk = packed[start : start + CHUNK]
         first, second = one(chunk, preprocessing), other(chunk, preprocessing)

@@ -1,10 +1,10 @@
-"""The advisor's rule: which strategy suits this much data, told before anything is trained.
+"""The advisor's rule: which strategy suits this amount of data, reported before any training.
 
-Most texts give thresholds of the number of examples, and they contradict each other: train only the head "with 100 to 1,000
-examples", "below 10,000", "below 1,000". The reading taken here is to measure them in this pipeline: how many of the errors that
-a linear probe makes on frozen features (cross-validated on the training images) are left on the test after each strategy, by the
-number of training examples. So the number decides the order, and the probe decides how much there is to gain. Strategies that the
-rule cannot tell apart, going by how far off it was on data that it had not seen, are named beside the first.
+Most texts give thresholds for the number of examples, and they contradict each other: train only the head "with 100 to 1,000
+examples", "below 10,000", "below 1,000". Here the effect was measured in this pipeline instead: which fraction of the errors that
+a linear probe makes on frozen features (cross-validated on the training images) remains on the test set after each strategy, by
+the number of training examples. So the number of examples decides the order, and the probe decides how much there is to gain.
+Strategies that the rule cannot distinguish, given its typical error on data that it had not seen, are named with the first.
 """
 
 import math
@@ -18,10 +18,10 @@ from stages.lib.networks.backbones import Model
 from stages.lib.strategies import bitfit, norm_only
 
 FOLDS = 5
-# Share of the probe's errors that are left after each strategy, at two numbers of training examples; between them a straight line
-# in the logarithms of both, beyond them constant. Fitted by tests/benchmarks/advisor.py to what it measured
+# Fraction of the probe's errors that remain after each strategy, at two numbers of training examples; linear between them (in the
+# logarithms of both), constant beyond. Fitted by tests/benchmarks/advisor.py to its measurements
 # (tests/benchmarks/advisor.csv: nine datasets at 96 px, poly at 160 px too, EfficientNet-Lite0 with the params as they were on
-# 2026-11-26, two seeds or three). For datasets that it was not fitted to, the rule's choice cost 3.6 points on average; always
+# 2026-11-26, two or three seeds). On datasets that it was not fitted to, the rule's choice cost 3.6 points on average; always
 # the head 5.4, always partial 7.4, always full 13.4. lora is missing: that network has no layer for it.
 EXAMPLES = (25, 1000)
 ERRORS_LEFT = {
@@ -40,13 +40,13 @@ ERRORS_LEFT = {
     "knn": (0.84, 1.28),
     "prototype": (0.73, 1.54),
 }
-# How far the rule was typically off on datasets that it was not fitted to: median of the distance between the logarithm of a
-# strategy's errors over those of the one that it ranked first, and what it said of them.
+# Typical error of the rule on datasets that it was not fitted to: the median absolute difference between the measured and the
+# predicted logarithm of a strategy's errors relative to those of the strategy ranked first.
 SPREAD = 0.25
 
 
 def facts(features: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
-    """What the rule and its readers want to know of the training examples.
+    """Statistics of the training examples for the rule and its report.
 
     Args:
         features: (N, D) of the frozen starting point.
@@ -65,14 +65,14 @@ def facts(features: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
 
 
 def rank(known: dict[str, Any], errors_left: dict[str, tuple[float, ...]]) -> list[dict[str, Any]]:
-    """Strategies by the accuracy that is expected of each, best first.
+    """Rank strategies by their expected accuracy, best first.
 
     Args:
         known: from `facts`.
-        errors_left: ERRORS_LEFT, or what another rule has in its place.
+        errors_left: ERRORS_LEFT, or its counterpart in another rule.
 
     Returns:
-        For each strategy: strategy, left (share of the probe's errors), expected (0 to 1), why.
+        For each strategy: strategy, left (fraction of the probe's errors), expected (0 to 1), why.
     """
     num, probe = known["num_examples"], known["probe_accuracy"]
     ranking, errors = [], {}
@@ -87,8 +87,8 @@ def rank(known: dict[str, Any], errors_left: dict[str, tuple[float, ...]]) -> li
 
 
 def takes(model: Model, strategy: str) -> bool:
-    """Whether the network has what a strategy of the table trains."""
-    conditions = {"bitfit": bitfit.trained, "norm_only": norm_only.trained}  # not every network has biases or normalisations
+    """Whether the network has the parameters that a strategy of the table trains."""
+    conditions = {"bitfit": bitfit.trained, "norm_only": norm_only.trained}  # not every network has biases or norm layers
     try:
         return strategy not in conditions or bool(conditions[strategy](model))
     except UserError:
@@ -96,17 +96,17 @@ def takes(model: Model, strategy: str) -> bool:
 
 
 def as_good(ranking: list[dict[str, Any]], spread: float) -> list[str]:
-    """Strategies that the rule cannot tell from the first of its ranking, best first.
+    """Strategies that the rule cannot distinguish from the first of its ranking, best first.
 
     Args:
-        spread: SPREAD, or what another rule has in its place.
+        spread: SPREAD, or its counterpart in another rule.
     """
     first = ranking[0]["left"]
     return [entry["strategy"] for entry in ranking[1:] if math.log(entry["left"] / first) < spread]
 
 
 def unsure(known: dict[str, Any], ranking: list[dict[str, Any]], spread: float) -> str:
-    """Why the first of the ranking may not be the best, or "" where it is clearly ahead."""
+    """Why the first of the ranking may not be the best, or "" if it is clearly ahead."""
     reasons = []
     if close := as_good(ranking, spread):
         reasons.append(f"{', '.join(close)} may be as good (less than {math.exp(spread) - 1:.0%} more errors expected)")

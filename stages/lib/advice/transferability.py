@@ -1,6 +1,6 @@
-"""What frozen features (N, D) say about a target before any training. Every function is pure and deterministic.
+"""Measures of frozen features (N, D) that predict transfer before any training. Every function is pure and deterministic.
 
-Integer labels (N,) need not be 0, 1, 2, ...; a class that has no example is not known here and counts nowhere.
+Integer labels (N,) need not be 0, 1, 2, ...; a class without examples is unknown here and has no effect.
 """
 
 import numpy as np
@@ -10,28 +10,28 @@ from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-ROWS = 1024  # examples whose similarities to all others are held at once
+ROWS = 1024  # examples whose similarities to all others are in memory at once
 PROBE_C = 0.1  # inverse strength of the probe's L2 penalty: strong, as there are often more features than examples
-EXPONENTS = -12.0, 12.0  # of 10: where `logme` searches for its ratio of precisions
+EXPONENTS = -12.0, 12.0  # of 10: the range in which `logme` searches for its ratio of precisions
 
-# Per example, so that two kinds of features can be compared on the same examples.
+# Measures per example, so that two kinds of features can be compared on the same examples.
 
 
 def knn_accuracy(features: np.ndarray, labels: np.ndarray, *, k: int, groups: np.ndarray | None = None) -> np.ndarray:
     """Whether each example is classified correctly by its k nearest neighbours among the others (leave one out).
 
-    A neighbour's vote weighs its cosine similarity, and nothing where that is negative. Of classes with equally many votes
-    the one with the nearest neighbour wins, of equally near neighbours those that come first in the data.
+    A neighbour's vote is weighted by its cosine similarity, or 0 if that is negative. If classes tie, the one with the nearest
+    neighbour wins; if neighbours tie, those that come first in the data are used.
 
     Args:
         features: (N, D); a row of zeros is similar to nothing.
         labels: (N,) integers.
-        k: neighbours that vote; all there are where there are fewer.
-        groups: (N,) what each example belongs to (patient, module), or None. Others of the same group do not vote, for
-            they would make the features look better than they are; examples with "" belong to none.
+        k: number of neighbours that vote; all if there are fewer.
+        groups: (N,) the group of each example (patient, module), or None. Examples of the same group do not vote, because
+            they would make the features look better than they are; examples with "" belong to no group.
 
     Returns:
-        (N,) bool. An example with no possible neighbour, or the only one of its class, is wrong.
+        (N,) bool. An example with no possible neighbour, or the only one of its class, counts as wrong.
 
     Reference:
         Wu et al., Unsupervised Feature Learning via Non-Parametric Instance Discrimination, CVPR 2018, section 3.4, with
@@ -48,7 +48,7 @@ def knn_accuracy(features: np.ndarray, labels: np.ndarray, *, k: int, groups: np
     predicted = np.full(num, -1)
     for start in range(0, num, ROWS):
         rows = np.arange(start, min(start + ROWS, num))
-        similarity = (directions[rows] @ directions.T).round(12)  # so that equals tie, whatever order a machine adds in
+        similarity = (directions[rows] @ directions.T).round(12)  # so that equal values tie, whatever the summation order
         similarity[units[rows][:, None] == units] = -np.inf
         nearest = np.argsort(-similarity, axis=1, kind="stable")[:, :k]
         similarity = np.take_along_axis(similarity, nearest, 1)
@@ -57,7 +57,7 @@ def knn_accuracy(features: np.ndarray, labels: np.ndarray, *, k: int, groups: np
         np.add.at(votes, (np.arange(len(rows))[:, None], of), similarity.clip(min=0))
         total = np.take_along_axis(votes.round(9), of, 1)  # of each neighbour's class
         total[np.isneginf(similarity)] = -1
-        best = total.argmax(1)[:, None]  # the nearest one where several are highest
+        best = total.argmax(1)[:, None]  # the nearest one if several are highest
         known = np.take_along_axis(total, best, 1) >= 0
         predicted[rows] = np.where(known, np.take_along_axis(of, best, 1), -1)[:, 0]
     correct: np.ndarray = predicted == index
@@ -68,18 +68,17 @@ def probe_accuracy(features: np.ndarray, labels: np.ndarray, *, folds: int, seed
     """Whether each example is classified correctly by a linear probe that was fitted without it.
 
     Logistic regression with an L2 penalty (PROBE_C) on features standardised over the examples it is fitted to, in
-    stratified cross-validation; L-BFGS, because the penalty keeps the problem smooth and bounded for any shape. It
-    has no groups: examples that resemble each other (of one patient) flatter it, unlike `knn_accuracy`.
+    stratified cross-validation; L-BFGS, because the penalty keeps the problem smooth and bounded for any shape. Unlike
+    `knn_accuracy` it ignores groups: examples that resemble each other (of one patient) make it optimistic.
 
     Args:
         features: (N, D).
         labels: (N,) integers.
-        folds: parts of the data, 2 or more, of which each is predicted once; fewer are used where a class has fewer
-            examples, see `possible_folds`.
-        seed: decides which example is in which part.
+        folds: number of folds, 2 or more; fewer are used if a class has fewer examples, see `possible_folds`.
+        seed: assigns examples to folds.
 
     Returns:
-        (N,) bool. The only example of a class cannot be learned without it: it is wrong, and left out of the others' fits.
+        (N,) bool. The only example of a class cannot be learned without it: it counts as wrong and is left out of all fits.
 
     Reference:
         Alain and Bengio, Understanding Intermediate Layers Using Linear Classifier Probes, 2016 (arXiv 1610.01644).
@@ -89,7 +88,7 @@ def probe_accuracy(features: np.ndarray, labels: np.ndarray, *, folds: int, seed
     _, index, counts = np.unique(labels, return_inverse=True, return_counts=True)
     able = np.flatnonzero(counts[index] >= 2)
     correct = np.zeros(len(labels), dtype=bool)
-    if len(np.unique(index[able])) < 2:  # nothing to tell apart: the one class is always right
+    if len(np.unique(index[able])) < 2:  # nothing to distinguish: the only class is always right
         correct[able] = True
         return correct
     parts = StratifiedKFold(folds, shuffle=True, random_state=seed % 2**32)
@@ -101,7 +100,7 @@ def probe_accuracy(features: np.ndarray, labels: np.ndarray, *, folds: int, seed
 
 
 def possible_folds(labels: np.ndarray, folds: int) -> int:
-    """How many folds `probe_accuracy` uses: no more than the smallest class of two or more has examples, and at least 2."""
+    """Number of folds in `probe_accuracy`: at most the size of the smallest class with two or more examples, at least 2."""
     if folds < 2:
         raise ValueError(f"folds must be 2 or more, not {folds}")
     counts = np.unique(labels, return_counts=True)[1]
@@ -109,28 +108,28 @@ def possible_folds(labels: np.ndarray, folds: int) -> int:
     return min([folds, *sizes])
 
 
-# One number for features and labels, to rank sources by; higher is better.
+# One number for features and labels, to rank sources; higher is better.
 
 
 def logme(features: np.ndarray, labels: np.ndarray) -> float:
     """Logarithm of the maximum evidence of a Bayesian linear model from features to one-hot labels.
 
     For each class, labels y (0 or 1) are F w plus noise, with w ~ N(0, I / alpha) and noise ~ N(0, I / beta); the
-    evidence p(y | F, alpha, beta) at its maximum over alpha and beta says how well F explains y, less what
-    a flexible model explains of anything. Rotating or scaling the features changes nothing; shifting them does, as there
-    is no intercept. Values depend on N and on the shares of the classes: compare sources on the same examples only.
+    evidence p(y | F, alpha, beta) at its maximum over alpha and beta says how well F explains y, penalised for the
+    flexibility of the model. Rotating or scaling the features changes nothing; shifting them does, as there is no
+    intercept. Values depend on N and on the class proportions: compare sources only on the same examples.
 
-    With the singular values of F, evidence is a function of alpha / beta alone, whose maximum is searched for on a grid and
-    then nearer and nearer. The paper's fixed-point iteration from alpha = beta = 1 ends at a local maximum where there
-    are several, and there often are for columns of unequal scale.
+    Given the singular values of F, the evidence is a function of alpha / beta alone. Its maximum is searched for on a grid,
+    which is then refined. If there are several local maxima, as is common for columns of unequal scale, the paper's fixed-point
+    iteration from alpha = beta = 1 may end at the wrong one.
 
     Args:
         features: (N, D), also with D > N.
         labels: (N,) integers.
 
     Returns:
-        The mean over classes of the log evidence per example, in nats. Labels that features explain without any error would
-        have infinite evidence; the ends of EXPONENTS keep it finite.
+        The mean over classes of the log evidence per example, in nats. Labels that the features explain without any error would
+        have infinite evidence; the limits in EXPONENTS keep it finite.
 
     Reference:
         You et al., LogME: Practical Assessment of Pre-trained Models for Transfer Learning, ICML 2021 (arXiv 2102.11005).
@@ -142,10 +141,10 @@ def logme(features: np.ndarray, labels: np.ndarray) -> float:
     for kind in np.unique(labels):
         target = (labels == kind).astype(float)
         inside = (left.T @ target) ** 2  # energy of the labels along each direction
-        outside = max(0.0, target.sum() - inside.sum())  # what no direction explains
+        outside = max(0.0, target.sum() - inside.sum())  # energy that no direction explains
 
         def evidence(exponents: np.ndarray, inside: np.ndarray = inside, outside: float = outside) -> np.ndarray:
-            """Of alpha / beta (G,) in units of the largest square."""
+            """The evidence for each alpha / beta (G,), in units of the largest square."""
             ratio = 10 ** exponents[:, None] * squares.max(initial=0)
             errors = outside + (inside * ratio / (squares + ratio)).sum(1)  # squared errors + alpha / beta * |mean of w|^2
             penalty = np.log1p(squares / ratio).sum(1) / num
@@ -161,12 +160,12 @@ def logme(features: np.ndarray, labels: np.ndarray) -> float:
 
 
 def h_score(features: np.ndarray, labels: np.ndarray) -> float:
-    """How much of the features' variance the classes account for, each direction counted in units of its own variance.
+    """How much of the features' variance the classes explain, with each direction in units of its own variance.
 
-    trace of (covariance of the features)^-1 (covariance of the class means), between 0 and C - 1. The covariance is shrunk
-    towards a multiple of the identity (Ledoit-Wolf), and the second one by the same factor; without that it would be
+    The trace of (covariance of the features)^-1 (covariance of the class means), between 0 and C - 1. The first covariance is
+    shrunk towards a multiple of the identity (Ledoit-Wolf), and the second one by the same factor; without that it would be
     C - 1 for any features with D >= N. Rotating, scaling or shifting the features changes nothing. A class with one
-    example is its own mean, so many of these make any features look good.
+    example is its own mean, so many such classes make any features look good.
 
     Args:
         features: (N, D), also with D > N.
@@ -189,23 +188,23 @@ def h_score(features: np.ndarray, labels: np.ndarray) -> float:
     _, index, counts = np.unique(labels, return_inverse=True, return_counts=True)
     sums = np.zeros((len(counts), left.shape[1]))
     np.add.at(sums, index, left)
-    between = (sums**2 / counts[:, None]).sum(0)  # share of each principal direction's variance that class means hold
+    between = (sums**2 / counts[:, None]).sum(0)  # fraction of each principal direction's variance that the class means explain
     shrinkage = ledoit_wolf_shrinkage(centred, assume_centered=True)
     variances = (1 - shrinkage) * squares / num
     return float((between * variances / (variances + shrinkage * squares.sum() / num / width)).sum())
 
 
-# Labels alone.
+# Measures of labels only.
 
 
 def imbalance(labels: np.ndarray) -> dict[str, float]:
-    """How unequal the classes are.
+    """How imbalanced the classes are.
 
     Args:
         labels: (N,) integers.
 
     Returns:
-        num_classes; min and max, examples of the smallest and largest class; ratio, max / min; effective, the number
+        num_classes; min and max, the sizes of the smallest and largest class; ratio, max / min; effective, the number
         of equally large classes with the same entropy, exp(-sum p log p) (Hill, Ecology 1973).
     """
     counts = np.unique(labels, return_counts=True)[1]
@@ -219,11 +218,11 @@ def imbalance(labels: np.ndarray) -> dict[str, float]:
     }
 
 
-# Small parts.
+# Helpers.
 
 
 def _checked(features: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Features as float64, and labels; a ValueError for what would give numbers without a meaning."""
+    """Features as float64, and labels; a ValueError for input that would give meaningless numbers."""
     features = np.asarray(features, dtype=np.float64)
     if features.ndim != 2 or 0 in features.shape:
         raise ValueError(f"features must be (N, D), not {features.shape}")
@@ -236,7 +235,7 @@ def _checked(features: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.n
 
 
 def _units(groups: np.ndarray) -> np.ndarray:
-    """A number for each group; examples with "" get one each."""
+    """A number for each group; each example with "" gets its own."""
     units = np.unique(groups, return_inverse=True)[1]
     alone = groups == ""
     units[alone] = len(groups) + np.arange(alone.sum())
@@ -244,7 +243,7 @@ def _units(groups: np.ndarray) -> np.ndarray:
 
 
 def _decompose(matrix: np.ndarray, origin: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Left singular vectors (N, rank) and squared singular values (rank,), without those that are rounding errors of `origin`."""
+    """Left singular vectors (N, rank) and squared singular values (rank,), without those within rounding error of `origin`."""
     left, values, _ = np.linalg.svd(matrix, full_matrices=False)
     real = values > np.linalg.norm(origin) * max(matrix.shape) * np.finfo(float).eps
     return left[:, real], values[real] ** 2

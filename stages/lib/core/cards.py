@@ -1,4 +1,4 @@
-"""Prepared data and models on disk: a folder each, and a card (JSON) that explains it."""
+"""Prepared data and models on disk: one folder each, described by a card (JSON)."""
 
 import hashlib
 import json
@@ -15,12 +15,12 @@ from stages.lib.errors import UserError
 if TYPE_CHECKING:
     import torch
 
-VERSION: Literal[2] = 2  # of the cards; what another version wrote is refused
+VERSION: Literal[2] = 2  # of the cards; cards of another version are rejected
 AGAIN = "Make it again with: dvc repro"
 
 
 class Card(BaseModel):
-    """What explains a folder; frozen, without unknown fields."""
+    """The description of a folder; frozen, and no unknown fields are allowed."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -33,14 +33,14 @@ class DataCard(Card):
 
     kind: Literal["data"] = "data"
     modality: str
-    labels: list[str] | None  # in order, where each example has one of a few (split.stratify); else None
-    counts: dict[str, dict[str, int]]  # examples of each split by label; where labels are not counted, by ""
+    labels: list[str] | None  # in order, if each example has one of a few labels (split.stratify); else None
+    counts: dict[str, dict[str, int]]  # examples per split and label; under "" if labels are not counted
     packing: dict[str, Any]  # the keyword arguments of the modality's `pack`
-    preprocessing_of: str  # the source whose card said how
+    preprocessing_of: str  # the source whose card defines the preprocessing
     licence: str
     reader: str
     settings: dict[str, Any]  # its block of params.yaml
-    given_splits: list[str]  # those that came with the data
+    given_splits: list[str]  # the splits that came with the data
     broken: list[dict[str, str]]  # key and reason of each example that cannot be read
     duplicates_dropped: list[dict[str, str]]
     sha256: dict[str, str]  # of each file
@@ -66,22 +66,22 @@ class ModelCard(Card):
     modality: str
     task: str | None = None  # what it was trained for; None for a source
     architecture: dict[str, Any]  # library, model and, once trained, head
-    preprocessing: dict[str, Any]  # how inputs were prepared when it was trained
-    output_names: list[str] | None  # what its outputs mean (classes), where that is known
-    pretrained: bool = True  # False for a source of random weights
-    origin: str | None = None  # of a source: where its weights came from
-    code: str  # hash of the code of its plug-ins
+    preprocessing: dict[str, Any]  # how inputs were preprocessed when it was trained
+    output_names: list[str] | None  # what its outputs mean (classes), if known
+    pretrained: bool = True  # False for a source with random weights
+    origin: str | None = None  # for a source: where its weights came from
+    code: str  # hash of its plug-ins' code
     parent: Parent | None = None
     chain: list[str]  # names from the source to this model
     data: str | None = None  # the dataset of its own training
     settings: dict[str, Any] = {}  # strategy, hyperparameters, options and seed of its own training
     licences: list[str]
-    best: dict[str, float] = {}  # epoch that was kept, and its figures on validation
+    best: dict[str, float] = {}  # best epoch, and its metrics on validation
     sha256: str = ""  # of weights.safetensors
 
     @property
     def trained_for(self) -> str:
-        """The task of a trained model; a UserError for a source, which is trained for none."""
+        """The task of a trained model; a UserError for a source, which has no task."""
         if self.task is None:
             raise UserError(
                 f"{self.name} is a source and not trained for a task. Allowed: a model like models/target/<init>-<seed>."
@@ -90,7 +90,7 @@ class ModelCard(Card):
 
     @property
     def ancestors(self) -> list[str]:
-        """From the source to what it was trained from."""
+        """The models from the source to the one that it was trained from."""
         return self.chain[:-1]
 
     @property
@@ -100,7 +100,7 @@ class ModelCard(Card):
 
     @property
     def num_outputs(self) -> int:
-        """Outputs of its head, of a trained model."""
+        """Number of outputs of a trained model's head."""
         return len(self.output_names or [])
 
 
@@ -108,16 +108,16 @@ AnyCard = TypeVar("AnyCard", bound=Card)
 
 
 class PackedSplit(NamedTuple):
-    """One split of a prepared dataset, as it lies on disk."""
+    """One split of a prepared dataset, as stored on disk."""
 
-    inputs: np.ndarray  # (N, ...) mapped into memory, not read; where they are ragged, all rows one after the other
-    offsets: np.ndarray | None  # (N + 1,) where each example begins and ends in `inputs`; None where all have one shape
+    inputs: np.ndarray  # (N, ...) memory-mapped; if ragged, the rows of all examples, concatenated
+    offsets: np.ndarray | None  # (N + 1,) where each example begins and ends in `inputs`; None if all have the same shape
     labels: list[str]  # as the reader gave them
-    keys: list[str]  # name of each example, unique in its dataset
+    keys: list[str]  # name of each example, unique within its dataset
     groups: np.ndarray | None  # (N,) what each example belongs to (patient, module), or None
 
     def rows(self, indices: np.ndarray) -> np.ndarray | list[np.ndarray]:
-        """Some of the inputs: (n, ...), or a list of arrays where they are ragged."""
+        """Some of the inputs: (n, ...), or a list of arrays if they are ragged."""
         if self.offsets is None:
             same_shape: np.ndarray = self.inputs[indices]
             return same_shape
@@ -125,7 +125,7 @@ class PackedSplit(NamedTuple):
 
 
 def in_memory(inputs: Sequence[np.ndarray], ragged: bool) -> PackedSplit:
-    """Packed inputs that lie on no disk, without labels."""
+    """Packed inputs held in memory, without labels."""
     offsets = np.cumsum([0, *map(len, inputs)]) if ragged else None
     joined = np.concatenate(inputs) if ragged else np.stack(inputs)
     return PackedSplit(joined, offsets, [""] * len(inputs), [str(row) for row in range(len(inputs))], None)
@@ -144,7 +144,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read a value; a missing or damaged file is a UserError that says how to make it again."""
+    """Read a value; a missing or damaged file raises a UserError that says how to recreate it."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, json.JSONDecodeError) as error:
@@ -152,7 +152,7 @@ def read_json(path: Path) -> Any:
 
 
 def rounded(value: Any) -> Any:
-    """Six digits: finer than any test resolves, coarser than what another order of adding changes. Not-a-number becomes null."""
+    """Round to six digits: finer than any test set resolves, coarser than the effect of summation order. NaN becomes null."""
     if isinstance(value, dict):
         return {name: rounded(inner) for name, inner in value.items()}
     if isinstance(value, list):
@@ -163,7 +163,7 @@ def rounded(value: Any) -> Any:
 
 
 def read_table(path: Path, **how: Any) -> pd.DataFrame:
-    """Read a .csv file that a stage wrote; a missing one is a UserError that says how to make it again."""
+    """Read a .csv file that a stage wrote; a missing one raises a UserError that says how to recreate it."""
     try:
         return pd.read_csv(path, **how)
     except FileNotFoundError:
@@ -197,14 +197,15 @@ def _card(folder: Path, kind: type[AnyCard]) -> AnyCard:
 def write_split(
     folder: Path, name: str, inputs: Iterable[np.ndarray], table: pd.DataFrame, lengths: Sequence[int] | None = None
 ) -> None:
-    """Write one split to a folder of its own.
+    """Write one split to its own folder.
 
     Args:
-        folder, name: of the dataset, and train, val or test.
-        inputs: an array for each row of the table, of one type and shape; written one by one, so that a split need not fit into
-            memory.
+        folder: of the dataset.
+        name: train, val or test.
+        inputs: one array per row of the table, all of the same type and shape; written one at a time, so a split need not fit
+            into memory.
         table: with the columns key, label and group.
-        lengths: of the first axis of each input, where they differ; offsets.npy then says where each begins.
+        lengths: of the first axis of each input, if they differ; offsets.npy then says where each begins.
     """
     out = folder / name
     out.mkdir(parents=True, exist_ok=True)
@@ -221,7 +222,7 @@ def write_split(
 
 
 def read_split(folder: Path, name: str) -> PackedSplit:
-    """Map one split into memory. The test split is for what measures (stages.lib.evaluation), never for training."""
+    """Memory-map one split. The test split is for evaluation only (stages.lib.evaluation), never for training."""
     part = folder / name
     table = read_table(part / "table.csv", dtype=str, keep_default_na=False)
     groups = None if (table["group"] == "").all() else table["group"].to_numpy()
@@ -234,7 +235,7 @@ def read_split(folder: Path, name: str) -> PackedSplit:
 
 
 def write_model(folder: Path, tensors: "dict[str, torch.Tensor]", card: ModelCard) -> None:
-    """Write a model: its tensors by name as safetensors, and its card, to which the file's sha256 is added."""
+    """Write a model: its tensors by name as safetensors, and its card with the file's sha256."""
     from safetensors.torch import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -247,7 +248,7 @@ def read_model(folder: Path) -> "tuple[dict[str, torch.Tensor], ModelCard]":
     """Read a model's tensors by name, and its card.
 
     Raises:
-        UserError: the weights are missing, or are not those that the card describes.
+        UserError: the weights are missing or do not match the card.
     """
     from safetensors.torch import load_file
 

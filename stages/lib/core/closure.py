@@ -1,6 +1,6 @@
-"""Which code a result depends on, read from the imports without running anything.
+"""Which code a result depends on, derived from the imports without running anything.
 
-The one answer for dvc.yaml (a test), for a recipe's hash of its plug-ins, for the keys of resumed trainings, and for restore.
+Used by the test of dvc.yaml, by a recipe's hash of its plug-ins, by the keys of resumed trainings, and by restore.
 """
 
 import ast
@@ -13,8 +13,8 @@ from typing import Any
 
 STAGES = Path(__file__).resolve().parents[2]
 
-# What can change no result, and so is nobody's dependency: the command line, locks, progress and checkpoints; what is told to
-# MLflow; and what refuses a mistake or words an error. (Params are only checked there and never changed: a test.)
+# Code that cannot change a result, and so is not a dependency of any stage: the command line, locks, progress and checkpoints;
+# logging to MLflow; and validation and error messages. (A test checks that validation never changes params.)
 OBSERVERS = (
     "__main__.py",
     "lib/errors.py",
@@ -37,7 +37,7 @@ def imports(path: Path) -> frozenset[Path]:
         if isinstance(node, ast.Import):
             modules |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            package = path.relative_to(STAGES.parent).parent.parts  # to which the dots of a relative import refer
+            package = path.relative_to(STAGES.parent).parent.parts  # that the dots of a relative import refer to
             above = package[: len(package) + 1 - node.level] if node.level else ()
             module = ".".join([*above, *([node.module] if node.module else [])])
             modules |= {module} | {f"{module}.{alias.name}" for alias in node.names}
@@ -50,7 +50,7 @@ def imports(path: Path) -> frozenset[Path]:
 
 
 def files(*roots: Path, observers: bool = False) -> set[Path]:
-    """All files of stages/ that are read when these run, themselves included; plug-ins are not known from the imports."""
+    """All files of stages/ that these import, directly or indirectly, and these themselves; not the plug-ins that they load."""
     todo, done = [root.resolve() for root in roots], set[Path]()
     while todo:
         path = todo.pop()
@@ -61,7 +61,7 @@ def files(*roots: Path, observers: bool = False) -> set[Path]:
 
 
 def plugin(kind: str, name: str, *parts: str) -> list[Path]:
-    """The file of a plug-in; of one that is a folder all of its files, or only the named `parts` of it."""
+    """The file of a plug-in; if it is a folder, all of its files or only the named `parts`."""
     folder = STAGES / "lib" / kind / name
     if not folder.is_dir():
         return [folder.with_suffix(".py")]
@@ -69,7 +69,7 @@ def plugin(kind: str, name: str, *parts: str) -> list[Path]:
 
 
 def key(paths: Iterable[Path], values: dict[str, Any]) -> str:
-    """Hash of values that JSON can hold and of code: the same result is to be expected under the same key."""
+    """Hash of JSON-serialisable values and of code: the same key means that the same result is expected."""
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode() + digest(paths).encode()).hexdigest()
 
 

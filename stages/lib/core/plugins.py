@@ -1,4 +1,4 @@
-"""Plug-ins: a file or a folder each, in a folder of stages/lib; being there is their registration."""
+"""Plug-ins: each is a file or a folder inside a folder of stages/lib; no registration is needed."""
 
 import importlib
 from pathlib import Path
@@ -28,11 +28,11 @@ def has(kind: str, name: str, part: str) -> bool:
 
 
 def arguments(block: BaseModel, module: ModuleType) -> dict[str, Any]:
-    """The values in a block of params.yaml that a plug-in declares as its own, as keyword arguments for its functions."""
+    """The values in a block of params.yaml that a plug-in declares in its Params, as keyword arguments for its functions."""
     return {name: getattr(block, name) for name in module.Params.model_fields}
 
 
 def overridden(common: Options, block: BaseModel) -> Options:
-    """Options that several blocks share, with those that one block sets for itself in their place."""
+    """The shared options, overridden by those that a block sets itself."""
     own = block.model_fields_set & type(common).model_fields.keys()
     return common.model_copy(update={name: getattr(block, name) for name in own})

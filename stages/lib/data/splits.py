@@ -1,4 +1,4 @@
-"""Which example is for training, for choosing the epoch, and for the test: made once, by chance from a seed, checked always."""
+"""Assign examples to training, validation and test: drawn once from a seed, and always checked."""
 
 import warnings
 from collections import Counter
@@ -12,11 +12,11 @@ from stages.lib.core.seeds import seed_for
 from stages.lib.errors import UserError
 
 NAMES = ("train", "val", "test")
-MOST_FOLDS = 10  # groups are put together into so many folds at most: with more of them their classes' proportions differ more
+MOST_FOLDS = 10  # most folds that groups are combined into: with more folds, their class proportions vary more
 
 
 def limit(examples: list[Example], most: int, seed: int, stratify: bool) -> list[Example]:
-    """At most `most` examples (0: all), in their old order; with `stratify` drawn evenly over the classes."""
+    """At most `most` examples (0: all), in their original order; with `stratify`, drawn evenly over the classes."""
     if not most or len(examples) <= most:
         return examples
     ranked, seen = [], Counter[str]()
@@ -32,22 +32,22 @@ def assign(
 ) -> list[str]:
     """The split of each example.
 
-    Given splits are kept. A split that nobody gave is drawn from the examples whose split is "train" or open; what is left
-    there is for training.
+    Given splits are kept. A split that is not given is drawn from the examples whose split is "train" or not given; the
+    remaining ones are for training.
 
     Args:
-        examples: sorted, so that the result depends on nothing but them and the seed.
-        val, test: fractions of all examples; used for the splits that are not given.
-        seed: of the splits alone.
+        examples: sorted, so that the result depends only on them and the seed.
+        val, test: fractions of all examples; used for splits that are not given.
+        seed: for the splits only.
         by_group: keep every group in one split.
-        stratify: labels are classes, of which each split has its proportion and at least one example; else any text.
+        stratify: labels are classes, and each split gets its proportion and at least one example of each; else any text.
         noun: what an example is called in messages.
 
     Returns:
         "train", "val" or "test" for each example.
 
     Raises:
-        UserError: a class would be missing in a split, or by_group is asked for and cannot be met.
+        UserError: a class would be missing from a split, or by_group cannot be satisfied.
     """
     labels = np.array([example.label if stratify else "" for example in examples])
     groups = np.array([example.group for example in examples])
@@ -81,9 +81,9 @@ def assign(
 
 
 def _stratified(labels: np.ndarray, groups: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """Indices of `count` examples with the classes' proportions; none where that cannot be (and `assign` says so)."""
+    """Indices of `count` examples in the classes' proportions; none if that is impossible (`assign` reports it)."""
     sizes = Counter(labels.tolist())
-    able = np.flatnonzero([sizes[label] > 1 for label in labels])  # a class with one example has none to give
+    able = np.flatnonzero([sizes[label] > 1 for label in labels])  # a class with one example has none to spare
     num_classes = len(set(labels[able]))
     if not 0 < num_classes <= count <= len(able) - num_classes:
         return np.array([], dtype=int)
@@ -92,7 +92,7 @@ def _stratified(labels: np.ndarray, groups: np.ndarray, count: int, seed: int) -
 
 
 def _whole_groups(labels: np.ndarray, groups: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """Indices of about `count` examples in whole groups, with about the classes' proportions."""
+    """Indices of about `count` examples in whole groups, approximately in the classes' proportions."""
     most = min(MOST_FOLDS, len(set(groups)))
     if most < 2:
         return np.array([], dtype=int)
@@ -100,11 +100,11 @@ def _whole_groups(labels: np.ndarray, groups: np.ndarray, count: int, seed: int)
     part = min(max(part, Fraction(1, most)), Fraction(most - 1, most))
     cut = StratifiedGroupKFold(part.denominator, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # about classes with fewer images than folds: `assign` looks for itself
+        warnings.simplefilter("ignore", UserWarning)  # about classes with fewer images than folds: `assign` checks this itself
         folds = [members for _, members in cut.split(labels, labels, groups)]
     in_fold = np.array([[(labels[members] == label).sum() for label in sorted(set(labels))] for members in folds])
     chosen: list[int] = []
-    for num in range(1, part.numerator + 1):  # each time the fold with which the classes come nearest to their proportions
+    for num in range(1, part.numerator + 1):  # each time, take the fold that brings the classes closest to their proportions
         unfair = np.abs(in_fold[chosen].sum(axis=0) + in_fold - in_fold.mean(axis=0) * num).sum(axis=1)
         unfair[chosen] = np.inf
         chosen.append(int(unfair.argmin()))

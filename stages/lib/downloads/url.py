@@ -1,4 +1,4 @@
-"""One file behind a web address (an archive, say), kept as it is."""
+"""One file from a URL (such as an archive), kept as it is."""
 
 import re
 from pathlib import Path
@@ -16,11 +16,11 @@ class Params(Strict):
 
 
 def fetch(folder: Path, *, url: str, sha256: str) -> None:
-    """Put the file into `folder` under the last name in its address."""
+    """Save the file in `folder` under the last part of its URL."""
     fetching.url(url, sha256, folder / file_name(url))
 
 
 def file_name(url: str) -> str:
-    """A plain file name from an address: no folder, no leading dot, only letters, digits and . _ -"""
+    """A plain file name from a URL: no folder, no leading dot, only letters, digits and . _ -"""
     last = unquote(urlsplit(url).path).rsplit("/", 1)[-1]
     return re.sub(r"[^\w.-]", "_", last).lstrip(".") or "file"

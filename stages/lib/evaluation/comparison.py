@@ -1,4 +1,4 @@
-"""The target against its controls: which comparisons there are, and what each arm predicts on the same test examples."""
+"""The target against its controls: the list of comparisons, and each arm's predictions on the same test examples."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,38 +16,38 @@ from stages.lib.errors import UserError
 from stages.lib.evaluation import statistics
 from stages.lib.params.schema import Compare
 
-TEXT = ("key", "group", "label", "predicted")  # columns of predictions.csv that are text, whatever is in them
+TEXT = ("key", "group", "label", "predicted")  # columns of predictions.csv that are always read as text
 
 
 class Test(NamedTuple):
-    """What the test split looks like, the same for all arms."""
+    """The test split, the same for all arms."""
 
     data: str
     keys: list[str]
     targets: np.ndarray  # (N, ...)
     groups: np.ndarray | None  # (N,)
     split_by_group: bool
-    split_given: bool  # it came with the data
+    split_given: bool  # whether it came with the data
 
 
 class Pair(NamedTuple):
     """One comparison of the proposal with a control."""
 
     key: str  # in compare.json
-    question: str  # for readers
+    question: str  # for the report
     control: str
 
 
 def best(models: Mapping[str, ModelCard]) -> str:
-    """The target with the lowest validation loss; the first of equals. The test has no say, or its figures would flatter."""
+    """The target with the lowest validation loss; the first if tied. Selecting on the test set would make scores optimistic."""
     return min(models, key=lambda name: models[name].best["val_loss"])
 
 
 def plan(proposal: str, chain: list[str], controls: Sequence[str]) -> list[Pair]:
-    """What is asked: the proposal against random weights, and against each other starting point.
+    """The comparisons: the proposal against random weights and against each other starting point.
 
     Args:
-        chain: names from the source to the proposal, which is the last; a control in it is the proposal without its last hops.
+        chain: names from the source to the proposal (the last); a control in it is the proposal without its last hops.
     """
     pairs = [Pair("transfer", f"Transfer as a whole ({' -> '.join(chain)}, against random weights)", SCRATCH)]
     for control in controls:
@@ -68,7 +68,7 @@ def metric_of(card: ModelCard, name: str) -> Metric:
 
 
 def bootstrap(settings: Compare) -> dict[str, Any]:
-    """The keyword arguments of the bootstrap. Its seed is not the experiment's: what is measured must not depend on it."""
+    """The keyword arguments of the bootstrap. Its seed is fixed, so measurements do not depend on the experiment's seed."""
     return settings.model_dump(exclude={"metric"}) | {"seed": seed_for(0, "compare", "bootstrap")}
 
 
@@ -77,13 +77,13 @@ def read_arms(arms: Mapping[str, Sequence[Training]], card: ModelCard) -> tuple[
 
     Args:
         arms: from stages.lib.core.runs.arms.
-        card: of any target, for its task and outputs.
+        card: of any target; gives the task and the outputs.
 
     Returns:
-        The test, and for each arm its predictions (S, N, ...).
+        The test split, and for each arm its predictions (S, N, ...).
 
     Raises:
-        UserError: arms were measured on different examples, or in another order.
+        UserError: arms were measured on different examples, or in a different order.
     """
     test: Test | None = None
     first, found = pd.DataFrame(), {}
@@ -109,17 +109,17 @@ def read_arms(arms: Mapping[str, Sequence[Training]], card: ModelCard) -> tuple[
 
 
 def groups_of(table: pd.DataFrame) -> np.ndarray | None:
-    """What each test example belongs to (N,), or None where the data names no groups."""
+    """The group of each test example (N,), or None if the data has no groups."""
     return None if (table["group"] == "").all() else table["group"].to_numpy()
 
 
 def read_predictions(path: Path) -> pd.DataFrame:
-    """The table that evaluate wrote, with names as text."""
+    """Read the table that evaluate wrote, with names as text."""
     return cards.read_table(path, dtype=dict.fromkeys(TEXT, str), keep_default_na=False)
 
 
 def parsed(path: Path, table: pd.DataFrame, card: ModelCard) -> tuple[np.ndarray, np.ndarray]:
-    """Predictions and targets of a table of predictions; a UserError if it is not one of a model like this."""
+    """Predictions and targets from a table of predictions; a UserError if the table is not from such a model."""
     try:
         predictions, targets = plugins.load("tasks", card.trained_for, "measures").read(table, card.output_names)
     except KeyError as error:
@@ -131,12 +131,12 @@ def against(old: Path, new: Path, card: ModelCard, settings: Compare) -> tuple[b
     """Whether one model is better than another on the same test examples, beyond chance.
 
     Args:
-        old, new: the tables that evaluate wrote of the two.
-        card: of the new one.
+        old, new: the tables that evaluate wrote for the two models.
+        card: of the new model.
         settings: the section `compare`.
 
     Returns:
-        Whether the new one is better, and a sentence that says why.
+        Whether the new model is better, and a sentence that says why.
     """
     tables = [read_predictions(path) for path in (old, new)]
     try:

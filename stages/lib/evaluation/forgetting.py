@@ -1,4 +1,4 @@
-"""An earlier task of the chain, measured with the backbone of a later model under the head that the task had."""
+"""An earlier task of the chain, evaluated with the backbone of a later model and the task's original head."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,13 +21,13 @@ Tensors = dict[str, torch.Tensor]
 
 @dataclass
 class Earlier:
-    """A hop's task, and what the hop itself predicts on its test."""
+    """A hop's task, and the hop's own predictions on its test split."""
 
     name: str  # of the task's primary metric
     metric: Metric
     head: Tensors
     before: measure.Predictions
-    predict: Callable[[Tensors], measure.Predictions]  # of the tensors of a whole network
+    predict: Callable[[Tensors], measure.Predictions]  # from the tensors of a whole network
     settings: Evaluate
 
     @classmethod
@@ -45,15 +45,15 @@ class Earlier:
         return cls(name, metric, _part(tensors, "head."), predict(tensors), predict, settings)
 
     def after(self, later: Tensors) -> np.ndarray:
-        """What the backbone of a later model predicts under this head."""
+        """The predictions of a later model's backbone with this head."""
         return self.predict(_part(later, "backbone.") | self.head).values
 
     def value(self, later: Tensors) -> float:
-        """The metric of the backbone of a later model."""
+        """The metric of a later model's backbone with this head."""
         return self._measured(self.after(later))
 
     def change(self, later: Tensors) -> tuple[float, ...]:
-        """The metric before and after, the change, and its interval, paired over the same test examples."""
+        """The metric before and after, the change and its interval, paired over the same test examples."""
         after, before = self.after(later), self.before.values
         paired = statistics.paired_difference(
             self.metric, after[None].astype(np.float64), before[None].astype(np.float64), self.before.targets,
@@ -71,16 +71,17 @@ class Earlier:
 def along(
     name: str, alphas: pd.DataFrame, column: str, start: Tensors, kept: Tensors, measure: Callable[[Tensors], float]
 ) -> list[dict[str, Any]]:
-    """The earlier task along the line from a model's start to its fine-tuned end (stages.lib.strategies.wise_ft).
+    """The earlier task along the line from the starting point's weights to the fine-tuned ones (stages.lib.strategies.wise_ft).
 
     Args:
-        alphas: what was tried, with the target's figures on validation (`column`); the kept one gives the end of the line.
-        start, kept: tensors; only those of the backbone count.
+        alphas: the alphas that were tried, with the target's metrics on validation (`column`); the kept one determines the end
+            of the line.
+        start, kept: tensors; only those of the backbone are used.
         measure: metric of a backbone on the earlier task.
     """
     alpha = float(alphas[alphas.kept].alpha.item())
     if alpha == 0:
-        return []  # the start itself was kept, and the end of the line is not known any more
+        return []  # the start itself was kept, so the end of the line is no longer known
     backbone = _part(kept, "backbone.")
     return [
         {"model": name, "alpha": row["alpha"], "target": row[column],

@@ -1,4 +1,4 @@
-"""Open the test split and measure a trained model. Nothing else opens it, and nothing here trains or chooses."""
+"""Open the test split and measure a trained model. No other module opens it, and nothing here trains or selects a model."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,15 +18,15 @@ from stages.lib.params.schema import Device, Evaluate
 
 
 class Predictions(NamedTuple):
-    """What a model says of a test split."""
+    """A model's predictions for a test split."""
 
-    values: np.ndarray  # (N, ...) float32, as the task's measures take them
+    values: np.ndarray  # (N, ...) float32, as the task's `measures` module expects them
     targets: np.ndarray  # (N, ...)
     split: PackedSplit
 
 
 def require_fit(folder: Path, card: ModelCard, data: Path) -> DataCard:
-    """The card of the data; a UserError where the model does not fit it: figures would come out, and mean nothing."""
+    """The card of the data; a UserError if the model does not fit them, because its metrics would be meaningless."""
     packed = cards.read_data_card(data)
     if packed.labels is not None and packed.labels != card.output_names:
         raise UserError(
@@ -44,9 +44,9 @@ def require_fit(folder: Path, card: ModelCard, data: Path) -> DataCard:
 
 
 def network(tensors: dict[str, torch.Tensor], card: ModelCard, device: Device) -> tuple[backbones.Model, torch.device]:
-    """The trained network in evaluation mode, and the device where it is.
+    """The trained network in evaluation mode, and its device.
 
-    One process and float32 on any device, whatever the training used: so the figures are those of the saved weights.
+    Always one process and float32, whatever the training used, so that the metrics are those of the saved weights.
     """
     fabric = launch(accelerator=device.accelerator, devices=1, num_nodes=1, precision="32-true")
     model = backbones.trained(tensors, card.architecture, card.num_outputs)
@@ -55,7 +55,7 @@ def network(tensors: dict[str, torch.Tensor], card: ModelCard, device: Device) -
 
 
 def predictions(model: backbones.Model, device: torch.device, card: ModelCard, data: Path, batch_size: int) -> Predictions:
-    """What a model says of the test split of prepared data."""
+    """Predict the test split of a prepared dataset."""
     split = cards.read_split(data, "test")
     loaded = contracts.load(split, card.modality, card.trained_for, card.output_names or [], card.preprocessing, device)
     outputs = predict(model, loaded, batch_size)
@@ -67,9 +67,9 @@ def predictions(model: backbones.Model, device: torch.device, card: ModelCard, d
 
 
 def report(found: Predictions, card: ModelCard, packed: DataCard, settings: Evaluate) -> dict[str, Any]:
-    """All figures of a model with their intervals, as report.json holds them."""
+    """All metrics of a model with their intervals, as stored in report.json."""
     groups = found.split.groups
-    # Not the experiment's seed: every model is measured on the same resamples.
+    # A fixed seed, not the experiment's: every model is measured on the same resamples.
     seed = seed_for(0, "evaluate", "bootstrap")
     measures = plugins.load("tasks", card.trained_for, "measures")
     figures: dict[str, Any] = measures.report(found.values, found.targets, groups, card.output_names, settings, seed)
@@ -85,7 +85,7 @@ def report(found: Predictions, card: ModelCard, packed: DataCard, settings: Eval
 
 
 def write(folder: Path, found: Predictions, report: dict[str, Any], card: ModelCard, settings: Evaluate) -> None:
-    """Write report.json, predictions.csv, and what the task adds as tables and plots."""
+    """Write report.json, predictions.csv, and the task's own tables and plots."""
     measures = plugins.load("tasks", card.trained_for, "measures")
     cards.write_json(folder / "report.json", report)
     groups = "" if found.split.groups is None else found.split.groups
@@ -95,7 +95,7 @@ def write(folder: Path, found: Predictions, report: dict[str, Any], card: ModelC
 
 
 def show(path: Path, model: backbones.Model, card: ModelCard, found: Predictions, num: int) -> None:
-    """Draw the `num` mistakes that the model was most certain of, and half as many correct predictions."""
+    """Draw the `num` most confident mistakes of the model, and half as many correct predictions."""
     measures, modality = plugins.load("tasks", card.trained_for, "measures"), plugins.load("modalities", card.modality, "explain")
     chosen = measures.most_certain(found.values, found.targets, found.split.keys, card.output_names, num)
     modality.explained(path, model, card.preprocessing, found.split, *chosen)

@@ -1,6 +1,6 @@
-"""How sure one may be of what a test says: bootstrap intervals, and the paired comparison of two models.
+"""The uncertainty of test results: bootstrap intervals, and the paired comparison of two models.
 
-A resample is a row of weights (N,): how often each test example was drawn; every metric takes many of them at once.
+A resample is a row of weights (N,): how often each test example was drawn. Every metric handles many resamples at once.
 """
 
 from collections.abc import Callable, Iterator
@@ -11,25 +11,25 @@ import numpy as np
 from stages.lib.core.contracts import Metric
 from stages.lib.errors import UserError
 
-CHUNK = 2_000_000  # weights held at once (16 MB), so that memory does not grow with the number of resamples
+CHUNK = 2_000_000  # weights in memory at once (16 MB), so memory does not grow with the number of resamples
 
 
 def resample(num_examples: int, groups: np.ndarray | None, num_resamples: int, seed: int) -> Iterator[np.ndarray]:
-    """Draw test sets of the same kind by chance, with replacement.
+    """Draw bootstrap resamples of the test set, with replacement.
 
-    Where examples belong to groups, whole groups are drawn: those of one patient or module resemble each other, so
-    they say less than as many independent ones, and drawing them singly would give intervals that are too narrow.
+    If examples belong to groups, whole groups are drawn: examples of one patient or module resemble each other and carry less
+    information than independent ones, so drawing them individually would give intervals that are too narrow.
 
     Args:
         num_examples: N.
-        groups: (N,) what each example belongs to, or None; examples with "" belong to none and are drawn singly.
+        groups: (N,) the group of each example, or None; examples with "" belong to no group and are drawn individually.
         num_resamples: B.
 
     Yields:
-        Weights (b, N), how often each example was drawn, in chunks that make up B rows.
+        Weights (b, N), how often each example was drawn, in chunks of B rows in total.
 
     Raises:
-        UserError: all examples are of one group, so there is nothing to draw from.
+        UserError: all examples are in one group, so resampling is impossible.
 
     Reference:
         Efron, Bootstrap Methods, Annals of Statistics 1979; Field and Welsh, Bootstrapping Clustered Data, JRSS B 2007.
@@ -60,10 +60,10 @@ def bootstrap(
     num_resamples: int,
     seed: int,
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Measure the test itself and its resamples.
+    """Measure the test set itself and its resamples.
 
     Args:
-        measure: weights (b, N) to values by name, (b, ...) each.
+        measure: weights (b, N) -> values by name, (b, ...) each.
         groups: as for `resample`.
 
     Returns:
@@ -75,33 +75,33 @@ def bootstrap(
 
 
 def interval(samples: np.ndarray, confidence: float) -> tuple[np.ndarray, np.ndarray]:
-    """Percentile interval: what lies between the tails of the resampled values.
+    """Percentile interval of the resampled values.
 
-    A metric of few examples, or one near 0 or 1, gets an interval that is somewhat too narrow; without a
-    single error on the test it has no width at all.
+    With few examples, or a metric near 0 or 1, the interval is somewhat too narrow; without a single error on the test set its
+    width is zero.
 
     Args:
-        samples: (B, ...); resamples in which the metric is not a number are left out.
+        samples: (B, ...); resamples in which the metric is NaN are ignored.
         confidence: of the interval, 0 to 1.
 
     Returns:
-        Lower and upper end, (...) each.
+        Lower and upper bound, (...) each.
     """
     tail = (1 - confidence) / 2
-    unknown = np.isnan(samples).all(axis=0)  # in every resample: no interval, and no warning either
+    unknown = np.isnan(samples).all(axis=0)  # NaN in every resample: no interval, and no warning either
     lower, upper = np.nanquantile(np.where(unknown, 0, samples), [tail, 1 - tail], axis=0)
     return np.where(unknown, np.nan, lower), np.where(unknown, np.nan, upper)
 
 
 def bias_corrected_interval(value: float, samples: np.ndarray, confidence: float) -> tuple[float, float]:
-    """Interval for a metric that chance pushes up, as it does metrics.ece: the percentile interval mirrored at the value.
+    """Interval for a metric that is biased upwards by chance, such as metrics.ece: the percentile interval mirrored at the value.
 
-    Resamples overshoot the test as the test overshoots the truth. Where the truth is 0.04 on 400 examples, percentile
-    intervals hold it in 46 of 100 tests and these in 89; a perfectly calibrated model (0) is outside both too often.
-    The value itself is always inside.
+    Resamples overshoot the test value as the test value overshoots the true one. With a true value of 0.04 and 400 examples,
+    percentile intervals contain it in 46 of 100 tests and these in 89; a perfectly calibrated model (0) is outside both too
+    often. The value itself is always inside.
 
     Args:
-        value: on the test, 0 or more.
+        value: on the test set, 0 or more.
         samples: (B,).
 
     Reference:
@@ -111,11 +111,11 @@ def bias_corrected_interval(value: float, samples: np.ndarray, confidence: float
     return min(value, max(0.0, 2 * value - upper)), max(value, 2 * value - lower)
 
 
-# Models trained with several seeds: an arm is their predictions (S, N, ...) on the same N examples.
+# Models trained with several seeds: an arm is the array of their predictions (S, N, ...) on the same N examples.
 
 
 class Mean(TypedDict):
-    """What an arm reaches, with its interval."""
+    """The metric of an arm, with its interval."""
 
     value: float
     lower: float
@@ -123,7 +123,7 @@ class Mean(TypedDict):
 
 
 class Difference(TypedDict):
-    """How much better one arm is than another, with its interval, and what that means."""
+    """How much better one arm is than another, with its interval and a verdict."""
 
     difference: float
     lower: float
@@ -141,7 +141,7 @@ def mean_over_seeds(
     confidence: float,
     seed: int,
 ) -> Mean:
-    """What one arm reaches on average over its seeds: value, lower, upper. Arguments as for `paired_difference`."""
+    """The metric of one arm, averaged over its seeds: value, lower, upper. Arguments as for `paired_difference`."""
     value, samples = resampled_mean(metric, arm, targets, groups, num_resamples=num_resamples, seed=seed)
     lower, upper = interval(samples, confidence)
     return {"value": float(value), "lower": float(lower), "upper": float(upper)}
@@ -150,7 +150,7 @@ def mean_over_seeds(
 def resampled_mean(
     metric: Metric, arm: np.ndarray, targets: np.ndarray, groups: np.ndarray | None, *, num_resamples: int, seed: int
 ) -> tuple[float, np.ndarray]:
-    """The mean of a metric over an arm's seeds, and those (B,) of the resamples, which are the same for arms of as many seeds."""
+    """The mean of a metric over an arm's seeds, and its resampled values (B,); arms with equally many seeds share resamples."""
 
     def values(weights: np.ndarray) -> np.ndarray:
         return np.stack([metric.values(each, targets, weights) for each in arm], axis=1)
@@ -171,27 +171,27 @@ def paired_difference(
 ) -> Difference:
     """How much better the first arm is than the second, and whether chance may explain it.
 
-    Both are measured on the same resamples, because an example that is hard for one is mostly hard for the other; this
-    makes the interval much narrower than two single ones. Several seeds are drawn too, as pairs. Of S seeds S - 1 are
-    drawn, because a mean of S draws from S values varies less than a mean of S new seeds would.
+    Both are measured on the same resamples, because an example that is hard for one is usually hard for the other; this
+    makes the interval much narrower than two separate ones would suggest. With several seeds, seeds are resampled too, as pairs:
+    S - 1 of S are drawn, because a mean of S draws from S values varies less than a mean of S new seeds would.
 
-    With one seed the interval covers the choice of the test examples only: another seed may give another verdict.
-    With two to four, what the seeds change is known roughly.
+    With one seed the interval covers only the choice of test examples: another seed may give another verdict.
+    With two to four seeds, the variation between seeds is known only roughly.
 
     Args:
         metric: of the task.
         first, second: predictions (S, N, ...) for the same seeds and examples in the same order.
         targets: (N, ...).
-        groups: (N,) what is drawn together, or None.
-        num_resamples: of examples and seeds together.
+        groups: (N,) examples of a group are drawn together; or None.
+        num_resamples: number of bootstrap samples, each of examples and seeds.
         confidence: of the interval, 0 to 1.
         seed: decides what is drawn.
 
     Returns:
-        difference (mean over the seeds), lower, upper, and verdict: "helps" (all of the interval is above 0; below it, where
-        lower is better), "hurts" (all on the other side) or "no difference shown". This last also where so few examples (or
-        groups) tell the arms apart that they would not be significant by the sign test if all of them spoke for the same one
-        (fewer than 6 at 95 %): resampling a handful gives intervals that are much too narrow.
+        difference (mean over the seeds), lower, upper, and verdict: "helps" (the whole interval is above 0, or below 0 if lower
+        is better), "hurts" (the whole interval is on the other side) or "no difference shown". The last is also the verdict if so
+        few examples (or groups) distinguish the arms that a sign test would not be significant even if all of them favoured the
+        same arm (fewer than 6 at 95 %): resampling a handful of examples gives intervals that are much too narrow.
 
     Reference:
         Owen, The Pigeonhole Bootstrap, Annals of Applied Statistics 2007 (arXiv 0712.1111), for drawing both;
@@ -212,20 +212,20 @@ def paired_difference(
 
 
 def _num_telling(metric: Metric, first: np.ndarray, second: np.ndarray, groups: np.ndarray | None) -> int:
-    """Number of examples, or of their groups, for which the arms' predictions differ as far as the metric can see."""
+    """Number of examples, or of groups, for which the arms' predictions differ in a way that the metric can detect."""
     differ = metric.differ(first, second).any(0)
     return int(differ.sum()) if groups is None else len(set(groups[differ]))
 
 
 def number(value: np.ndarray) -> float | None:
-    """A figure for JSON, to six digits; null where it does not exist (the precision of a label that is never predicted)."""
+    """A number for JSON, to six digits; null if it is undefined (the precision of a label that is never predicted)."""
     return None if np.isnan(value) else round(float(value), 6)
 
 
 def _seed_means(
     measure: Callable[[np.ndarray], np.ndarray], num_examples: int, groups: np.ndarray | None, num_resamples: int, seed: int
 ) -> tuple[float, np.ndarray]:
-    """The mean over the seeds, and the means (B,) over resampled examples and seeds; `measure` gives (b, S)."""
+    """The mean over the seeds, and the means (B,) over resampled examples and seeds; `measure` returns (b, S)."""
     values, samples = bootstrap(
         lambda weights: {"": measure(weights)}, groups, num_examples=num_examples, num_resamples=num_resamples, seed=seed
     )
@@ -235,6 +235,6 @@ def _seed_means(
 
 
 def _counts(generator: np.random.Generator, num_rows: int, num_draws: int, num_units: int) -> np.ndarray:
-    """Draw `num_draws` of `num_units` with replacement, in each row: how often each came, (num_rows, num_units)."""
+    """Draw `num_draws` of `num_units` with replacement in each row; returns how often each was drawn, (num_rows, num_units)."""
     drawn = generator.integers(num_units, size=(num_rows, num_draws)) + num_units * np.arange(num_rows)[:, None]
     return np.bincount(drawn.ravel(), minlength=num_rows * num_units).reshape(num_rows, num_units).astype(float)

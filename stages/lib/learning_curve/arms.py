@@ -1,4 +1,4 @@
-"""The arms of a learning curve: the target by some strategies from the proposal, and the control from random weights."""
+"""The arms of a learning curve: the target trained from the proposal with several strategies, and the control."""
 
 from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
@@ -16,7 +16,7 @@ from stages.lib.training.recipe import advised
 
 
 class Arm(NamedTuple):
-    """One curve: what its trainings have in common."""
+    """One curve: everything that its trainings share."""
 
     tensors: Tensors | None  # of the starting point; None for random weights
     start: cards.ModelCard
@@ -27,10 +27,10 @@ class Arm(NamedTuple):
 
 
 def resolved(names: Sequence[str], blocks: Mapping[str, BaseModel]) -> list[str]:
-    """Strategies by their own names: auto is the one that was advised.
+    """Resolve the names of strategies: auto becomes the advised one.
 
     Raises:
-        UserError: no block has this name, or it is that of the control.
+        UserError: no block has this name, or it is the name of the control.
     """
     if runs.SCRATCH in names:
         raise UserError(f"--strategies: {runs.SCRATCH} is the control, which is always trained; leave it out.")
@@ -40,7 +40,7 @@ def resolved(names: Sequence[str], blocks: Mapping[str, BaseModel]) -> list[str]
 
 
 def read_arms(fabric: Any, p: SimpleNamespace, strategies: Sequence[str], packed: cards.DataCard) -> dict[str, Arm]:
-    """A curve for each strategy, all from the proposal, and the control."""
+    """One arm per strategy, all from the proposal, and the control."""
     blocks = {name: p.strategies[name] for name in strategies} | {runs.SCRATCH: p.scratch}
     proposal, card = cards.read_model(runs.starting_point(p.inits[0]))
     like = cards.read_model_card(runs.starting_point(p.scratch.like))

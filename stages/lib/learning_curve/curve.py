@@ -1,4 +1,4 @@
-"""What models trained on fewer and fewer examples reach on one test."""
+"""The performance on one test set of models trained on smaller and smaller subsets."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,12 +16,12 @@ from stages.lib.params.schema import Compare
 
 
 class Curve:
-    """The predictions of each arm, with each number of training examples and each seed."""
+    """The predictions of each arm, for each number of training examples and each seed."""
 
     def __init__(self, found: Mapping[tuple[str, int], Sequence[Predictions]], task: str, settings: Compare):
         """
         Args:
-            found: by arm and number of training examples, for each seed.
+            found: by arm and number of training examples, one per seed.
             settings: num_resamples and confidence, of the bootstrap.
         """
         self.name: str = plugins.load("tasks", task).PRIMARY
@@ -29,12 +29,12 @@ class Curve:
         self.predictions = {point: np.stack([each.values for each in seeds]).astype(np.float64) for point, seeds in found.items()}
         test = next(iter(found.values()))[0]
         self.targets, self.groups, self.num_test = test.targets, test.split.groups, len(test.split.keys)
-        # Not the experiment's seed: all are measured on the same resamples.
+        # A fixed seed, not the experiment's: all are measured on the same resamples.
         self.how: dict[str, Any] = {"num_resamples": settings.num_resamples, "seed": seed_for(0, "learning_curve", "bootstrap")}
         self.confidence = settings.confidence
 
     def table(self) -> pd.DataFrame:
-        """The metric of each arm with each number of examples, as curve.csv holds it."""
+        """The metric of each arm for each number of examples, as stored in curve.csv."""
         rows = []
         arms = list(dict.fromkeys(arm for arm, _ in self.predictions))
         for arm, num in sorted(self.predictions, key=lambda point: (arms.index(point[0]), point[1])):
@@ -46,14 +46,14 @@ class Curve:
         return pd.DataFrame(rows, columns=["arm", "examples", "seeds", "value", "lower", "upper"])
 
     def against(self, arm: str, num: int, num_control: int) -> statistics.Difference:
-        """An arm with `num` examples against the control with `num_control`, on the same test, paired by their seeds."""
+        """Compare an arm with `num` examples with the control with `num_control`, on the same test set, paired by seed."""
         first, second = self.predictions[arm, num], self.predictions[SCRATCH, num_control]
         return statistics.paired_difference(
             self.metric, first, second, self.targets, self.groups, confidence=self.confidence, **self.how
         )
 
     def savings(self, arm: str, num: int) -> tuple[float, float]:
-        """Interval of the labels that pretraining is worth by an arm with `num` examples, read from each resample."""
+        """Interval of the number of labels that pretraining is worth, for an arm with `num` examples, from all resamples."""
         examples = sorted(num for name, num in self.predictions if name == SCRATCH)
         sign = 1 if self.metric.higher_is_better else -1
         control = np.stack([sign * self._resampled(SCRATCH, each) for each in examples], axis=1)

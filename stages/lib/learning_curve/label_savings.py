@@ -1,4 +1,4 @@
-"""How many labels pretraining is worth, read from learning curves and said in words."""
+"""How many labels pretraining is worth, derived from learning curves and put into words."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -11,21 +11,22 @@ from sklearn.isotonic import isotonic_regression
 from stages.lib.core.contracts import Metric
 from stages.lib.core.runs import SCRATCH, shown
 
-EQUAL = 1e-9  # values that differ by less differ by rounding
+EQUAL = 1e-9  # smaller differences are rounding errors
 
 
 def reached_with(examples: Sequence[int] | np.ndarray, values: np.ndarray, wanted: float) -> float:
-    """Number of examples with which a curve reaches a value, of a metric where higher is better.
+    """Number of examples with which a curve reaches a value, for a metric where higher is better.
 
-    More examples do not make a model worse, whatever chance makes of a single training: the curve is first made monotone
-    (by isotonic regression). Between its points it is linear in the logarithm of the number.
+    More examples do not make a model worse, apart from chance in a single training, so the curve is first made monotone
+    (by isotonic regression). Between its points it is linear in the logarithm of the number of examples.
 
     Args:
         examples: (P,), ascending.
-        values: (P,), and `wanted`.
+        values: (P,) of the metric.
+        wanted: the value to reach.
 
     Returns:
-        The first of `examples` where it is reached with these or fewer, and infinity where it is not reached.
+        The number of examples; the first of `examples` if fewer may suffice, and infinity if the value is never reached.
     """
     monotone = isotonic_regression(np.asarray(values, dtype=float))
     able = np.flatnonzero(monotone >= wanted - EQUAL)
@@ -41,20 +42,20 @@ def reached_with(examples: Sequence[int] | np.ndarray, values: np.ndarray, wante
 def interval_of_labels(
     examples: list[int], num: int, reached: np.ndarray, control: np.ndarray, confidence: float
 ) -> tuple[float, float]:
-    """Percentile interval of the labels that pretraining is worth: of what the control needs more than `num`.
+    """Percentile interval of the labels that pretraining is worth: how many more than `num` the control needs.
 
     Args:
         examples: (P,), ascending.
-        num: examples of the pretrained arm.
-        reached: (B,) its metric in each resample of the test and the seeds, and
-        control: (B, P) those of the control in the same resamples; higher is better.
+        num: number of examples of the pretrained arm.
+        reached: (B,) its metric in each resample of the test set and the seeds; higher is better.
+        control: (B, P) the control's metric in the same resamples.
 
     Returns:
-        Lower and upper end; infinity where the control never comes so far.
+        Lower and upper bound; infinity if the control never gets as good.
     """
     needed = [reached_with(examples, curve, wanted) for curve, wanted in zip(control, reached, strict=True)]
     tail = (1 - confidence) / 2
-    lower, upper = np.quantile(needed, [tail, 1 - tail], method="nearest")  # between two of them may lie half of infinity
+    lower, upper = np.quantile(needed, [tail, 1 - tail], method="nearest")  # interpolating with infinity would be meaningless
     return lower - num, upper - num
 
 
@@ -65,17 +66,17 @@ def sentence(
     against: Callable[[int, int], Mapping[str, Any]],
     savings: Callable[[int], tuple[float, float]],
 ) -> str:
-    """What pretraining is worth by one arm, in words.
+    """What pretraining is worth according to one arm, as a sentence.
 
-    With a examples the arm is as good as the control with b, so pretraining is worth b - a labels. That is told for the
-    largest a for which b is known and larger than a, and the arm better than the control with a, beyond chance. Where b is
-    known for none, because the control never comes so far, a bound is told.
+    With a examples the arm is as good as the control with b, so pretraining is worth b - a labels. This is reported for the
+    largest a for which b is known and larger than a, and for which the arm is better than the control with a, beyond chance.
+    If b is unknown for every a, because the control never gets as good, a bound is reported.
 
     Args:
-        table: as `curve` gives it.
-        metric: whose values the table holds.
-        against: (examples of the arm, examples of the control) to stages.lib.evaluation.statistics.paired_difference.
-        savings: examples of the arm to the interval of what they are worth.
+        table: from `Curve.table`.
+        metric: the metric in the table.
+        against: (examples of the arm, examples of the control) -> stages.lib.evaluation.statistics.paired_difference.
+        savings: examples of the arm -> the interval of the labels that pretraining is worth.
     """
     own, control = (table[table.arm == name] for name in (arm, SCRATCH))
     examples, one_seed = own.examples.tolist(), " (by one seed only)" if own.seeds.iloc[0] == 1 else ""
@@ -123,7 +124,7 @@ def sentence(
 
 
 def _rounded(labels: float) -> int:
-    """Two digits: a curve through a handful of points knows no more."""
+    """Round to two digits: a curve through a handful of points is no more precise."""
     return int(float(f"{round(labels):.2g}"))
 
 
@@ -141,12 +142,12 @@ def summary(
     table: pd.DataFrame, name: str, metric: Metric, told: list[str], chain: list[str], data: str, seeds: list[int], num_test: int,
     confidence: float,
 ) -> str:  # fmt: skip
-    """The report for readers, as Markdown.
+    """The report, as Markdown.
 
     Args:
-        table: as `curve` gives it.
+        table: from `Curve.table`.
         name: of the metric.
-        told: a sentence for each strategy.
+        told: one sentence per strategy.
         chain: of the proposal.
     """
     arms = list(dict.fromkeys(table.arm))

@@ -11,10 +11,10 @@ from stages.lib.plots.style import COLOURS, DARK, STYLE, save
 
 
 def draw(path: Path, table: pd.DataFrame, data: str, name: str, metric: Metric, confidence: float) -> None:
-    """A metric against the number of training examples, a line and a band for each arm.
+    """Plot a metric against the number of training examples, with a line and a band for each arm.
 
     Args:
-        table: as stages.lib.learning_curve.curve.Curve gives it.
+        table: from stages.lib.learning_curve.curve.Curve.
         data: name of the dataset.
         name: of the metric.
     """

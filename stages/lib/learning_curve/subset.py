@@ -1,4 +1,4 @@
-"""Fewer of the examples, each kind in its proportion: what learning curves are made of."""
+"""Stratified subsets of the examples, for learning curves."""
 
 import numpy as np
 import torch
@@ -8,16 +8,16 @@ from stages.lib.errors import UserError
 
 
 def subset(train: torch.Tensor, val: torch.Tensor, num: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Draw training examples, and validation examples in the same proportion: their labels have a price, too.
+    """Draw training examples, and validation examples in the same proportion, because their labels have a cost too.
 
-    Every stratum keeps at least one in both, so that of very few examples validation has a larger fraction.
+    Every stratum keeps at least one example in both, so with very few examples validation gets a larger fraction.
 
     Args:
         train, val: stratum (N,) of each example of the splits.
-        num: training examples to draw.
+        num: number of training examples to draw.
 
     Returns:
-        Indices of both, as `draw` gives them.
+        Indices for both splits, from `draw`.
     """
     num_val = max(len(val.unique()), round(len(val) * num / len(train)))
     return (
@@ -27,31 +27,31 @@ def subset(train: torch.Tensor, val: torch.Tensor, num: int, seed: int) -> tuple
 
 
 def draw(strata: np.ndarray, num: int, seed: int) -> np.ndarray:
-    """Choose examples so that each stratum keeps its fraction, to about one example, and at least one.
+    """Choose examples so that each stratum keeps its proportion, to within about one example, and at least one example.
 
-    A smaller draw is part of every larger one with the same seed.
+    A smaller subset is contained in every larger one with the same seed.
 
     Args:
         strata: (N,) integers, the stratum of each example.
-        num: examples to choose.
+        num: number of examples to choose.
 
     Returns:
         (num,) indices in ascending order.
 
     Raises:
-        UserError: there are fewer examples, or more strata.
+        UserError: there are fewer than `num` examples, or more than `num` strata.
     """
     kinds, counts = np.unique(strata, return_counts=True)
     require_possible(num, len(strata), len(kinds))
     random = np.random.default_rng(seed)
     order = random.permutation(len(strata))
-    place = np.empty(len(strata))  # of each example, between 0 and 1 among those of its stratum: evenly spaced in each
+    place = np.empty(len(strata))  # of each example within its stratum, evenly spaced between 0 and 1
     first = np.zeros(len(strata), dtype=bool)
     for kind, count in zip(kinds, counts, strict=True):
         members = order[strata[order] == kind]
         place[members] = (np.arange(count) + 0.5) / count
         first[members[0]] = True
-    chance = random.random(len(strata))  # or of strata with equally many examples the same would always come first
+    chance = random.random(len(strata))  # without it, the same one of equally large strata would always come first
     return np.sort(np.lexsort((chance, place, ~first))[:num])
 
 

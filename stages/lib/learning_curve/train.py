@@ -1,4 +1,4 @@
-"""Train on a part of the examples, in memory."""
+"""Train on a subset of the examples, in memory."""
 
 from typing import Any, NamedTuple
 
@@ -14,7 +14,7 @@ from stages.lib.training.train import train
 
 
 class Fitted(NamedTuple):
-    """A model trained on a few examples, as stages.lib.evaluation.measure takes it."""
+    """A model trained on a few examples, in the form that stages.lib.evaluation.measure takes."""
 
     tensors: Tensors
     card: cards.ModelCard
@@ -26,17 +26,17 @@ def train_on_subset(
     fabric: Any, tensors: Tensors | None, start: cards.ModelCard, packed: cards.DataCard, data: Data, names: list[str], *,
     task: str, num: int, strategy: str, hyperparameters: dict[str, Any], options: TrainingOptions, loss_jump: float, seed: int,
 ) -> Fitted:  # fmt: skip
-    """Train as the target stage does, on a part of the examples, and write nothing: for learning curves and benchmarks.
+    """Train like the stage target, but on a subset of the examples and without writing files: for learning curves and benchmarks.
 
     Args:
         tensors: of the starting point; None for random weights.
         start, packed: cards of the starting point and of the data.
         data: all examples.
-        num: training examples to draw.
-        seed: of the training, and of what is drawn. With all examples the result is that of a hop with this seed.
+        num: number of training examples to draw.
+        seed: of the training and of the subset. With all examples, the result equals that of a hop with this seed.
 
     Raises:
-        UserError: as `train`, or `num` cannot be drawn.
+        UserError: as for `train`, or `num` examples cannot be drawn.
     """
     learning, inputs = plugins.load("tasks", task, "learning"), plugins.load("modalities", packed.modality, "inputs")
     chosen = subset(learning.strata(data.train.targets), learning.strata(data.val.targets), num, seed)

@@ -1,4 +1,4 @@
-"""Networks of timm, with random weights."""
+"""Networks from timm, with random weights."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def network(model: str) -> "nn.Module":
-    """A network by timm's name for it, with or without a tag.
+    """Build a network by its name in timm, with or without a tag.
 
     Raises:
         UserError: timm does not have it.
@@ -23,7 +23,7 @@ def network(model: str) -> "nn.Module":
 
 
 def head(network: "nn.Module") -> str | None:
-    """Path of the linear layer that a new head replaces, which timm names; None if it is no single linear layer."""
+    """Path of the linear layer that a new head replaces, as named by timm; None if it is not a single linear layer."""
     from torch import nn
 
     get_classifier: Any = network.get_classifier

@@ -1,4 +1,4 @@
-"""Networks of torchvision, with random weights."""
+"""Networks from torchvision, with random weights."""
 
 from typing import TYPE_CHECKING
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def network(model: str) -> "nn.Module":
-    """A network by torchvision's name for it.
+    """Build a network by its name in torchvision.
 
     Raises:
         UserError: torchvision does not have it.

@@ -1,4 +1,4 @@
-"""Networks of any library (stages/lib/libraries) as a backbone and a head."""
+"""Networks from any library (stages/lib/libraries), split into a backbone and a head."""
 
 from types import ModuleType
 from typing import Any
@@ -12,7 +12,7 @@ from stages.lib.networks import heads
 
 
 class Model(nn.Module):
-    """A backbone (inputs to features, (N, D) or (N, steps, D)) and a head (features to outputs, (..., num_outputs))."""
+    """A backbone (inputs -> features, (N, D) or (N, steps, D)) and a head (features -> outputs, (..., num_outputs))."""
 
     def __init__(self, backbone: nn.Module, head: nn.Module):
         super().__init__()
@@ -25,11 +25,11 @@ class Model(nn.Module):
 
 
 def build(architecture: dict[str, Any], num_outputs: int | None = None) -> Model:
-    """Make a network with fresh random weights (seed torch first).
+    """Build a network with random weights (seed torch first).
 
     Args:
-        architecture: {"library": a plug-in of stages/lib/libraries, "model": its name there}; "head", the specification of a
-            head (stages.lib.networks.heads), is a plain linear layer where it is missing.
+        architecture: {"library": a plug-in of stages/lib/libraries, "model": its name there, "head": the optional specification
+            of a head (stages.lib.networks.heads); default: a plain linear layer}.
         num_outputs: of the head; None keeps the library's own head (1000 outputs for ImageNet models).
 
     Raises:
@@ -48,7 +48,7 @@ def build(architecture: dict[str, Any], num_outputs: int | None = None) -> Model
 
 
 def trained(tensors: dict[str, torch.Tensor], architecture: dict[str, Any], num_outputs: int) -> Model:
-    """A trained model in evaluation mode: every tensor is loaded, in the number format that it has."""
+    """A trained model in evaluation mode; every tensor is loaded, in its own dtype."""
     model = build(architecture, num_outputs)
     model.load_state_dict(tensors)
     return model.eval()
@@ -59,8 +59,8 @@ def from_library(architecture: dict[str, Any], state: dict[str, torch.Tensor], b
 
     Args:
         architecture: as for `build`.
-        state: tensors of the network with its own head, by the library's names.
-        by_order: take them by their order instead of by name (shapes must agree); for files with other names.
+        state: tensors of the network with its own head, under the library's names.
+        by_order: match them by order instead of by name (shapes must agree); for files with other names.
 
     Raises:
         UserError: a tensor is missing, left over or of another shape; the text names them.
@@ -90,7 +90,7 @@ def from_library(architecture: dict[str, Any], state: dict[str, torch.Tensor], b
 
 
 def load(model: Model, tensors: dict[str, torch.Tensor]) -> list[str]:
-    """Load a backbone; the head is replaced on purpose, and every other tensor must be there and fit.
+    """Load a backbone; the head is replaced on purpose, and every other tensor must be present and fit.
 
     Returns:
         The names of the tensors that were not loaded, which are those of the old head.

@@ -1,4 +1,4 @@
-"""Where training runs: the device, the number format, and repeatable arithmetic."""
+"""Where training runs: the device, the precision, and deterministic arithmetic."""
 
 import ctypes
 import os
@@ -12,19 +12,19 @@ def launch(*, accelerator: str, devices: int, num_nodes: int, precision: Literal
     """Start Lightning Fabric; under torchrun and SLURM it joins the processes that they started.
 
     Args:
-        accelerator: "auto" takes a GPU where there is one.
-        devices: processes on each node; more than one trains data-parallel.
-        precision: "auto" is bf16 autocast on CUDA and float32 elsewhere. On a CPU bf16 trains some
-            backbones faster and EfficientNet-Lite0 slower, so there it is a choice and not the default.
+        accelerator: "auto" uses a GPU if there is one.
+        devices: processes per node; more than one trains data-parallel.
+        precision: "auto" is bf16 autocast on CUDA and float32 elsewhere. On a CPU, bf16 trains some
+            backbones faster but EfficientNet-Lite0 slower, so it is not the default there.
     """
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is repeatable only with it, read at its start
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS needs it to be deterministic, and reads it at its start
     import torch
     from lightning_fabric import Fabric
     from lightning_fabric.utilities.exceptions import MisconfigurationException
 
     torch.use_deterministic_algorithms(True)
     torch.backends.cudnn.allow_tf32 = False  # "32-true" means it, on every device
-    # It finds reads of unset memory, and costs time in every step.
+    # It only helps to find reads of uninitialised memory, and costs time in every step.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # torch's types lack it
     if accelerator == "auto":
         accelerator = "cuda" if torch.cuda.is_available() else "cpu"
@@ -42,10 +42,10 @@ def launch(*, accelerator: str, devices: int, num_nodes: int, precision: Literal
 
 
 def _keep_memory() -> None:
-    """Let glibc keep freed memory instead of handing it back to the kernel after each step.
+    """Let glibc keep freed memory instead of returning it to the kernel after each step.
 
-    Activations are large blocks that malloc maps and unmaps at every step; the page faults cost a third of the
-    training time on a CPU. Costs memory: the process stays at its peak.
+    Activations are large blocks that malloc maps and unmaps in every step; the page faults take a third of the
+    training time on a CPU. The cost is memory: the process stays at its peak.
     """
     if sys.platform != "linux":
         return

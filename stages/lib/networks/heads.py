@@ -1,4 +1,4 @@
-"""What stands on a backbone: features (N, D) to logits (N, C). Most heads are trained; two are computed from features."""
+"""Heads of a backbone: features (N, D) -> logits (N, C). Most heads are trained; two are computed from features."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from torch.nn.functional import normalize, one_hot
 
 
 def build(num_features: int, num_classes: int, *, kind: str = "linear", **spec: Any) -> nn.Module:
-    """Make a head from its specification, which travels on the model's card.
+    """Build a head from its specification, which is stored on the model's card.
 
     Args:
         num_features: D.
@@ -24,11 +24,11 @@ def build(num_features: int, num_classes: int, *, kind: str = "linear", **spec: 
 
 
 def _linear(num_features: int, num_classes: int, *, hidden: int = 0, dropout: float = 0.0, zero: bool = False) -> nn.Module:
-    """A linear layer, or with `hidden` units an MLP of one hidden layer with ReLU.
+    """A linear layer, or with `hidden` units an MLP with one hidden layer and ReLU.
 
     Args:
-        dropout: of what the last layer sees, in training.
-        zero: the last layer starts at zero: every class is equally likely at first, and no noise of a random layer
+        dropout: on the input of the last layer, in training.
+        zero: initialise the last layer at zero: every class is equally likely at first, and no noise from a random layer
             reaches the backbone in the first step (Zhang et al., Fixup, ICLR 2019; BiT, ECCV 2020, does so too).
     """
     layers = [nn.Linear(num_features, hidden), nn.ReLU()] if hidden else []
@@ -43,13 +43,13 @@ def _linear(num_features: int, num_classes: int, *, hidden: int = 0, dropout: fl
 class Neighbours(nn.Module):
     """k nearest neighbours by cosine similarity, each vote weighted by exp(similarity / temperature).
 
-    The training features are part of the model. Logits are the logarithms of the classes' shares of the votes.
+    The training features are part of the model. Logits are the logarithms of each class's fraction of the votes.
 
     Reference:
         Wu et al., Unsupervised Feature Learning via Non-Parametric Instance Discrimination, CVPR 2018.
     """
 
-    computed = True  # its buffers are filled from training features and are no parameters
+    computed = True  # its buffers are computed from training features; they are not parameters
     features: torch.Tensor
     labels: torch.Tensor
 
@@ -60,7 +60,7 @@ class Neighbours(nn.Module):
         self.register_buffer("labels", torch.zeros(num_examples, dtype=torch.int64))
 
     def compute(self, features: torch.Tensor, labels: torch.Tensor) -> None:
-        """Keep the training features (N, D), at length 1, and their labels (N,)."""
+        """Store the training features (N, D), scaled to unit length, and their labels (N,)."""
         self.features.copy_(normalize(features))
         self.labels.copy_(labels)
 
@@ -89,7 +89,7 @@ class Prototypes(nn.Module):
         self.register_buffer("means", torch.zeros(num_classes, num_features))
 
     def compute(self, features: torch.Tensor, labels: torch.Tensor) -> None:
-        """Average the training features (N, D), at length 1, of each class; all classes must be in labels (N,)."""
+        """Average the training features (N, D), scaled to unit length, per class; labels (N,) must contain all classes."""
         members = one_hot(labels, len(self.means)).float()
         self.means.copy_(normalize(members.T @ normalize(features)))
 

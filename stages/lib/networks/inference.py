@@ -1,4 +1,4 @@
-"""Running a network without training it: its outputs, its features, and a head that is computed from them."""
+"""Running a network without training it: its outputs, its features, and heads that are computed from them."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ def predict(network: nn.Module, split: LoadedSplit, batch_size: int) -> torch.Te
 
 
 def features(fabric: Any, model: Model, split: LoadedSplit, batch_size: int) -> LoadedSplit:
-    """The same examples as features of the frozen backbone, (N, D) or (N, steps, D)."""
+    """The same examples, as features of the frozen backbone, (N, D) or (N, steps, D)."""
     backbone = model.backbone.eval()
     batches = torch.arange(len(split.targets)).split(batch_size)
     with torch.no_grad(), fabric.autocast():
@@ -32,13 +32,13 @@ def features(fabric: Any, model: Model, split: LoadedSplit, batch_size: int) -> 
 
 
 def compute_head(fabric: Any, model: Model, train: LoadedSplit, batch_size: int) -> None:
-    """Fill a head that is computed from the training features and not trained."""
+    """Compute a head that is not trained from the training features."""
     computed = features(fabric, model, train, batch_size)
     head: Any = model.head
     head.compute(computed.inputs(torch.arange(len(train.targets)), "none", None), train.targets)
 
 
 def _joined(parts: list[torch.Tensor]) -> torch.Tensor:
-    """Batches as one tensor; where they are sequences, each is as long as the longest of its batch."""
+    """Join batches into one tensor; sequences are as long as the longest of their batch."""
     longest = max(part.shape[1] for part in parts) if parts[0].ndim > 2 else 0
     return torch.cat([pad(part, (0, 0, 0, longest - part.shape[1])) if part.ndim == 3 else part for part in parts])

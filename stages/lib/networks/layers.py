@@ -1,7 +1,7 @@
-"""Layers and blocks of a backbone, defined once for all networks, and the part of them that a strategy trains.
+"""Layers and blocks of a backbone, with one definition for all networks, and the part of them that a strategy trains.
 
 A layer is a module that directly owns a weight of two or more dimensions: a convolution, a linear layer, an embedding.
-A block is what the network itself is built of: a stage of an EfficientNet, a residual block of a ResNet, a transformer block.
+A block is a unit of the network's own structure: a stage of an EfficientNet, a residual block of a ResNet, a transformer block.
 """
 
 import difflib
@@ -13,25 +13,25 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from stages.lib.errors import UserError
 from stages.lib.params.fields import Trainable
 
-if TYPE_CHECKING:  # strategies import this file, and params.yaml is checked, many times, without waiting for torch
+if TYPE_CHECKING:  # strategies import this file, and checking params.yaml must not wait for torch
     from torch import nn
 
     from stages.lib.networks.backbones import Model
 
-NEARLY_ALL = 0.9  # a module with a larger fraction of the backbone's parameters than this is the network and no part of it
+NEARLY_ALL = 0.9  # a module with more than this fraction of the backbone's parameters is the network itself, not a part of it
 
 
 class Layer(NamedTuple):
     name: str  # path of the module in the backbone
     block: str
-    tensors: list[str]  # parameter names in the Model: its own, and those that have no layer to themselves
+    tensors: list[str]  # parameter names in the Model: its own, and those assigned to it for lack of their own layer
 
 
 def blocks(model: "Model") -> dict[str, list[str]]:
-    """The backbone's blocks from the input on, and the names of the parameters in each.
+    """The backbone's blocks, starting from the input, and the names of the parameters in each.
 
-    A block is a child of the backbone; a child that only lists others (Sequential, ModuleList), or is nearly the whole
-    network itself (torchvision's ViT encoder), counts as those it holds. What has no layer to place it, as a lone
+    A block is a child of the backbone; a child that is only a container (Sequential, ModuleList), or nearly the whole
+    network (torchvision's ViT encoder), is replaced by its own children. A child without any layer, such as a single
     normalisation, belongs to the block before it, and what comes before all layers (class token) to the first block.
     """
     total = sum(parameter.numel() for parameter in model.backbone.parameters())
@@ -49,10 +49,10 @@ def blocks(model: "Model") -> dict[str, list[str]]:
 
 
 def layers(model: "Model") -> list[Layer]:
-    """The backbone's layers from the input on; every parameter is in exactly one.
+    """The backbone's layers, starting from the input; every parameter is in exactly one.
 
-    What has only one-dimensional parameters (normalisation, layer scale), or is no weight (position embeddings),
-    belongs to the layer before it in its block, or where none is before it, to the first layer of its block.
+    Modules with only one-dimensional parameters (normalisation, layer scale), and parameters that are not weights (position
+    embeddings), belong to the layer before them in their block, or if there is none, to the first layer of the block.
     """
     return [
         Layer(name, block, tensors)
@@ -62,7 +62,7 @@ def layers(model: "Model") -> list[Layer]:
 
 
 def select(model: "Model", trainable: Trainable | Literal["all"]) -> list[str]:
-    """Names of the backbone's parameters that are trained, from the input on.
+    """Names of the backbone's trained parameters, starting from the input.
 
     Raises:
         UserError: nothing would be frozen, or nothing trained, or a pattern matches nothing.
@@ -77,7 +77,7 @@ def select(model: "Model", trainable: Trainable | Literal["all"]) -> list[str]:
         chosen = [tensor for tensor in everything if tensor in matched]
     elif key == "last_blocks":
         chosen = [tensor for block in list(by_block)[-value:] for tensor in by_block[block]]
-    else:  # Decimal counts as it is written: 0.29 of 100 layers are 29, which binary floats make 28.999...
+    else:  # Decimal is exact: 0.29 of 100 layers are 29, while binary floats give 28.999...
         num_frozen = value if key == "freeze_layers" else int(Decimal(str(value)) * len(by_layer))
         chosen = [tensor for layer in by_layer[num_frozen:] for tensor in layer.tensors]
     if 0 < len(chosen) < len(everything):
@@ -91,15 +91,15 @@ def select(model: "Model", trainable: Trainable | Literal["all"]) -> list[str]:
 
 
 def matching(model: "Model", pattern: str, where: str) -> list[str]:
-    """Names of the backbone's parameters that match a pattern, from the input on.
+    """Names of the backbone's parameters that match a pattern, starting from the input.
 
     Args:
-        pattern: as the shell's (fnmatch), held against names without "backbone.": "layer4.*"; the name of a module alone
-            ("layer4") stands for all in it.
+        pattern: shell-style (fnmatch), matched against names without "backbone.": "layer4.*"; the name of a module alone
+            ("layer4") matches everything in it.
         where: the key that holds the pattern, for the message.
 
     Raises:
-        UserError: none does; the text names what comes near.
+        UserError: nothing matches; the text names similar parameters.
     """
     names = [name for name, _ in model.backbone.named_parameters()]
     found = [f"backbone.{name}" for name in names if fnmatchcase(name, pattern) or name.startswith(f"{pattern}.")]
@@ -122,7 +122,7 @@ def head_rates(model: "Model", lr: float) -> dict[str, float]:
 
 
 def normalisations() -> tuple[type, ...]:
-    """The kinds of normalisation layer; what timm and torchvision derive from them is of these kinds too."""
+    """The classes of normalisation layers, including the subclasses of timm and torchvision."""
     from timm.layers import RmsNorm, RmsNorm2d, SimpleNorm, SimpleNorm2d
     from torch import nn
     from torch.nn.modules.batchnorm import _NormBase
@@ -131,13 +131,13 @@ def normalisations() -> tuple[type, ...]:
 
 
 def _is_layer(module: "nn.Module") -> bool:
-    """Whether it directly owns a weight of two or more dimensions, which embeddings of positions and tokens are not."""
+    """Whether it directly owns a weight of two or more dimensions; position and token embeddings do not count."""
     own = module.named_parameters(recurse=False)
     return not isinstance(module, normalisations()) and any("weight" in name and tensor.ndim > 1 for name, tensor in own)
 
 
 def _units(module: "nn.Module", most: float, prefix: str = "") -> Iterator[tuple[str, "nn.Module"]]:
-    """Children in their order; those that only list others, and those of more than `most` parameters, by what they hold."""
+    """Children in order; containers, and children with more than `most` parameters, are replaced by their own children."""
     from torch import nn
 
     for name, child in module.named_children():
@@ -151,7 +151,7 @@ def _units(module: "nn.Module", most: float, prefix: str = "") -> Iterator[tuple
 
 
 def _gather(root: "nn.Module", prefix: str, tensors: list[str]) -> dict[str, list[str]]:
-    """Parameters of `root`, in their order, by the layer that they belong to."""
+    """Parameters of `root`, in order, by the layer that they belong to."""
     found: dict[str, list[str]] = {}
     early: list[str] = []  # before the first layer
     for tensor in tensors:
@@ -165,7 +165,7 @@ def _gather(root: "nn.Module", prefix: str, tensors: list[str]) -> dict[str, lis
 
 
 def head_layers(model: "Model") -> list[Layer]:
-    """The head's layers; none of a head that is computed."""
+    """The head's layers; none if the head is computed."""
     tensors = [f"head.{name}" for name, _ in model.head.named_parameters()]
     gathered = _gather(model.head, "head.", tensors) if tensors else {}
     return [Layer(f"head.{name}" if name else "head", "head", members) for name, members in gathered.items()]

@@ -1,4 +1,4 @@
-"""What must hold between the sections of params.yaml, each by itself already checked."""
+"""Checks across the sections of params.yaml, after each section has been checked separately."""
 
 import os
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from stages.lib.params.schema import Dataset, Hop, Strategy, TrainingOptions
 
 
 def mistakes(p: SimpleNamespace) -> list[str]:
-    """What must hold between the sections; nothing more is asked of what is wrong by itself, which is None."""
+    """The mistakes across sections; an invalid section or block is None and not checked further."""
     errors = []
     starts = None if None in (p.source, p.intermediate) else {**p.source, **p.intermediate}
     datasets, hops, strategies = (
@@ -55,7 +55,7 @@ def mistakes(p: SimpleNamespace) -> list[str]:
     blocks |= {f"intermediate.{name}": hop for name, hop in hops.items()}
     known = [(path, block) for path, block in blocks.items() if None not in (block, p.training)]
     senseless = [_senseless(path, block, p.training, p.modality) for path, block in known]
-    errors += dict.fromkeys(error for found in senseless for error in found)  # what several inherit is told once
+    errors += dict.fromkeys(error for found in senseless for error in found)  # inherited mistakes are reported once
     errors += _tasks(p, hops, strategies)
     for cycle in _cycles({name: hop.init for name, hop in hops.items()}):
         errors.append(f"intermediate.{cycle[0]}.init: the hops form a cycle: {' -> '.join(cycle)}.")
@@ -76,7 +76,7 @@ def mistakes(p: SimpleNamespace) -> list[str]:
 
 
 def _tasks(p: SimpleNamespace, hops: dict[str, Hop], strategies: dict[str, Strategy]) -> list[str]:
-    """What a task cannot do: heads that it does not take, metrics that it does not have."""
+    """Settings that a task does not support: heads that it cannot use, metrics that it does not have."""
     users = [(f"intermediate.{name}.strategy", hop.strategy, hop.task) for name, hop in hops.items()]
     if p.target and p.strategy in strategies:
         users.append(("strategy", p.strategy, p.target.task))
@@ -92,7 +92,7 @@ def _tasks(p: SimpleNamespace, hops: dict[str, Hop], strategies: dict[str, Strat
 
 
 def _senseless(path: str, block: Any, common: TrainingOptions, modality: str | None) -> list[str]:
-    """Training options that make no sense together, with the strategy or with the modality; unused ones do not count."""
+    """Training options that conflict with each other, the strategy or the modality; unused options are not checked."""
     errors = []
     chosen = plugins.overridden(common, block)
     options = {name: getattr(chosen, name) for name in TrainingOptions.model_fields if name in type(block).model_fields}
@@ -130,7 +130,7 @@ def _senseless(path: str, block: Any, common: TrainingOptions, modality: str | N
 def _leaks(datasets: dict[str, Dataset]) -> list[str]:
     """Blocks that read the same examples but split them differently: a hop would train on test examples of the target.
 
-    Other labels or groups split differently, too. A reader names the params that choose which examples are read (SELECTS).
+    Different labels or groups lead to a different split, too. A reader's SELECTS names the params that select its examples.
     """
     same: dict[str, str] = {}
     errors = []
@@ -164,4 +164,4 @@ def _cycles(parents: dict[str, str]) -> list[list[str]]:
             if path[-1] == start:
                 found.append(path)
                 break
-    return [cycle for cycle in found if cycle[0] == min(cycle)]  # each circle once
+    return [cycle for cycle in found if cycle[0] == min(cycle)]  # each cycle once

@@ -1,4 +1,4 @@
-"""The kinds of value that params.yaml may hold; plug-ins build their `Params` from these."""
+"""The types of values in params.yaml; plug-ins build their `Params` from these."""
 
 from typing import Annotated, Any, Literal, Self
 
@@ -19,13 +19,13 @@ from stages.lib.errors import listed, nearest
 
 
 class Strict(BaseModel):
-    """A block of params.yaml: no unknown key, no default, no silent conversion ("3" is not 3)."""
+    """A block of params.yaml: no unknown keys, no defaults, no silent conversion ("3" is not 3)."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
 def plugin(kind: str) -> AfterValidator:
-    """Of a string that names a plug-in of one kind: `Annotated[str, plugin("tasks")]`."""
+    """Validator of a string that names a plug-in of one kind: `Annotated[str, plugin("tasks")]`."""
 
     def known(name: str) -> str:
         allowed = plugins.names(kind)
@@ -38,7 +38,7 @@ def plugin(kind: str) -> AfterValidator:
 
 
 class Architecture(Strict):
-    """A network by the name that its library gives it."""
+    """A network, by its name in its library."""
 
     library: Annotated[str, plugin("libraries")]
     model: str = Field(min_length=1)
@@ -48,12 +48,12 @@ Sha256 = Field(pattern=r"^[0-9a-f]{64}$")
 
 
 class Trainable(Strict):
-    """Which part of the backbone is trained; exactly one of the four says it."""
+    """Which part of the backbone is trained; exactly one of the four fields is set."""
 
-    last_blocks: int | None = Field(default=None, ge=1)  # that many blocks, counted from the head
-    freeze_fraction: float | None = Field(default=None, gt=0, lt=1)  # all but this share of the layers, from the input on
-    freeze_layers: int | None = Field(default=None, ge=1)  # all but that many layers, from the input on
-    patterns: list[str] | None = Field(default=None, min_length=1)  # tensors whose name without "backbone." matches one
+    last_blocks: int | None = Field(default=None, ge=1)  # this many blocks, counted from the head
+    freeze_fraction: float | None = Field(default=None, gt=0, lt=1)  # all but this fraction of the layers, counted from the input
+    freeze_layers: int | None = Field(default=None, ge=1)  # all but this many layers, counted from the input
+    patterns: list[str] | None = Field(default=None, min_length=1)  # tensors whose name without "backbone." matches a pattern
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:
@@ -76,5 +76,5 @@ def _dump(value: "Trainable | Literal['all']") -> Any:
     return value if value == "all" else value.model_dump(exclude_none=True)
 
 
-# Annotated as a Trainable and not as a union, so that a mistake has the path of its key and not that of a union's member.
+# Annotated as a Trainable and not as a union, so that an error has the path of its key and not that of a union member.
 TrainableOrAll = Annotated[Trainable, WrapValidator(_or_all), PlainSerializer(_dump)]

@@ -1,4 +1,4 @@
-"""params.yaml as DVC reads it, and the sections of it that a stage asks for."""
+"""Read params.yaml as DVC does, and return the sections that a stage asks for."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,7 +20,7 @@ def load(*sections: str, path: Path = PATH) -> SimpleNamespace:
     """Read params.yaml, check all of it, and return only the sections that a stage asks for.
 
     Raises:
-        UserError: the file is missing, is no YAML, or holds mistakes; the text lists all of them.
+        UserError: the file is missing, is not valid YAML, or contains mistakes; the text lists all of them.
     """
     checked = validate(read(path))
     return SimpleNamespace(**{name: getattr(checked, name) for name in sections})
@@ -40,7 +40,7 @@ def read(path: Path = PATH) -> dict[str, Any]:
 
 
 def block(blocks: Mapping[str, Block], section: str, name: str) -> Block:
-    """One block by the name that stood on the command line."""
+    """One block, by its name on the command line."""
     if name not in blocks:
         raise UserError(f"{section} in {PATH} has no block {name!r}.{nearest(name, blocks)} Blocks: {listed(blocks)}.")
     return blocks[name]

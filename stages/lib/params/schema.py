@@ -1,4 +1,4 @@
-"""What each section of params.yaml may hold; what a plug-in takes is declared in its own file (`Params`)."""
+"""The schema of each section of params.yaml; each plug-in declares its own params in its file (`Params`)."""
 
 from typing import Annotated, Any, Literal
 
@@ -44,7 +44,7 @@ class Source(Strict):
 
 
 class Head(Strict):
-    """The layers that a training puts on the backbone (stages.lib.networks.heads)."""
+    """The layers that a training adds to the backbone (stages.lib.networks.heads)."""
 
     hidden: int = Field(ge=0)
     dropout: float = Field(ge=0, lt=1)
@@ -52,7 +52,7 @@ class Head(Strict):
 
 
 class TrainingOptions(Strict):
-    """How any training runs; the block of a strategy, a hop or the control may hold some of these for itself."""
+    """The options of every training; the block of a strategy, a hop or the control may override them."""
 
     optimizer: Literal["sgd", "adam", "adamw"]
     momentum: float = Field(ge=0, lt=1)

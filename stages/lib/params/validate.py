@@ -1,4 +1,4 @@
-"""Every mistake in params.yaml at once, each with its path and what is allowed."""
+"""Find all mistakes in params.yaml at once; each is reported with its path and what is allowed."""
 
 import re
 from collections.abc import Mapping
@@ -30,19 +30,19 @@ from stages.lib.params.schema import (
 
 
 def validate(raw: Mapping[str, Any]) -> SimpleNamespace:
-    """Check every section and what must hold between them.
+    """Check every section, and the consistency between them.
 
     Returns:
         The sections as attributes; sections of blocks are dicts of blocks by name.
 
     Raises:
-        UserError: with every mistake, one a line, each with its path in the file.
+        UserError: lists every mistake, one per line, with its path in the file.
     """
     errors: list[str] = []
     for name in raw:
         if name not in SECTIONS:
             errors.append(f"{name}: unknown section.{nearest(name, SECTIONS)}")
-    params = SimpleNamespace(**dict.fromkeys(SECTIONS))  # what is wrong by itself stays None
+    params = SimpleNamespace(**dict.fromkeys(SECTIONS))  # invalid sections stay None
     for name in SECTIONS:
         if name not in raw:
             errors.append(f"{name}: this section is missing.")
@@ -65,7 +65,7 @@ def validate(raw: Mapping[str, Any]) -> SimpleNamespace:
 
 
 def _blocks(section: str, raw: Any, modality: str | None, errors: list[str]) -> dict[str, BaseModel | None] | None:
-    """The blocks of a section by name; None for one that is wrong by itself, and for a section that holds no blocks."""
+    """The blocks of a section by name, None for an invalid block; None if the section does not consist of blocks."""
     schema, chooser, folder = BLOCKS[section]
     if not isinstance(raw, dict):
         errors.append(f"{section}: must hold blocks by name (or {{}} for none), not {raw!r}.")
@@ -93,7 +93,7 @@ def _blocks(section: str, raw: Any, modality: str | None, errors: list[str]) -> 
 
 
 class _Open(BaseModel):
-    """Added to a schema that is not known in full."""
+    """Added to a schema that is only partly known."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -102,14 +102,14 @@ class _Open(BaseModel):
 def _joined(
     name: str, schema: type[BaseModel], module: ModuleType, modality: str | None
 ) -> tuple[type[BaseModel], tuple[str, ...]]:
-    """The schema of a block with what its plug-in (and the modality) takes, and the options that the plug-in does not use."""
+    """The schema of a block with the params of its plug-in (and of the modality), and the options that the plug-in ignores."""
     unused: tuple[str, ...] = getattr(module, "UNUSED", ())
     bases: tuple[type[BaseModel], ...] = (module.Params, schema)
     own: dict[str, Any] = {}
-    if schema in (Strategy, Hop, Scratch):  # their blocks may override what `training` says
+    if schema in (Strategy, Hop, Scratch):  # their blocks may override `training`
         fields = {key: field for key, field in TrainingOptions.model_fields.items() if key not in unused}
         own = {key: (_annotated(field), None) for key, field in fields.items()}
-    door = plugins.load("modalities", modality) if modality else None  # without one, what depends on it is not checked
+    door = plugins.load("modalities", modality) if modality else None  # if None, what depends on it is not checked
     if schema is Dataset:
         bases += (door.Packing if door else _Open,)
     if schema is Source and not getattr(module, "BRINGS_PREPROCESSING", False):
@@ -135,7 +135,7 @@ def _check(schema: type[BaseModel], value: Any, path: str, errors: list[str], un
 
 
 def _in_words(error: ErrorDetails, schema: type[BaseModel]) -> str:
-    inner: Any = schema  # the block that holds the key, for the names that are allowed there
+    inner: Any = schema  # the block that contains the key, for its list of allowed names
     for part in error["loc"] if error["type"] == "model_type" else error["loc"][:-1]:
         inner = inner.model_fields[part].annotation if part in getattr(inner, "model_fields", {}) else inner
     allowed = list(getattr(inner, "model_fields", {}))

@@ -1,4 +1,4 @@
-"""The plots in metrics/plots, from what the stages before have written."""
+"""The plots in metrics/plots, from the files of earlier stages."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from stages.lib.plots import trainings
 
 
 def curves(arms: dict[str, list[runs.Training]], models: dict[str, cards.ModelCard], task: str) -> None:
-    """Losses and the primary metric of every training, hops first."""
+    """Plot the losses and the primary metric of every training, hops first."""
     hops = list(dict.fromkeys(hop for card in models.values() for hop in card.hops))
     histories = {f"hop {hop}": [history(runs.hop(hop, ""))] for hop in hops}
     histories |= {runs.shown(name): [history(each) for each in arm] for name, arm in arms.items()}
@@ -21,24 +21,25 @@ def curves(arms: dict[str, list[runs.Training]], models: dict[str, cards.ModelCa
 
 
 def history(training: runs.Training) -> pd.DataFrame:
-    """The epochs of one training, and in the column `kept` which of them its model is of."""
+    """The epochs of one training; the column `kept` marks the epoch whose model was kept."""
     table = cards.read_table(training.metrics / "history.csv")
     return table.assign(kept=table["epoch"] == cards.read_json(training.metrics / "run.json")["best"]["epoch"])
 
 
 def comparison(settings: Compare, metric: Metric, results: dict[str, Any], differences: list[tuple[str, Any]]) -> None:
-    """What each arm reaches, and the paired differences."""
+    """Plot the metric of each arm, and the paired differences."""
     arms = {runs.shown(name): result for name, result in results.items()}
     path = runs.PLOTS / "comparison.png"
     trainings.comparison(path, settings.metric.replace("_", " "), metric, arms, differences, settings.confidence)
 
 
 def forgetting(forgotten: dict[str, pd.DataFrame], tasks: dict[str, str], task: str) -> None:
-    """The matrix of what later trainings forgot, and for wise_ft the curve over alpha; nothing without hops.
+    """Plot how much later trainings forgot, and for wise_ft the curve over alpha; nothing without hops.
 
     Args:
-        forgotten: for each hop what the stage forgetting wrote.
-        tasks: of the hops, and `task`, the target's.
+        forgotten: for each hop, the table of the stage forgetting.
+        tasks: of the hops.
+        task: of the target.
     """
     rows = list(dict.fromkeys(model for table in forgotten.values() for model in table.model))
     if not rows:
@@ -63,6 +64,6 @@ def forgetting(forgotten: dict[str, pd.DataFrame], tasks: dict[str, str], task: 
 
 
 def primary_of(task: str) -> tuple[str, Metric]:
-    """The metric that is shown everywhere, by its name."""
+    """The name of a task's primary metric, and the metric itself."""
     name = plugins.load("tasks", task).PRIMARY
     return name, plugins.load("tasks", task, "measures").METRICS[name]

@@ -1,6 +1,6 @@
-"""What all plots share: PNG files, which need no internet to be shown and are the same bytes each time.
+"""The common style of all plots: PNG files, which can be shown offline and are reproducible byte for byte.
 
-Colours by Okabe and Ito (told apart by colour-blind readers too); read best at 700 pixels width.
+Colours by Okabe and Ito (safe for colour-blind readers); designed for a width of 700 pixels.
 """
 
 from pathlib import Path
@@ -35,5 +35,5 @@ def save(figure: Figure, path: Path | BinaryIO) -> None:
 
 
 def short(title: str) -> str:
-    """Each line with its end, where a file has its name, if it is too long for its image."""
+    """Cut lines that are too wide for their image to their last part, because a path ends with the file's name."""
     return "\n".join(line if len(line) <= 30 else f"…{line[-29:]}" for line in title.split("\n"))

@@ -1,4 +1,4 @@
-"""How trainings went, and what they reached against each other: the plots of compare and of the report."""
+"""Plots of trainings and of their comparison, for compare and the report."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,13 +14,13 @@ from stages.lib.plots.style import COLOURS, DARK, GREY, STYLE, VERDICTS, save
 
 
 def curves(path: Path, histories: dict[str, list[pd.DataFrame]], num_hops: int, primary: str, percent: bool) -> None:
-    """Losses and the task's primary metric on validation in every epoch.
+    """Plot the losses and the task's primary metric on validation for every epoch.
 
     Args:
-        histories: for each arm the history.csv of its seeds, and with `kept` the epoch of the model; the first `num_hops` are
-            hops on data of their own and get a row of their own, because their figures do not compare with the target's.
-        primary: metric of the target's task; a hop of a task without it shows its losses alone.
-        percent: whether it is a fraction, to be shown in percent.
+        histories: for each arm, the history.csv of each seed, where `kept` marks the epoch of the model; the first `num_hops` are
+            hops on their own data and get separate rows, because their metrics are not comparable with the target's.
+        primary: metric of the target's task; a hop whose task does not have it shows only losses.
+        percent: whether the metric is a fraction, to be shown in percent.
     """
     arms, scale = list(histories.items()), 100 if percent else 1
     rows = [(title, some) for title, some in [("Hops", arms[:num_hops]), ("Target", arms[num_hops:])] if some]
@@ -59,12 +59,12 @@ def comparison(
     differences: Sequence[tuple[str, Mapping[str, Any]]],
     confidence: float,
 ) -> None:
-    """What each arm reaches, and the paired differences around zero, with their intervals.
+    """Plot the metric of each arm, and the paired differences around zero, with their intervals.
 
     Args:
         name: of the metric.
         arms: value, lower and upper by name, the proposal first.
-        differences: a name, and difference, lower, upper and verdict, each.
+        differences: pairs of a name and a dict with difference, lower, upper and verdict.
     """
     scale, digits = (100, ".1f") if metric.fraction else (1, ".3g")
     with plt.rc_context(STYLE | {"axes.grid.axis": "x", "axes.spines.left": False}):
@@ -93,12 +93,12 @@ def comparison(
 
 
 def forgetting(path: Path, models: list[str], tasks: list[str], values: np.ndarray, metrics: list[Metric]) -> None:
-    """What each model reaches on each earlier task, as a heat map.
+    """Plot each model's metric on each earlier task as a heat map.
 
     Args:
         models, tasks: names of rows and columns.
-        values: (models, tasks) of each task's metric; not a number where a model does not come after the task.
-        metrics: of the tasks; a column of one that is no fraction stays without colour.
+        values: (models, tasks) of each task's metric; NaN if the model does not come after the task.
+        metrics: of the tasks; the column of a metric that is not a fraction is not coloured.
     """
     fractions = np.where([metric.fraction for metric in metrics], values, np.nan)
     with plt.rc_context(STYLE):
@@ -117,11 +117,12 @@ def forgetting(path: Path, models: list[str], tasks: list[str], values: np.ndarr
 
 
 def alphas(path: Path, curves: dict[str, pd.DataFrame], primary: str, percent: bool) -> None:
-    """The target against an earlier task, along the line from start to fine-tuned weights.
+    """Plot the target against an earlier task, along the line from start to fine-tuned weights.
 
     Args:
-        curves: by a name for each, a table with alpha, target (on validation) and earlier (on the test).
-        primary: metric of the target's task, and whether it is a fraction, to be shown in percent.
+        curves: by name, tables with alpha, target (on validation) and earlier (on the test set).
+        primary: metric of the target's task.
+        percent: whether the metric is a fraction, to be shown in percent.
     """
     scale, unit = (100, ", %") if percent else (1, "")
     with plt.rc_context(STYLE):
@@ -138,11 +139,11 @@ def alphas(path: Path, curves: dict[str, pd.DataFrame], primary: str, percent: b
 
 
 def waterfall(path: Path | BinaryIO, name: str, metric: Metric, steps: list[dict[str, Any]]) -> None:
-    """What each step of the chain added, from the first (all of it) to the last.
+    """Plot what each step of the chain added, starting with the full value of the first.
 
     Args:
         name: of the metric.
-        steps: name, value and, after the first, difference, lower, upper and verdict against the one before.
+        steps: name, value and, except for the first, difference, lower, upper and verdict against the previous step.
     """
     scale = 100 if metric.fraction else 1
     with plt.rc_context(STYLE):
@@ -161,7 +162,7 @@ def waterfall(path: Path | BinaryIO, name: str, metric: Metric, steps: list[dict
         values = [scale * step["value"] for step in steps]
         lowest = max(0, min(values) - 10) if metric.fraction else min(0, *values)
         highest = 100 if metric.fraction else max(0, *values)
-        axes.set_xlim(lowest, highest + (highest - lowest) * 0.6)  # a place for the words
+        axes.set_xlim(lowest, highest + (highest - lowest) * 0.6)  # room for the text
         axes.set_xticks([tick for tick in axes.get_xticks() if lowest <= tick <= highest])
         axes.set_yticks(range(len(steps)), [step["name"] for step in steps])
         axes.set_ylim(len(steps) - 0.5, -0.5)
@@ -174,5 +175,5 @@ def waterfall(path: Path | BinaryIO, name: str, metric: Metric, steps: list[dict
 def _interval(axes: Axes, row: int, value: float, ends: Mapping[str, Any], colour: str, text: str, scale: float) -> None:
     axes.plot([scale * ends["lower"], scale * ends["upper"]], [row, row], color=colour, linewidth=2.5, solid_capstyle="round")
     axes.plot(scale * value, row, "o", color=colour, markersize=7)
-    behind = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}  # or the zero line would cross out the words
+    behind = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}  # otherwise the zero line would cross the text
     axes.annotate(text, (scale * value, row), (0, 7), textcoords="offset points", ha="center", color=colour, bbox=behind)

@@ -1,4 +1,4 @@
-"""Images listed in a table of yours, with the columns path, label and, where you have them, group and split."""
+"""Images listed in your own table, with the columns path and label, and optionally group and split."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,18 +12,18 @@ SPLITS = ["train", "val", "test", ""]
 
 
 class Params(Strict):
-    """None: the table says everything."""
+    """None: the table contains everything."""
 
 
 def read(raw: Path) -> list[Example]:
     """List the rows of a .csv file.
 
     Args:
-        raw: a folder with exactly one .csv file and, somewhere in it, the images; paths are relative to the folder. Only so
-            does DVC see every image: one that is replaced makes the preparation run again.
+        raw: a folder that contains exactly one .csv file and, at any depth, the images; paths are relative to this folder. This
+            way DVC sees every image: replacing one makes the preparation run again.
 
     Raises:
-        UserError: with every mistake in the table.
+        UserError: lists every mistake in the table.
     """
     import pandas as pd
 

@@ -11,10 +11,10 @@ from stages.lib.core.contracts import Example
 from stages.lib.errors import UserError
 from stages.lib.params.fields import Strict
 
-LABELS = "elpv_dataset/data/labels.csv"  # a line for each image: path, probability of a defect, kind of cell
+LABELS = "elpv_dataset/data/labels.csv"  # one line per image: path, defect probability, kind of cell
 
 
-SELECTS = ("cells",)  # knobs that choose which images are read
+SELECTS = ("cells",)  # params that select which images are read
 
 
 class Params(Strict):
@@ -27,14 +27,14 @@ def read(raw: Path, *, cells: str, threshold: float, block: int) -> list[Example
     """List the cells of one kind.
 
     Args:
-        raw: folder that holds the wheel, or the wheel.
+        raw: the wheel, or the folder that contains it.
         cells: mono- or polycrystalline.
         threshold: defect probability (0, 1/3, 2/3 or 1) from which a cell counts as defective.
-        block: cells in a row that count as one group, counted over both kinds; 0 for no groups. Cells were cut out of
-            photographs of whole modules in order, so that neighbours look alike for reasons other than defects.
+        block: number of consecutive cells (of both kinds) that form one group; 0 for no groups. Cells were cut from
+            photographs of whole modules in order, so neighbours look alike for reasons other than defects.
 
     Raises:
-        UserError: the wheel is not there, or is another one.
+        UserError: the wheel is missing, or is a different one.
     """
     wheels = [raw] if raw.suffix == ".whl" else sorted(raw.glob("*.whl"))
     if len(wheels) != 1 or not zipfile.is_zipfile(wheels[0]):

@@ -1,6 +1,6 @@
-"""A folder, or an archive, with one folder of images for each class; read where it lies, nothing is unpacked.
+"""A folder or an archive with one folder of images per class; read in place, nothing is unpacked.
 
-Either <class>/**/*.jpg, and prepare makes the splits, or {train,val,test}/<class>/**/*.jpg, and the given splits are kept.
+The layout is either <class>/**/*.jpg (prepare makes the splits) or {train,val,test}/<class>/**/*.jpg (these splits are kept).
 """
 
 import lzma
@@ -26,7 +26,7 @@ IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".p
 SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 LAYOUT = "Allowed: raw/<class>/*.jpg, or raw/{train,val,test}/<class>/*.jpg, as a folder, .zip or .tar."
 
-Files = dict[PurePosixPath, Callable[[], bytes]]  # how each is read, by its path
+Files = dict[PurePosixPath, Callable[[], bytes]]  # functions that read each file, by its path
 
 
 class Params(Strict):
@@ -37,11 +37,11 @@ def read(raw: Path, *, group_from: str) -> list[Example]:
     """List the images.
 
     Args:
-        raw: the folder or archive (or a folder that holds one archive alone); one folder around everything is looked through.
-        group_from: for example "patient([0-9]+)"; searched in the path from the class's (or split's) folder on.
+        raw: the folder or archive (or a folder that contains only one archive); a single top-level folder is skipped.
+        group_from: for example "patient([0-9]+)"; searched in the path, starting at the class's (or split's) folder.
 
     Raises:
-        UserError: nothing is there, images lie outside of class folders, there is one class, a path has no group.
+        UserError: there are no images, images are outside class folders, there is only one class, or a path has no group.
     """
     pattern = _compiled(group_from)
     files = {path: open for path, open in _files(raw).items() if not _hidden(path)}
@@ -95,7 +95,7 @@ def _files(raw: Path) -> Files:
         visible = [file for path, file in files.items() if not _hidden(path)]
         if len(visible) != 1 or visible[0].suffix.lower() in IMAGES:
             return {path: file.read_bytes for path, file in files.items()}
-        raw = visible[0]  # what the download `url` leaves
+        raw = visible[0]  # as the download `url` leaves it
     if zipfile.is_zipfile(raw):
         archive = zipfile.ZipFile(raw)
         members = [info for info in archive.infolist() if not info.is_dir()]
@@ -111,7 +111,7 @@ def _tar_files(raw: Path) -> Files:
         members = [member for member in archive if not member.isdir()]
     except (tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, OSError) as error:
         raise UserError(f"raw: the archive {raw} is damaged: {error}.") from None
-    lock = threading.Lock()  # a tar has one position in its file; a zip locks by itself
+    lock = threading.Lock()  # a tar has a single file position; a zip does its own locking
 
     def read(member: tarfile.TarInfo) -> bytes:
         with lock:
@@ -123,7 +123,7 @@ def _tar_files(raw: Path) -> Files:
 
 
 def _plain_tar(raw: Path) -> IO[bytes]:
-    """The tar itself, decompressed once: going to and fro in a compressed one would decompress it again for every image."""
+    """The tar, decompressed once: seeking in a compressed one would decompress it again for every image."""
     with tarfile.open(raw) as archive:
         if isinstance(archive.fileobj, BufferedReader):
             return raw.open("rb")
@@ -140,7 +140,7 @@ def _hidden(path: PurePosixPath) -> bool:
 
 
 def _without_common_folder(images: Files) -> Files:
-    """Paths without the folders that are around all of them, such as the one that most archives have."""
+    """Paths without their common top-level folders, such as the one in most archives."""
     while len({path.parts[0] for path in images}) == 1:
         inner = {PurePosixPath(*path.parts[1:]): open for path, open in images.items()}
         (top,) = {path.parts[0] for path in images}

@@ -1,4 +1,4 @@
-"""A data set of torchvision, as the download `torchvision` stores it; its given splits are kept."""
+"""A torchvision dataset, as stored by the download `torchvision`; its given splits are kept."""
 
 from functools import partial
 from pathlib import Path
@@ -8,7 +8,7 @@ from stages.lib.core.contracts import Example
 from stages.lib.data import torchvision_datasets
 from stages.lib.params.fields import Strict
 
-SELECTS = ("dataset",)  # knobs that choose which images are read
+SELECTS = ("dataset",)  # params that select which images are read
 
 
 class Params(Strict):
@@ -16,14 +16,14 @@ class Params(Strict):
 
 
 def read(raw: Path, *, dataset: str) -> list[Example]:
-    """List the examples of every given split; the classes have torchvision's names.
+    """List the examples of every given split, with torchvision's class names.
 
     Raises:
-        UserError: `raw` does not hold the data set.
+        UserError: `raw` does not contain the dataset.
     """
     examples = []
     for split, images in torchvision_datasets.open_splits(dataset, raw, download=False).items():
-        # Not every class of torchvision has public labels, and images[i][1] would decode all images just to list them.
+        # Not every torchvision dataset has a public list of labels, and images[i][1] would decode all images just to list them.
         labels = images.targets if hasattr(images, "targets") else images._labels
         for index, label in enumerate(map(int, labels)):
             name = images.classes[label]

@@ -1,4 +1,4 @@
-"""The page metrics/report.html: its parts, and how they are put together."""
+"""The page metrics/report.html: its parts and how they are rendered."""
 
 import base64
 import io
@@ -26,9 +26,9 @@ def render(verdict: str, **parts: Any) -> str:
 
     Args:
         verdict: the text of verdict.md.
-        parts: what the template shows.
+        parts: the values that the template shows.
     """
-    # Whatever stands in names, labels and file names is escaped; StrictUndefined makes a misspelt name an error.
+    # Names, labels and file names are escaped; StrictUndefined makes a misspelt name an error.
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     top, *sections = verdict.split("\n## ")
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
@@ -41,15 +41,16 @@ def render(verdict: str, **parts: Any) -> str:
 
 
 def steps(p: SimpleNamespace, arms: Mapping[str, Sequence[Training]], card: ModelCard) -> list[dict[str, Any]]:
-    """What each starting point along the proposal's chain added, from random weights on.
+    """What each starting point along the proposal's chain added, beginning with random weights.
 
     Args:
         p: the sections `compare`, `intermediate` and `inits` of params.yaml.
-        card: of any target, for its task and outputs.
+        card: of any target; gives the task and the outputs.
 
     Returns:
-        For random weights, and each name of the chain that the target was trained from: name, value, and against the one before
-        difference, lower, upper, verdict; and seen, on how many examples its own training looked (0 for what is downloaded).
+        For random weights, and for each name in the chain that the target was trained from: name and value; difference, lower,
+        upper and verdict against the previous one; and seen, the number of examples processed in its own training (0 for
+        downloaded weights).
     """
     chain = cards.read_model_card(arms[p.inits[0]][0].model).ancestors
     names = [runs.SCRATCH, *(name for name in chain if name in p.inits)]
@@ -69,24 +70,24 @@ def steps(p: SimpleNamespace, arms: Mapping[str, Sequence[Training]], card: Mode
 
 
 def waterfall(name: str, metric: Metric, chain: list[dict[str, Any]]) -> str:
-    """The plot of the steps, as an address that holds it."""
+    """The plot of the steps, as a data URL."""
     drawn = io.BytesIO()
     plots.waterfall(drawn, name, metric, chain)
     return embedded(drawn.getvalue())
 
 
 def examples_seen(training: Training) -> int:
-    """On how many examples a training looked, in all epochs: its cost, which unlike minutes is the same on every machine."""
+    """Number of examples processed in all epochs of a training: its cost, which unlike time does not depend on the machine."""
     return num_epochs(training) * cards.read_data_card(runs.prepared(training.data)).num("train")
 
 
 def num_epochs(training: Training) -> int:
-    """How many epochs a training had; a strategy that trains nothing has a row without a training loss."""
+    """Number of epochs of a training; a strategy that trains nothing has one row without a training loss."""
     return int(cards.read_table(training.metrics / "history.csv").train_loss.count())
 
 
 def about(training: Training) -> dict[str, Any]:
-    """What one training declared and did."""
+    """Summary of one training: what was declared and what happened."""
     run, proof = cards.read_json(training.metrics / "run.json"), cards.read_table(training.metrics / "certificate.csv")
     report = cards.read_json(training.evaluation / "report.json")
     primary = plugins.load("tasks", report["task"]).PRIMARY
@@ -113,10 +114,10 @@ def plots_of(task: str) -> list[str]:
 
 
 def html(markdown: str) -> Markup:
-    """Markdown as HTML; tags in it are shown as text."""
+    """Convert Markdown to HTML; HTML tags in it are shown as text."""
     return Markup(MarkdownIt("commonmark", {"html": False}).enable("table").render(markdown))  # noqa: S704 (html is off)
 
 
 def embedded(png: bytes) -> str:
-    """A picture as an address that holds it."""
+    """An image as a data URL."""
     return "data:image/png;base64," + base64.b64encode(png).decode()

@@ -1,4 +1,4 @@
-"""The verdict in words, for readers: what was asked, what the intervals say, and what they do not cover."""
+"""The verdict in words: the questions, what the intervals say, and what they do not cover."""
 
 from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
@@ -17,13 +17,15 @@ def write(
     p: SimpleNamespace, metric: Metric, test: Test, chain: list[str], pairs: Sequence[Pair], results: Mapping[str, Any],
     differences: Mapping[str, Any], models: Mapping[str, ModelCard], ship: str,
 ) -> str:  # fmt: skip
-    """The report for readers, as Markdown.
+    """The verdict, as Markdown.
 
     Args:
         p: the sections `compare`, `inits` and `seeds` of params.yaml.
         chain: from the source to the proposal.
-        results: value, lower and upper of each arm; `differences`, of each pair.
-        models: cards of the targets by name, and `ship`, which of them is shipped.
+        results: value, lower and upper of each arm.
+        differences: of each pair.
+        models: cards of the targets by name.
+        ship: name of the shipped model.
     """
     name, interval, num_seeds = p.compare.metric.replace("_", " "), f"{p.compare.confidence:.0%} interval", len(p.seeds)
     noun = plugins.load("modalities", models[ship].modality).NOUN
@@ -66,12 +68,12 @@ def write(
 
 
 def warnings(p: SimpleNamespace, trainings: Sequence[Training], forgotten: Mapping[str, pd.DataFrame]) -> str:
-    """A section on what the look at the data and the trainings warned of, and which earlier tasks were forgotten.
+    """A section with the warnings from advise and the trainings, and the earlier tasks that were forgotten.
 
     Args:
         p: the sections `checks` and `intermediate` of params.yaml.
-        trainings: all of the pipeline.
-        forgotten: for each hop, what the stage forgetting wrote.
+        trainings: all trainings of the pipeline.
+        forgotten: for each hop, the table of the stage forgetting.
     """
     runs = [cards.read_json(training.metrics / "run.json") for training in trainings]
     lines = [f"- Preprocessing: {warning}" for warning in cards.read_json(ADVICE)["warnings"]]
@@ -84,14 +86,14 @@ def warnings(p: SimpleNamespace, trainings: Sequence[Training], forgotten: Mappi
 
 
 def catastrophic(hop: str, task: str, table: pd.DataFrame, most: float) -> list[str]:
-    """A line for each later model that lost more of a hop's task than `most`, beyond chance."""
+    """One line for each later model that forgot more than `most` of a hop's task, beyond chance."""
     name = plugins.load("tasks", task).PRIMARY
     metric: Metric = plugins.load("tasks", task, "measures").METRICS[name]
     lines = []
     for row in table.itertuples():
         ends = (row.lower, row.upper) if metric.higher_is_better else (-row.upper, -row.lower)
         loss = -row.change if metric.higher_is_better else row.change
-        if not metric.fraction:  # a fraction of what it was
+        if not metric.fraction:  # relative to the original value
             loss /= abs(row.before) or 1
         if loss > most and ends[1] < 0:
             lines.append(
@@ -104,7 +106,7 @@ def catastrophic(hop: str, task: str, table: pd.DataFrame, most: float) -> list[
 
 
 def covered(p: SimpleNamespace, test: Test, noun: str) -> list[str]:
-    """What the intervals stand for and what they do not, a sentence or two each."""
+    """What the intervals cover and what they do not, in one or two sentences each."""
     num_seeds = len(p.seeds)
     lines = [f"Covered, the choice of the test {noun}s: {p.compare.num_resamples} bootstrap resamples, the same for all models."]
     if test.groups is not None:

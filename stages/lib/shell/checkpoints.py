@@ -1,7 +1,7 @@
-"""Where a killed training resumes: kept outside DVC's outs, which DVC deletes before a rerun.
+"""Checkpoints from which a killed training resumes, outside DVC's outs, because DVC deletes these before a rerun.
 
-The folder is named after a hash of everything that the training depends on (code, params, parent, data), so that a
-changed training never meets another one's state.
+Each folder is named after a hash of everything that the training depends on (code, params, parent, data), so a changed
+training never resumes from another one's state.
 """
 
 import os
@@ -13,15 +13,15 @@ from typing import Any
 from stages.lib.core import runs
 from stages.lib.shell.locks import alone
 
-FINISHED = "finished"  # file beside the state of a training that is
+FINISHED = "finished"  # marker file next to the state of a finished training
 
 
 @contextmanager
 def hold(name: str, key: str) -> Iterator[Path]:
-    """The file of one training's state, held by this process alone.
+    """The file of one training's state, locked by this process.
 
-    Two experiments may need the same training at the same time: the second waits here until the first has ended, then
-    finds its last epoch and has nothing left to do.
+    Two experiments may need the same training at the same time: the second one waits here until the first has ended, then
+    finds the state of its last epoch and has nothing left to do.
     """
     folder = folder_of(name, key)
     with alone(folder / "lock", name):
@@ -29,17 +29,17 @@ def hold(name: str, key: str) -> Iterator[Path]:
 
 
 def folder_of(name: str, key: str) -> Path:
-    """Where the state of one training lies, and the lock of the process that trains."""
+    """Folder of one training's state and of the lock of the process that trains it."""
     return runs.state_folder() / "checkpoints" / f"{name}-{key[:16]}"
 
 
 def finish(name: str, key: str) -> None:
-    """Note that a training is finished and its model written: its state is needed only until DVC has taken the model."""
+    """Mark a training as finished, with its model written: its state is needed only until DVC has stored the model."""
     (folder_of(name, key) / FINISHED).touch()
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
-    """Write the state so that a kill at any moment leaves either the old or the new one, whole."""
+    """Write the state atomically: a kill at any moment leaves either the old or the new one, complete."""
     import torch
 
     part = path.with_suffix(".part")
@@ -51,7 +51,7 @@ def save(path: Path, state: dict[str, Any]) -> None:
 
 
 def load(path: Path) -> dict[str, Any] | None:
-    """The last state that was saved, or None."""
+    """The last saved state, or None."""
     import torch
 
     state: dict[str, Any] | None = torch.load(path, map_location="cpu", weights_only=True) if path.exists() else None

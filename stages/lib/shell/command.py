@@ -1,4 +1,4 @@
-"""How a stage or a command is run: its words, one process at a time, and errors for people."""
+"""How a stage or a command is run: its arguments, one process at a time, and readable errors."""
 
 import errno
 import inspect
@@ -22,10 +22,10 @@ UNWRITABLE = {  # what the operating system says, and what to do
 
 
 def run_stage(name: str, words: list[str], main: Callable[..., None]) -> None:
-    """Run a stage with the words of the command line; a UserError ends it with its text instead of a traceback.
+    """Run a stage with its command-line arguments; a UserError ends it with its text instead of a traceback.
 
     Args:
-        main: takes a positional parameter for each word. One that trains also has the keyword `watch`
+        main: takes one positional parameter per word. A stage that trains also has the keyword `watch`
             (stages.lib.core.runs.Watch).
     """
     parameters = inspect.signature(main).parameters.values()
@@ -34,7 +34,7 @@ def run_stage(name: str, words: list[str], main: Callable[..., None]) -> None:
         sys.exit(f"error: usage: python -m stages {' '.join([name, *map(str.upper, wanted)])}")
     others: dict[str, Any] = {}
     lock = Path(".transfer/stages") / f"{progress.file_name([name, *words])}.lock"
-    first = os.environ.get("LOCAL_RANK", "0") == "0"  # of the processes of one training only the first writes
+    first = os.environ.get("LOCAL_RANK", "0") == "0"  # only the first process of a training writes
     with in_words(), ExitStack() as stack:
         if "watch" in {each.name for each in parameters}:
             from stages.lib.shell.watch import watch  # imports what MLflow needs
@@ -47,14 +47,14 @@ def run_stage(name: str, words: list[str], main: Callable[..., None]) -> None:
 
 
 def run_command(words: list[str], main: Callable[[list[str]], None]) -> None:
-    """Run a command, which reads its words itself."""
+    """Run a command, which parses its arguments itself."""
     with in_words():
         main(words)
 
 
 @contextmanager
 def in_words() -> Iterator[None]:
-    """End the program with an error in words where the user or the disk is at fault, and without a traceback."""
+    """End the program with a readable error and no traceback if the user or the disk is at fault."""
     try:
         yield
     except UserError as error:
@@ -70,7 +70,7 @@ def in_words() -> Iterator[None]:
 
 
 def unwritable(error: BaseException | None) -> str | None:
-    """What the disk has against being written, if that is what failed; torch and safetensors wrap it in errors of their own."""
+    """Why the disk could not be written, if that is what failed; torch and safetensors wrap it in their own errors."""
     while error is not None:
         for reason in UNWRITABLE:
             if reason in str(error):

@@ -10,7 +10,7 @@ from filelock import FileLock, Timeout
 
 @contextmanager
 def alone(path: Path, what: str) -> Iterator[None]:
-    """Hold a lock; if another process has it, say so and wait. The kernel releases it when its process dies."""
+    """Hold a lock; if another process has it, print a message and wait. The kernel releases it when its process dies."""
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path)
     try:

@@ -1,7 +1,7 @@
-"""How far the whole pipeline is: a line at the start of each stage, with the time left as earlier runs took it.
+"""Progress of the whole pipeline: a line at the start of each stage, with an estimate of the time left from earlier runs.
 
-DVC starts each stage as a process of its own and does not tell it what else will run. What is left is worked out from dvc.yaml:
-a stage will run if something that it makes is missing, or if it reads what a stage that will run makes.
+DVC starts each stage as a separate process and does not tell it what else will run. The remaining stages are derived from
+dvc.yaml: a stage will run if one of its outputs is missing, or if it reads an output of a stage that will run.
 """
 
 import itertools
@@ -19,50 +19,50 @@ from stages.lib.core import runs
 from stages.lib.params import read as params
 
 CONSTANT = "check"  # its output is always the same, so nothing runs because of it
-WIDTH = 20  # of the bar, characters
+WIDTH = 20  # of the bar, in characters
 
 
 class Stage(NamedTuple):
     """A stage of dvc.yaml with its templates filled in."""
 
-    name: str  # as DVC calls it: target@mono-0
-    words: list[str]  # of its command line: ["target", "mono", "0"]
+    name: str  # DVC's name for it: target@mono-0
+    words: list[str]  # its arguments: ["target", "mono", "0"]
     reads: list[str]
     makes: list[str]
 
 
 @contextmanager
 def shown(words: list[str]) -> Iterator[None]:
-    """Say on a terminal which stage begins, how many are left and for how long; remember how long this one took.
+    """In a terminal, show which stage begins, how many remain and an estimate of the time left; record how long this one took.
 
     Args:
-        words: of the command line: ["target", "mono", "0"].
+        words: the command-line arguments: ["target", "mono", "0"].
     """
     if sys.stderr.isatty():
         try:
             print(line(words, expand(_dvc_yaml(), params.read()), read_seconds()), file=sys.stderr, flush=True)
-        except Exception as error:  # an observer: whatever dvc.yaml has become, the stage itself is not to fail of it
+        except Exception as error:  # an observer: whatever is wrong with dvc.yaml must not fail the stage
             print(f"(progress of the pipeline: {error!r})", file=sys.stderr)
     began = time.monotonic()
     yield
     path = runs.state_folder() / "seconds" / file_name(words)
-    with suppress(OSError):  # no room on the disk, say
+    with suppress(OSError):  # for example, no space left on the disk
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"{time.monotonic() - began:.1f}")
 
 
 def file_name(words: list[str]) -> str:
-    """The words of a stage's command line as the name of a file."""
+    """A stage's command-line arguments as a file name."""
     return re.sub(r"[^\w.-]", "_", "-".join(words))
 
 
 def line(words: list[str], stages: list[Stage], seconds: dict[str, float]) -> str:
-    """The bar, this stage, what is left after it.
+    """The progress line: the bar, this stage, and what remains after it.
 
     Args:
-        words: of this stage's command line.
-        stages: all of the pipeline.
-        seconds: how long each took when it last ran, from `read_seconds`.
+        words: this stage's command-line arguments.
+        stages: all stages of the pipeline.
+        seconds: how long each stage took in its last run, from `read_seconds`.
     """
     own = next((stage for stage in stages if stage.words == words), None)
     if own is None:
@@ -93,7 +93,7 @@ def following(own: Stage, stages: list[Stage]) -> list[Stage]:
 
 
 def expand(dvc: dict[str, Any], params: dict[str, Any]) -> list[Stage]:
-    """Every stage of dvc.yaml, one for each item of its `foreach` or combination of its `matrix`."""
+    """Every stage of dvc.yaml, one per item of its `foreach` or combination of its `matrix`."""
     found = []
     for name, block in dvc["stages"].items():
         if "foreach" in block:
@@ -115,7 +115,7 @@ def expand(dvc: dict[str, Any], params: dict[str, Any]) -> list[Stage]:
 
 
 def _fill(template: Any, values: dict[str, Any]) -> Any:
-    """Put values in the place of ${a.b[0]}; a template that is nothing else becomes the value itself."""
+    """Replace ${a.b[0]} by its value; a template that consists only of it becomes the value itself."""
     if isinstance(template, list):
         return [_fill(each, values) for each in template]
     if isinstance(template, dict):
@@ -131,7 +131,7 @@ def _look_up(path: str, values: Any) -> Any:
 
 
 def read_seconds() -> dict[str, float]:
-    """How long each stage took when it last ran here."""
+    """How long each stage took in its last run here, in seconds."""
     return {path.name: float(path.read_text()) for path in (runs.state_folder() / "seconds").glob("*")}
 
 
@@ -142,7 +142,7 @@ def _dvc_yaml() -> dict[str, Any]:
 
 
 def _overlap(path: str, other: str) -> bool:
-    """Whether one is the other or lies in it."""
+    """Whether the paths are equal or one contains the other."""
     one, two = Path(path).parts, Path(other).parts
     return all(a == b for a, b in zip(one, two, strict=False))
 

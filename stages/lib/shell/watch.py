@@ -1,4 +1,4 @@
-"""What a training is given while it runs: a lock, the state to resume from, and its run in MLflow."""
+"""What a training needs while it runs: a lock, the state to resume from, and its run in MLflow."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,11 +11,12 @@ from stages.lib.tracking import live
 
 @contextmanager
 def watch(label: str, kind: str, key: str, settings: dict[str, Any]) -> Iterator[Session]:
-    """Hold the checkpoint of one training and show it in MLflow; when the block ends without an error, it is finished.
+    """Lock the checkpoint of one training and show it in MLflow; if the block ends without an error, it is finished.
 
     Args:
-        label: "target mono-0", and its `kind`, "target".
-        key: hash of everything that it depends on.
+        label: "target mono-0".
+        kind: "target".
+        key: hash of everything that the training depends on.
         settings: shown as params.
     """
     name = label.replace(" ", "-")

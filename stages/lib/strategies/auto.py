@@ -1,4 +1,4 @@
-"""The strategy that the stage advise ranks first, of those that have a block."""
+"""The strategy that the stage advise ranks highest among those that have a block."""
 
 from typing import TYPE_CHECKING
 
@@ -13,13 +13,13 @@ UNUSED = NO_TRAINING
 
 
 class Params(Strict):
-    """None of its own: those of the advised strategy count."""
+    """None: the params of the advised strategy are used."""
 
 
 def plan(model: "Model") -> list[Phase]:
-    """Refuses, because the stage recipe has put the advised strategy in its place before any training.
+    """Always fails, because the stage recipe replaces auto by the advised strategy before any training.
 
     Raises:
-        UserError: always; who asks has passed over the stage recipe.
+        UserError: always; the caller has skipped the stage recipe.
     """
     raise UserError("strategy auto stands for the advised strategy. Run the stages advise and recipe first: dvc repro")

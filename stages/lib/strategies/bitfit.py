@@ -20,21 +20,21 @@ class Params(Strict):
 
 
 def plan(model: "Model", *, epochs: int, lr: float, head_lr: float) -> list[Phase]:
-    """One phase that trains every bias of the backbone, those of its normalisations too, and the whole head.
+    """One phase that trains every bias of the backbone, including those of normalisation layers, and the whole head.
 
-    Nothing else moves: running statistics stay those that the frozen weights were trained with. (Following the batches cost
+    Nothing else changes: running statistics stay those that the frozen weights were trained with. (Updating them cost
     EfficientNet-Lite0 7 points on the validation images of the default task.)
     """
     return [Phase(dict.fromkeys(trained(model), lr) | head_rates(model, head_lr), epochs, statistics=False)]
 
 
 def trained(model: "Model") -> list[str]:
-    """Parameters of the backbone that it trains.
+    """The backbone's parameters that bitfit trains.
 
     Raises:
-        UserError: the backbone has no bias.
+        UserError: the backbone has no biases.
     """
-    # By the end of the name, as attention has more of them in one module (in_proj_bias, q_bias).
+    # Matched by the end of the name, because attention modules have several (in_proj_bias, q_bias).
     biases = [
         f"backbone.{name}"
         for name, parameter in model.backbone.named_parameters()

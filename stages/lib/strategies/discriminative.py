@@ -1,4 +1,4 @@
-"""Train everything, each block more gently than the one after it (Howard & Ruder, ULMFiT, ACL 2018)."""
+"""Train everything, each block with a lower learning rate than the one after it (Howard & Ruder, ULMFiT, ACL 2018)."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -26,12 +26,12 @@ def plan(model: "Model", *, epochs: int, lr: float, head_lr: float, decay: float
 
     Args:
         lr: of the last block.
-        decay: each block has the rate of the one after it, times this. ULMFiT uses 1/2.6 for its four layers; a network of
-            many blocks needs one nearer to 1, or its first blocks stand still.
-        rates: learning rates by pattern ("layer4.*", or "layer4" alone), for tensors that are to have another one; {} for none.
+        decay: each block's learning rate is that of the next block times this. ULMFiT uses 1/2.6 for its four layers; a network
+            with many blocks needs a value closer to 1, or its first blocks hardly change.
+        rates: learning rates by pattern ("layer4.*", or just "layer4") that override the above; {} for none.
 
     Raises:
-        UserError: a pattern matches nothing or means the head, or a tensor matches two.
+        UserError: a pattern matches nothing or refers to the head, or a tensor matches two patterns.
     """
     if "head" in rates:
         raise UserError("strategy discriminative: rates: the head has a key of its own, head_lr. Take head out of rates.")

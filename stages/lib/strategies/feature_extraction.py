@@ -11,7 +11,7 @@ from stages.lib.params.fields import Strict
 if TYPE_CHECKING:
     from stages.lib.networks.backbones import Model
 
-UNUSED = ("augment", "mixup", "cutmix")  # a feature computed once stands for one view of its image
+UNUSED = ("augment", "mixup", "cutmix")  # features are computed once, so there is only one view of each image
 
 
 class Params(Strict):
@@ -20,5 +20,5 @@ class Params(Strict):
 
 
 def plan(model: "Model", *, epochs: int, head_lr: float) -> list[Phase]:
-    """One phase that trains the head alone."""
+    """One phase that trains only the head."""
     return [Phase(head_rates(model, head_lr), epochs, plain=True)]

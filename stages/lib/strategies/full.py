@@ -1,4 +1,4 @@
-"""Train everything, the backbone more gently than the new head (Girshick et al., R-CNN, CVPR 2014)."""
+"""Train everything, with separate learning rates for the backbone and the new head (Girshick et al., R-CNN, CVPR 2014)."""
 
 from typing import TYPE_CHECKING
 

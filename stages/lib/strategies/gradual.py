@@ -1,5 +1,5 @@
-"""Gradual unfreezing: the head first, then the blocks from the head down, a few more in each phase (Howard & Ruder, ULMFiT,
-ACL 2018)."""
+"""Gradual unfreezing: first the head, then the blocks from the last to the first, a few more in each phase (Howard & Ruder,
+ULMFiT, ACL 2018)."""
 
 from typing import TYPE_CHECKING
 
@@ -23,16 +23,16 @@ class Params(Strict):
 
 
 def plan(model: "Model", *, epochs: int, steps: int, lr: float, head_lr: float, decay: float) -> list[Phase]:
-    """A phase for the head alone, then one for each step, which trains all that is unfrozen so far.
+    """One phase for the head alone, then one per step, which trains everything unfrozen so far.
 
     Args:
         epochs: of each phase.
-        steps: in how many groups the blocks are unfrozen; their sizes differ by one block at most, and after the last
+        steps: number of groups in which the blocks are unfrozen; their sizes differ by at most one block, and in the last
             step everything is trained.
-        lr: of the first step, for the blocks and for the head, which stays with them (as in fastai's ULMFiT, where the
-            head has the phase's rate and not one of its own: by then it is trained).
-        head_lr: of the phase that trains the head alone.
-        decay: each step has the learning rate of the one before, times this.
+        lr: of the first step, for both the blocks and the head (as in fastai's ULMFiT, where the head, already trained by
+            then, has no separate learning rate).
+        head_lr: of the phase that trains only the head.
+        decay: each step's learning rate is that of the previous step times this.
 
     Raises:
         UserError: there are fewer blocks than steps.

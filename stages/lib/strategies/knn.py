@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from stages.lib.networks.backbones import Model
 
 UNUSED = NO_TRAINING
-HEAD = "knn"  # which the task must take
+HEAD = "knn"  # the task must support it
 
 
 class Params(Strict):
@@ -23,7 +23,7 @@ class Params(Strict):
 
 
 def head(*, num_examples: int, neighbours: int, temperature: float) -> dict[str, Any]:
-    """The head that holds the features of all training images."""
+    """The head that stores the features of all training images."""
     return {"kind": "knn", "neighbours": neighbours, "temperature": temperature, "num_examples": num_examples}
 
 
@@ -35,8 +35,8 @@ def plan(model: "Model") -> list[Phase]:
 def finish(
     fabric: Any, model: "Model", *, start: Any, train: "LoadedSplit", val: "LoadedSplit", task: Any, batch_size: int
 ) -> dict[str, "pd.DataFrame"]:
-    """Fill the head with the features of the training images."""
-    from stages.lib.networks.inference import compute_head  # here, because params are read without torch
+    """Store the features of the training images in the head."""
+    from stages.lib.networks.inference import compute_head  # here, because params are read without importing torch
 
     compute_head(fabric, model, train, batch_size)
     return {}

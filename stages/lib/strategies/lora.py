@@ -1,4 +1,4 @@
-"""Low-rank adapters beside the linear layers, merged into them at the end (Hu et al., LoRA, ICLR 2022; through peft)."""
+"""Low-rank adapters on the linear layers, merged into them at the end (Hu et al., LoRA, ICLR 2022; uses peft)."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -25,18 +25,18 @@ class Params(Strict):
 
 
 def adapt(model: "Model", *, rank: int, alpha: float) -> dict[str, str]:
-    """Put adapters of a rank beside every linear layer of the backbone that is called; at first they add zero.
+    """Add adapters of the given rank to every linear layer of the backbone that is called; initially they add zero.
 
-    torchvision's attention (and torch's own) takes the weights out of its layers without calling them, past any adapter; of such
-    networks the other linear layers are adapted.
+    The attention of torchvision (and of torch) uses the weights of its linear layers without calling them, which bypasses any
+    adapter; in such networks only the other linear layers are adapted.
 
     Returns:
         The weight that each adapter is merged into, by the adapter's name.
 
     Raises:
-        UserError: the backbone has no linear layer (attention is made of linear layers).
+        UserError: the backbone has no linear layer (attention consists of linear layers).
     """
-    from peft import LoraConfig, inject_adapter_in_model  # here: it takes seconds, and no other strategy needs it
+    from peft import LoraConfig, inject_adapter_in_model  # here: importing it takes seconds, and no other strategy needs it
     from torch import nn
     from torchvision.models.swin_transformer import ShiftedWindowAttention
 
@@ -52,7 +52,7 @@ def adapt(model: "Model", *, rank: int, alpha: float) -> dict[str, str]:
             "strategy lora: this backbone has no linear or attention layers, only convolutions. Choose partial, bitfit or "
             "norm_only, or a transformer (vit_*, convnext_*) as architecture."
         )
-    config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=linear)  # type: ignore[arg-type]  # peft takes any number
+    config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=linear)  # type: ignore[arg-type]  # peft accepts any number
     inject_adapter_in_model(config, model.backbone)
     return {
         f"backbone.{name}": f"backbone.{name.partition('.lora_')[0]}.weight"
@@ -70,7 +70,7 @@ def plan(model: "Model", *, epochs: int, lr: float, head_lr: float) -> list[Phas
 def finish(
     fabric: Any, model: "Model", *, start: Any, train: "LoadedSplit", val: "LoadedSplit", task: Any, batch_size: int
 ) -> dict[str, "pd.DataFrame"]:
-    """Add each adapter to its layer's weight, so that the network is the one it was, with other numbers."""
+    """Add each adapter to its layer's weight, so that the network has its original architecture again."""
     from peft.tuners.lora import LoraLayer
 
     adapted = [(name, module) for name, module in model.backbone.named_modules() if isinstance(module, LoraLayer)]

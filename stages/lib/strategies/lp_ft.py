@@ -20,6 +20,6 @@ class Params(Strict):
 
 
 def plan(model: "Model", *, probe_epochs: int, head_lr: float, epochs: int, lr: float) -> list[Phase]:
-    """The head alone with `head_lr`, then everything, the head included, with `lr`."""
+    """First the head alone with `head_lr`, then everything, including the head, with `lr`."""
     probe = Phase(head_rates(model, head_lr), probe_epochs, plain=True)
     return [probe, Phase(dict.fromkeys(select(model, "all"), lr) | head_rates(model, lr), epochs)]

@@ -24,16 +24,16 @@ def plan(model: "Model", *, epochs: int, lr: float, head_lr: float) -> list[Phas
     """One phase that trains the affine parameters of batch, layer, group and instance normalisation, and the head.
 
     Running statistics stay those that the frozen weights were trained with. (The paper's networks have random weights, and
-    statistics of their own; here that cost EfficientNet-Lite0 3 points on the validation images of the default task.)
+    update their statistics; here that cost EfficientNet-Lite0 3 points on the validation images of the default task.)
     """
     return [Phase(dict.fromkeys(trained(model), lr) | head_rates(model, head_lr), epochs, statistics=False)]
 
 
 def trained(model: "Model") -> list[str]:
-    """Parameters of the backbone that it trains.
+    """The backbone's parameters that norm_only trains.
 
     Raises:
-        UserError: the backbone has none of them.
+        UserError: the backbone has none.
     """
     owners = {name for name, module in model.backbone.named_modules() if isinstance(module, normalisations())}
     affine = [f"backbone.{name}" for name, _ in model.backbone.named_parameters() if name.rpartition(".")[0] in owners]

@@ -20,9 +20,9 @@ class Params(Strict):
 
 
 def plan(model: "Model", *, epochs: int, trainable: Trainable, lr: float, head_lr: float) -> list[Phase]:
-    """One phase that trains what `trainable` selects of the backbone, and the head.
+    """One phase that trains the part of the backbone that `trainable` selects, and the head.
 
     Raises:
-        UserError: nothing of the backbone would be frozen, or nothing trained.
+        UserError: no part of the backbone would be frozen, or none trained.
     """
     return [Phase(dict.fromkeys(select(model, trainable), lr) | head_rates(model, head_lr), epochs)]

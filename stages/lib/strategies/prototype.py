@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from stages.lib.networks.backbones import Model
 
 UNUSED = NO_TRAINING
-HEAD = "prototype"  # which the task must take
+HEAD = "prototype"  # the task must support it
 
 
 class Params(Strict):
@@ -22,7 +22,7 @@ class Params(Strict):
 
 
 def head(*, num_examples: int, temperature: float) -> dict[str, Any]:
-    """The head that holds a mean for each class, however many examples there are."""
+    """The head that stores one mean per class, whatever the number of examples."""
     return {"kind": "prototype", "temperature": temperature}
 
 
@@ -34,8 +34,8 @@ def plan(model: "Model") -> list[Phase]:
 def finish(
     fabric: Any, model: "Model", *, start: Any, train: "LoadedSplit", val: "LoadedSplit", task: Any, batch_size: int
 ) -> dict[str, "pd.DataFrame"]:
-    """Average the features of the training images of each class."""
-    from stages.lib.networks.inference import compute_head  # here, because params are read without torch
+    """Average the features of the training images per class."""
+    from stages.lib.networks.inference import compute_head  # here, because params are read without importing torch
 
     compute_head(fabric, model, train, batch_size)
     return {}

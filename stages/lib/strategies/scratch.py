@@ -17,5 +17,5 @@ class Params(Strict):
 
 
 def plan(model: "Model", *, epochs: int, lr: float) -> list[Phase]:
-    """One phase that trains every parameter at one learning rate: nothing here is pretrained and needs a gentler one."""
+    """One phase that trains every parameter with one learning rate: nothing here is pretrained and needs a lower one."""
     return [Phase(dict.fromkeys(dict(model.named_parameters()), lr), epochs)]

@@ -1,4 +1,4 @@
-"""Linear probe, then everything, then a point on the straight line between the two (Wortsman et al., WiSE-FT, CVPR 2022)."""
+"""Linear probing, then fine-tuning, then interpolation between the two models (Wortsman et al., WiSE-FT, CVPR 2022)."""
 
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -26,7 +26,7 @@ class Params(Strict):
 
 
 def plan(model: "Model", *, probe_epochs: int, head_lr: float, epochs: int, lr: float) -> list[Phase]:
-    """The head alone, so that the starting point knows the classes; then everything."""
+    """First the head alone, so that the starting point knows the classes; then everything."""
     everything = dict.fromkeys(dict(model.named_parameters()), lr)
     return [Phase(head_rates(model, head_lr), probe_epochs, plain=True), Phase(everything, epochs)]
 
@@ -44,17 +44,17 @@ def finish(
 ) -> dict[str, "pd.DataFrame"]:
     """Keep (1 - alpha) * start + alpha * fine-tuned, with the alpha whose loss on `val` is lowest.
 
-    The earlier task is forgotten less towards alpha = 0. Statistics of normalisations are interpolated like weights,
-    which the paper's networks have none of; between the ends a BatchNorm network may therefore do worse than either.
+    The closer alpha is to 0, the less the earlier task is forgotten. Running statistics are interpolated like weights; the
+    paper's networks have none, and between the ends a BatchNorm network may therefore do worse than at either end.
 
     Args:
         start: tensors of the probed starting point.
-        num_alphas: points from 0 to 1, both included.
+        num_alphas: number of points from 0 to 1, both included.
 
     Returns:
-        "alpha": a row for each alpha with the figures on `val` (val_loss and others), and whether it was kept.
+        "alpha": one row per alpha with the metrics on `val` (val_loss and others), and whether it was kept.
     """
-    import pandas as pd  # here, because params are read without torch
+    import pandas as pd  # here, to keep reading params fast
 
     from stages.lib.networks.inference import predict
     from stages.lib.networks.interpolation import between

@@ -1,4 +1,4 @@
-"""A training in MLflow while it runs, with what it takes of the machine. What is missing at its end, `tracking` fills in."""
+"""A training in MLflow while it runs, with its use of the machine. `publish` later adds whatever is missing."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -6,25 +6,25 @@ from typing import Any
 
 from stages.lib.tracking import store
 
-TIMEOUT_S = 5  # training waits for no server longer than this, twice (one retry), and only once
+TIMEOUT_S = 5  # training never waits longer than this for a server: at most twice (one retry), and only once per training
 
 
 @contextmanager
 def training(key: str, name: str, stage: str, settings: dict[str, Any]) -> Iterator[Callable[[dict[str, Any]], None]]:
     """Show a training in MLflow while it runs.
 
-    At the end of the block the run is still RUNNING: `tracking.publish` ends it, when the whole pipeline has. A training
-    that an exception ends is over at once: FAILED, or KILLED by Ctrl-C; one that resumes later is RUNNING again.
+    At the end of the block the run is still RUNNING: `tracking.publish` ends it when the whole pipeline has finished. If an
+    exception ends the training, the run ends at once as FAILED (KILLED by Ctrl-C); if it resumes later, it is RUNNING again.
 
     Args:
-        key: hash of everything that the training depends on; the same key continues the same run.
+        key: hash of everything that the training depends on; the same key resumes the same run.
         name: "target mono-0"; also its transfer.stage.
         stage: the kind of training (intermediate, target, scratch).
         settings: logged as params.
 
     Yields:
-        A function to call after each epoch with its history row. Logging a row again changes nothing. Neither it nor
-        the block ever raises by itself: a store that cannot be reached is told once, and then left alone, but for one
+        A function to call after each epoch with its history row. Logging a row again changes nothing. Neither it nor the
+        block raises an error of its own: a store that cannot be reached is reported once and then left alone, except for one
         attempt to end the run of an aborted training.
     """
     client: Any = None
@@ -70,7 +70,7 @@ def training(key: str, name: str, stage: str, settings: dict[str, Any]) -> Itera
 
 
 def _watch(run_id: str) -> Any:
-    """Log processor, memory, disk and GPU every 10 s from a thread of its own, which ends by itself when the store is away."""
+    """Log CPU, memory, disk and GPU every 10 s from a separate thread, which ends if the store becomes unavailable."""
     from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
     monitor = SystemMetricsMonitor(run_id, resume_logging=True, tracking_uri=store.uri())

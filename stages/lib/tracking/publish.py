@@ -1,7 +1,7 @@
-"""The state of the pipeline in MLflow: one complete run, with one run below it for each training.
+"""The state of the pipeline in MLflow: one complete parent run, with one child run for each training.
 
-DVC restores a stage from its cache without running it, so training cannot be the only place that logs. `live` logs
-each epoch as it ends; `publish` comes last, knows all that should be there, and fills in what is missing.
+DVC restores a stage from its cache without running it, so logging only during training is not enough. `live` logs
+each epoch as it ends; `publish` runs last, knows everything that should be there, and adds what is missing.
 """
 
 import sqlite3
@@ -25,11 +25,11 @@ class Data(NamedTuple):
     name: str
     digest: str  # its version, at most 36 characters
     source: str
-    profile: str  # JSON, shown beside it
+    profile: str  # JSON, shown next to it
 
 
 class Run(NamedTuple):
-    """All that one MLflow run holds, as plain values."""
+    """The contents of one MLflow run, as plain values."""
 
     stage: str
     kind: str
@@ -37,15 +37,15 @@ class Run(NamedTuple):
     tags: dict[str, str]
     params: dict[str, Any]
     metrics: dict[str, float]
-    history: list[dict[str, float]]  # one row for each epoch, as stages.lib.training.loop makes them; `time_ms` may be missing
+    history: list[dict[str, float]]  # one row per epoch, as written by stages.lib.training.loop; `time_ms` may be missing
     files: list[tuple[Path, str]]  # file, folder within the run ("" for the top)
     data: list[Data]
 
 
 def published(state: str) -> bool:
-    """Whether the parent run of a state is complete, asked without importing mlflow (which takes over a second).
+    """Whether the parent run of a state is complete, checked without importing mlflow (which takes over a second).
 
-    Only a SQLite store can be asked so; for others the answer is False, and `publish` asks again.
+    This only works for a SQLite store; for others the result is False, and `publish` checks again.
     """
     path = store.sqlite_path()
     if path is None or not path.exists():
@@ -60,7 +60,7 @@ def published(state: str) -> bool:
     try:
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as db:
             return db.execute(query, (state, PIPELINE, store.experiment_name())).fetchone() is not None
-    except sqlite3.Error:  # no tables yet, locked, damaged: publish looks closer, and tells
+    except sqlite3.Error:  # no tables yet, locked, damaged: `publish` checks again and reports it
         return False
 
 
@@ -74,24 +74,24 @@ def publish(
     *,
     again: bool = False,
 ) -> None:
-    """Make sure that MLflow holds one state of the pipeline, wholly and once.
+    """Make sure that MLflow contains one state of the pipeline, completely and once.
 
-    What is there already (from `live`, or from a `publish` that was killed) is kept and completed.
+    Existing runs (from `live`, or from a `publish` that was killed) are kept and completed.
 
     Args:
-        state: what the runs are found by.
+        state: identifies the runs.
         parent: the pipeline's run.
-        children: one for each training; their `tags` hold the training's transfer.key.
-        model: gives the keyword arguments of mlflow.pyfunc.log_model for the model that is shipped; called only when
-            it has to be logged, since making them takes seconds.
+        children: one per training; their `tags` contain the training's transfer.key.
+        model: returns the keyword arguments of mlflow.pyfunc.log_model for the shipped model; called only if the model has
+            to be logged, because creating them takes seconds.
         predictions, judge: see stages.lib.tracking.registry.register.
-        again: look at every run again, even if the parent is finished; a child of it may have been deleted.
+        again: check every run, even if the parent is finished; one of its children may have been deleted.
 
     Raises:
-        Exception: a mistake of this code's. One of the user's and a store that fails are told, and raise nothing.
+        Exception: a bug in this code. Mistakes of the user and failures of the store are printed and raise nothing.
     """
     try:
-        with FileLock(store.lock("publish")):  # of two that come at once the second finds the first one's run
+        with FileLock(store.lock("publish")):  # if two run at once, the second finds the first one's run
             client, experiment = store.connect(TIMEOUT_S)
             found = store.search(client, experiment, state=state, stage=parent.stage)
             if any(run.info.status == "FINISHED" for run in found) and not again:
@@ -103,7 +103,7 @@ def publish(
             _fill(client, run, parent)
             model_id = _log_model(client, experiment, run.info.run_id, model)
             registry.register(client, run.info.run_id, model_id, predictions, judge)
-            client.set_terminated(run.info.run_id, "FINISHED")  # last: a run that is not finished is gone on with
+            client.set_terminated(run.info.run_id, "FINISHED")  # last: a run that is not finished will be completed later
     except Exception as error:
         if not store.expected(error):
             raise
@@ -113,10 +113,10 @@ def publish(
 def _publish_child(client: Any, experiment: str, state: str, parent_id: str, child: Run) -> None:
     own = store.search(client, experiment, state=state, stage=child.stage)
     trained = store.search(client, experiment, key=child.tags["transfer.key"])
-    free = [run for run in trained if "transfer.state" not in run.data.tags]  # live runs that no state has taken yet
+    free = [run for run in trained if "transfer.state" not in run.data.tags]  # live runs that do not belong to a state yet
     tags = {"transfer.state": state, "transfer.stage": child.stage, "transfer.kind": child.kind}
     tags |= {"mlflow.parentRunId": parent_id, "mlflow.runName": child.name}
-    # A new one where DVC restored the training, an earlier state has its run, or the store was away while it ran.
+    # A new run if DVC restored the training, its run belongs to an earlier state, or the store was unavailable during training.
     run = (own or free)[0] if own or free else client.create_run(experiment, run_name=child.name, tags=tags)
     for key, value in tags.items():
         if run.data.tags.get(key) != value:
@@ -127,7 +127,7 @@ def _publish_child(client: Any, experiment: str, state: str, parent_id: str, chi
 
 
 def _fill(client: Any, run: Any, wanted: Run) -> None:
-    """Complete a run; what it holds already is not logged again."""
+    """Complete a run; what it already contains is not logged again."""
     from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, RunTag
 
     run_id, now = run.info.run_id, int(time.time() * 1000)
@@ -145,7 +145,7 @@ def _fill(client: Any, run: Any, wanted: Run) -> None:
         if (data.name, data.digest) not in known:
             dataset = Dataset(data.name, data.digest, "local", data.source, profile=data.profile)
             client.log_inputs(run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])])
-    for path, folder in wanted.files:  # the same file again replaces the first
+    for path, folder in wanted.files:  # logging the same file again replaces it
         client.log_artifact(run_id, str(path), folder or None)
 
 
@@ -163,11 +163,11 @@ def _log_model(client: Any, experiment: str, run_id: str, model: Callable[[], di
         try:
             ready = [mlflow.pyfunc.log_model(name="model", **model()).model_id]
         finally:
-            mlflow.end_run("RUNNING")  # `publish` ends it, when the model is registered too
+            mlflow.end_run("RUNNING")  # `publish` ends it once the model is registered too
     return ready[0]
 
 
 def _last_epoch_ms(client: Any, run: Any) -> int | None:
-    """When the last epoch was logged; None, which MLflow takes as now, if there is none."""
+    """When the last epoch was logged; None if there is none, which MLflow takes as now."""
     times = [point.timestamp for point in client.get_metric_history(run.info.run_id, "train_loss")]
     return max(times, default=None)

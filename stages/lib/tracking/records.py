@@ -1,4 +1,4 @@
-"""What the runs of MLflow hold: the pipeline's present state, read from what the stages have written."""
+"""The contents of the MLflow runs: the pipeline's current state, read from the files that the stages have written."""
 
 import csv
 import hashlib
@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from stages.lib.core import runs
+from stages.lib.core import plugins, runs
 from stages.lib.core.runs import Training
 from stages.lib.errors import UserError
 from stages.lib.params import read as params
@@ -21,11 +21,11 @@ from stages.lib.params.validate import validate
 from stages.lib.tracking import publish as publishing
 from stages.lib.tracking.publish import PIPELINE, Data, Run
 
-SHIPPED = "shipped"  # folder in the parent's run for what belongs to the model that is shipped
+SHIPPED = "shipped"  # folder in the parent run for the files of the shipped model
 
 
 def publish(*, again: bool) -> None:
-    """Put the present state into MLflow; with `again` look at all of its runs, even if it is there."""
+    """Record the current state in MLflow; with `again`, check all of its runs even if it is already recorded."""
     raw = params.read()
     validate(raw)
     trainings = runs.expected(raw)
@@ -37,10 +37,10 @@ def publish(*, again: bool) -> None:
 
 
 def state(trainings: list[Training]) -> str:
-    """Hash of what dvc.lock says of the trainings, their evaluations and the comparison.
+    """Hash of the entries in dvc.lock for the trainings, their evaluations and the comparison.
 
-    What came before (downloads, preparation, sources) is in it as hashes of what they made. The check stage is not,
-    because any comment in params.yaml changes it; nor are entries of blocks that are no longer in params.yaml.
+    Earlier stages (download, prepare, source) are included through the hashes of their outputs. The stage check is not
+    included, because any comment in params.yaml changes it; nor are entries of blocks that are no longer in params.yaml.
 
     Raises:
         UserError: a stage has not run.
@@ -56,7 +56,7 @@ def state(trainings: list[Training]) -> str:
     if missing:
         raise UserError(f"These stages have not run yet: {', '.join(missing)}. Run: dvc repro")
     entries = {name: lock[name] for name in names}
-    # It reads whole folders, in which results of removed blocks may still lie.
+    # It reads whole folders, which may still contain results of removed blocks.
     entries["compare"] = {part: value for part, value in entries["compare"].items() if part != "deps"}
     return hashlib.sha256(json.dumps(entries, sort_keys=True, default=str).encode()).hexdigest()
 
@@ -95,7 +95,7 @@ def child(training: Training) -> Run:
     with open(_there(metrics / "history.csv"), newline="", encoding="utf-8") as file:
         history = [{name: _number(text) for name, text in row.items()} for row in csv.DictReader(file)]
     files = [(_there(metrics / name), "") for name in ("history.csv", "certificate.csv", "layers.csv")]
-    files += [(path, "") for path in [metrics / "alpha.csv"] if path.exists()]  # what wise_ft has to show
+    files += [(path, "") for path in [metrics / "alpha.csv"] if path.exists()]  # the table of wise_ft
     evaluated = sorted(path for path in evaluation.iterdir() if path.is_file())
     return Run(
         stage=run["name"],
@@ -111,12 +111,12 @@ def child(training: Training) -> Run:
 
 
 def figures(report: dict[str, Any]) -> dict[str, float]:
-    """What evaluate measured, by the names that MLflow shows."""
+    """The metrics from evaluate, under the names that MLflow shows."""
     return {f"test_{name}": value for name, value in flat(report["metrics"], "_") if _is_number(value)}
 
 
 def advice(raw: dict[str, Any]) -> Run:
-    """The run of the look at the target's images, which was made before any training on them."""
+    """The run of the stage advise, which analyses the target's data before any training."""
     path = runs.ADVICE
     told = _read(path)
     lines = [f"{entry['strategy']}: {entry['expected']:.1%} expected, {entry['why']}" for entry in told["ranking"]]
@@ -142,13 +142,13 @@ def shipped() -> dict[str, Any]:
 
 
 def judge(champion: Path | None) -> tuple[bool, str]:
-    """Whether the model that is shipped now is better than the registered one, on the same test examples, beyond chance.
+    """Whether the model shipped now is better than the registered one, on the same test examples and beyond chance.
 
     Args:
-        champion: the table of what that one answered, as evaluate writes it.
+        champion: the registered model's table of predictions, as evaluate writes it.
 
     Returns:
-        Whether it is, and a sentence that says why.
+        Whether it is better, and a sentence that says why.
     """
     from stages.lib.core import cards
     from stages.lib.evaluation import comparison  # imports torch
@@ -163,7 +163,7 @@ def judge(champion: Path | None) -> tuple[bool, str]:
 def flat(value: Any, separator: str, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """The leaves of nested dicts by their path; {"accuracy": {"value": 0.9, "lower": 0.8}} gives accuracy, accuracy_lower.
 
-    A dict whose keys are no names (patterns of layers) is a leaf: MLflow takes no such params.
+    A dict whose keys are not names (patterns of layers) is a leaf: MLflow does not accept such params.
     """
     if not isinstance(value, dict) or not value or not all(str(name).isidentifier() for name in value):
         yield prefix, value
@@ -174,13 +174,15 @@ def flat(value: Any, separator: str, prefix: str = "") -> Iterator[tuple[str, An
 
 
 def _note(training: Training, run: dict[str, Any], history: list[dict[str, float]], report: dict[str, Any]) -> str:
-    """What MLflow shows at the top of a training's page."""
+    """The text at the top of a training's page in MLflow."""
     starts = {"intermediate": "One hop of the chain", "target": "The target", "scratch": "The control, from random weights"}
     name, figure = next(iter(report["metrics"].items()))
+    metric = plugins.load("tasks", report["task"], "measures").METRICS[name]
+    value, lower, upper = (metric.text(figure[each]) for each in ("value", "lower", "upper"))
     num_epochs = sum(not math.isnan(row["train_loss"]) for row in history)
     lines = [
         f"{starts[training.kind]}, trained on {training.data} by {run['settings']['strategy']}.",
-        f"Test {name} {figure['value']:.4g} ({figure['lower']:.4g} to {figure['upper']:.4g}).",
+        f"Test {name} {value} ({lower} to {upper}).",
         f"{num_epochs} epochs; kept: epoch {run['best']['epoch']}." if num_epochs else "Computed from features, not trained.",
         "",
         "Artifacts: `layers.csv` which layers train at which learning rate, `certificate.csv` what moved and what did not, "
@@ -191,7 +193,7 @@ def _note(training: Training, run: dict[str, Any], history: list[dict[str, float
 
 def _data(name: str) -> Data:
     path = runs.prepared(name) / "card.json"
-    card = _read(path)  # holds the sha256 of every file of the dataset, so its own stands for all of them
+    card = _read(path)  # contains the sha256 of every file of the dataset, so its own hash covers them all
     digest = hashlib.sha256(path.read_bytes()).hexdigest()[:32]
     return Data(name, digest, json.dumps({"uri": path.parent.as_posix()}), json.dumps(card["counts"]))
 
@@ -223,5 +225,5 @@ def _is_number(value: Any) -> bool:
 
 
 def _number(text: str) -> float:
-    """A cell of history.csv, exactly as it was written; an empty one is what pandas makes of not-a-number."""
+    """The number in a cell of history.csv, exactly as written; pandas writes NaN as an empty cell."""
     return {"True": 1.0, "False": 0.0, "": float("nan")}[text] if text in ("True", "False", "") else float(text)

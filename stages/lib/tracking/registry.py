@@ -1,4 +1,4 @@
-"""The registered model in MLflow: a version for each model that was shipped, and an alias for the best so far.
+"""The registered model in MLflow: one version per shipped model, and an alias for the best so far.
 
 `champion` moves only to a model that is better on the same test images beyond the paired interval; any other new one is the
 `candidate`. Load the best with models:/transfer-learning@champion.
@@ -13,17 +13,17 @@ from typing import Any
 from stages.lib.tracking import store
 
 CHAMPION, CANDIDATE = "champion", "candidate"
-VERDICT = "transfer.verdict"  # the tag of a version that says how it was judged; one without it is judged by the next `publish`
+VERDICT = "transfer.verdict"  # version tag that says how it was judged; a version without it is judged by the next `publish`
 
 
 def register(client: Any, run_id: str, model_id: str, predictions: str, judge: Callable[[Path | None], tuple[bool, str]]) -> None:
-    """Make sure that the model of a run is a version of the registered model, and that it has been judged.
+    """Make sure that a run's model is a version of the registered model and has been judged.
 
     Args:
         run_id: of the pipeline's run, which logged the model `model_id`.
-        predictions: where such a run keeps what its model answered on the test images.
-        judge: says whether the new model is better than the champion, and why, given the champion's predictions; None where
-            they are gone.
+        predictions: path within such a run of its model's predictions on the test images.
+        judge: (the champion's predictions, or None if they are gone) -> whether the new model is better than the champion, and
+            why.
     """
     name = model_name()
     mine = [version for version in client.search_model_versions(f"run_id = '{run_id}'") if version.name == name]
@@ -45,7 +45,7 @@ def register(client: Any, run_id: str, model_id: str, predictions: str, judge: C
 
 
 def model_name() -> str:
-    """The experiment's name, without what MLflow allows in no name of a model."""
+    """The experiment's name, without characters that MLflow forbids in model names."""
     return re.sub(r"[/:'\"]", "-", store.experiment_name())
 
 
@@ -56,6 +56,6 @@ def _download(client: Any, run_id: str, file: str, folder: str) -> Path | None:
         there = {entry.path for entry in client.list_artifacts(run_id, str(Path(file).parent))}
         return Path(client.download_artifacts(run_id, file, folder)) if file in there else None
     except MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":  # the run may have been deleted; a store that is away is another thing
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":  # the run may have been deleted; other errors are raised
             raise
         return None

@@ -1,4 +1,4 @@
-"""A trained model as an MLflow pyfunc: raw inputs in, predictions out, prepared as its card says.
+"""A trained model as an MLflow pyfunc: raw inputs in, predictions out, with the preprocessing of its card.
 
 MLflow copies this file into the model and runs it there ("models from code"), with a copy of stages/ beside it.
 """
@@ -19,25 +19,25 @@ from mlflow.types.schema import AnyType, ColSpec, Schema, TensorSpec
 from stages.lib.core import cards, plugins
 from stages.lib.networks import backbones
 
-BATCH = 64  # inputs on their way through the network at once; bounds the memory, not the answer
-# What the code that travels with the model imports.
+BATCH = 64  # inputs per forward pass; limits the memory and does not affect predictions
+# The packages that the code packaged with the model imports.
 PACKAGES = ("mlflow", "numpy", "pandas", "pillow", "pydantic", "safetensors", "timm", "torch", "torchvision")
 
 
 class Served(PythonModel):
-    """Answers on the CPU in float32, in evaluation mode."""
+    """Predicts on the CPU in float32, in evaluation mode."""
 
     def load_context(self, context: Any) -> None:
-        """Load the weights once; MLflow wants the argument to be called `context`."""
+        """Load the weights once; MLflow requires the argument name `context`."""
         tensors, self.card = cards.read_model(Path(context.artifacts["model"]))
         self.model = backbones.trained(tensors, self.card.architecture, self.card.num_outputs)
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
-        """Answer for each cell of the modality's column (`image`, for images).
+        """Predict each cell of the modality's column (`image`, for images).
 
         Returns:
-            A row for each input, with the columns that the task predictions with: for classes `label`, its `probability`, and
-            `p_<class>` for every class.
+            One row per input, with the columns that the task defines: for classes `label`, its `probability`, and `p_<class>`
+            for every class.
 
         Raises:
             MlflowException: a row cannot be read; the text names the row.
@@ -49,7 +49,7 @@ class Served(PythonModel):
         return pd.DataFrame(measures.served(measures.predictions(outputs), self.card.output_names), index=model_input.index)
 
     def _outputs(self, cells: list[Any], first: int) -> torch.Tensor:
-        """Outputs (n, ...) for cells, the first of which is in row `first`."""
+        """Outputs (n, ...) for cells; the first cell is in row `first`."""
         inputs, how = self._part("modalities", "inputs"), self.card.preprocessing
         keywords = inspect.signature(inputs.pack).parameters.values()
         packing = {each.name: how[each.name] for each in keywords if each.kind is each.KEYWORD_ONLY}
@@ -76,8 +76,8 @@ class Served(PythonModel):
 def package(folder: Path) -> dict[str, Any]:
     """Keyword arguments of mlflow.pyfunc.save_model and log_model for the model in `folder`.
 
-    The input is declared as "any": a declared type would let through only one of bytes, text and arrays. The
-    requirements are named because inferring them takes MLflow seconds and a second copy of the model.
+    The input is declared as "any", because a specific type would accept only one of bytes, text and arrays. The requirements
+    are listed, because inferring them takes MLflow seconds and a second copy of the model.
     """
     card = cards.read_model_card(folder)
     served = plugins.load("modalities", card.modality, "served")

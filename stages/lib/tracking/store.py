@@ -1,12 +1,12 @@
-"""The MLflow store, for what writes to it: `live` while a training runs, `tracking` when the pipeline has ended.
+"""Access to the MLflow store, for `live` (while a training runs) and `publish` (when the pipeline has finished).
 
-MLflow is an observer: when it cannot be reached, one line says so and the pipeline goes on. Importing it takes
-seconds, so nothing here does before it is needed.
+MLflow is an observer: if it cannot be reached, one line says so and the pipeline continues. Importing it takes seconds, so
+nothing here imports it before it is needed.
 
-Every run of ours carries these tags:
+Every run of this pipeline has these tags:
     transfer.kind   pipeline (the parent), intermediate, target or scratch
     transfer.stage  which training within the pipeline, "target mono-0"; "pipeline" for the parent
-    transfer.key    hash of everything a training depends on; a training that goes on continues in the run with its key
+    transfer.key    hash of everything that a training depends on; a training that resumes continues the run with its key
     transfer.state  the state of the pipeline that the run belongs to, set by `tracking.publish`
 """
 
@@ -29,17 +29,17 @@ from stages.lib.errors import UserError
 
 EXPERIMENT = "transfer-learning"
 LOCKED_TIMEOUT_S = 5  # how long a SQLite store may be locked by another process
-NOT_METRICS = ("epoch", "time_ms")  # the columns of a history row that say when
-# Whose exceptions come from the store, or from where it keeps its artifacts; those of requests and filelock are OSErrors.
+NOT_METRICS = ("epoch", "time_ms")  # the columns of a history row that hold times
+# Packages whose exceptions come from the store or its artifact storage; those of requests and filelock are OSErrors.
 LIBRARIES = ("mlflow", "sqlalchemy", "alembic", "urllib3", "boto3", "botocore", "azure", "google")
 
 
 def connect(timeout_s: int) -> tuple[Any, str]:
-    """A client of the store, and the id of the experiment, both made if they are not there.
+    """A client of the store, and the id of the experiment; both are created if necessary.
 
     Raises:
-        UserError: the experiment is deleted.
-        Exception: of whatever kind, soon: nothing here waits for minutes, as MLflow does by itself.
+        UserError: the experiment has been deleted.
+        Exception: of any kind, but soon: unlike MLflow by default, nothing here waits for minutes.
     """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
@@ -47,23 +47,23 @@ def connect(timeout_s: int) -> tuple[Any, str]:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "1")
     os.environ.setdefault("MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER", "false")
-    with FileLock(lock("mlflow"), timeout=60):  # several that create the tables at once break them
+    with FileLock(lock("mlflow"), timeout=60):  # creating the tables from several processes at once breaks them
         path = sqlite_path()
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
             with closing(sqlite3.connect(path, timeout=LOCKED_TIMEOUT_S)) as db:
-                db.execute("BEGIN IMMEDIATE")  # locked, damaged, not writable: here it fails at once, in MLflow after 100 s
+                db.execute("BEGIN IMMEDIATE")  # if locked, damaged or read-only, fail at once; MLflow takes 100 s
                 db.rollback()
         with _nothing_is_garbage():
             import mlflow
 
-            for name in ("mlflow", "alembic", "urllib3"):  # their warnings (retries, migrations) are told here in one line
+            for name in ("mlflow", "alembic", "urllib3"):  # one line here replaces their warnings (retries, migrations)
                 logging.getLogger(name).setLevel(logging.ERROR)
             logging.getLogger("mlflow.system_metrics").setLevel(logging.CRITICAL)  # an observer of the observer
             client = mlflow.MlflowClient(uri())
         experiment = client.get_experiment_by_name(experiment_name())
         if experiment is None:
-            remote = uri().startswith(("http", "databricks"))  # these know by themselves where artifacts go
+            remote = uri().startswith(("http", "databricks"))  # these choose the artifact location themselves
             location = None if remote else (_root() / "mlartifacts").as_uri()
             return client, client.create_experiment(experiment_name(), artifact_location=location)
         if experiment.lifecycle_stage != "active":
@@ -76,8 +76,8 @@ def connect(timeout_s: int) -> tuple[Any, str]:
 
 @contextmanager
 def _nothing_is_garbage() -> Iterator[None]:
-    """Import without collecting garbage: the hundreds of thousands of objects stay, and looking through them takes a third
-    of the time."""
+    """Import without garbage collection: the hundreds of thousands of new objects are kept anyway, and scanning them would take
+    a third of the time."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -88,14 +88,14 @@ def _nothing_is_garbage() -> Iterator[None]:
 
 
 def uri() -> str:
-    """The store's address; a relative SQLite path starts in the main repository, also in the clone of an experiment."""
+    """The store's URI; a relative SQLite path is relative to the main repository, even in the clone of an experiment."""
     given = os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
     scheme, separator, path = given.partition(":///")
     return f"{scheme}:///{(_root() / path).as_posix()}" if (scheme, separator) == ("sqlite", ":///") else given
 
 
 def unread(error: Exception) -> UserError:
-    """What to tell a person who asked for something in the store, which could not be read."""
+    """The error for a user whose command could not read the store."""
     return UserError(_without_password(f"The MLflow store {uri()} cannot be read: {error}"))
 
 
@@ -110,24 +110,24 @@ def sqlite_path() -> Path | None:
 
 
 def experiment_name() -> str:
-    """The MLflow experiment that holds the runs."""
+    """The MLflow experiment that contains the runs."""
     return os.environ.get("MLFLOW_EXPERIMENT_NAME") or EXPERIMENT
 
 
 def lock(name: str) -> Path:
-    """A lock file of the main repository, in a folder that is there."""
+    """Path of a lock file in the main repository; its folder is created."""
     runs.state_folder().mkdir(parents=True, exist_ok=True)
     return runs.state_folder() / f"{name}.lock"
 
 
 def search(client: Any, experiment: str, **tags: str) -> list[Any]:
-    """Runs of the experiment that carry all of these tags (without their "transfer."), the oldest first."""
+    """Runs of the experiment with all of these tags (without the prefix "transfer."), oldest first."""
     query = " and ".join(f"tags.`transfer.{name}` = '{value}'" for name, value in tags.items())
     return list(client.search_runs([experiment], filter_string=query, order_by=["attributes.start_time ASC"]))
 
 
 def points(row: Mapping[str, Any], time_ms: int) -> list[Any]:
-    """A row of the history as MLflow's metrics; its epoch is their step."""
+    """A row of the history as MLflow metrics; the epoch is their step."""
     from mlflow.entities import Metric
 
     step = int(row["epoch"])
@@ -135,12 +135,12 @@ def points(row: Mapping[str, Any], time_ms: int) -> list[Any]:
 
 
 def metric_name(name: str) -> str:
-    """A name that MLflow takes: names of classes and of tensors may hold anything."""
+    """A name that MLflow accepts: names of classes and tensors may contain any character."""
     return re.sub(r"[^\w.\- ]", "_", name)
 
 
 def fill_params(client: Any, run: Any, params: dict[str, Any]) -> None:
-    """Log the params that are missing; MLflow refuses to change one."""
+    """Log the params that are missing; MLflow does not allow changing one."""
     from mlflow.entities import Param
 
     missing = [Param(name, str(value)) for name, value in params.items() if name not in run.data.params]
@@ -148,23 +148,23 @@ def fill_params(client: Any, run: Any, params: dict[str, Any]) -> None:
 
 
 def expected(error: BaseException) -> bool:
-    """Whether the user or the store is at fault, and not this code."""
+    """Whether the error is due to the user or the store, and not to a bug in this code."""
     libraries = {kind.__module__.partition(".")[0] for kind in type(error).__mro__}
     return isinstance(error, UserError | OSError | sqlite3.Error) or not libraries.isdisjoint(LIBRARIES)
 
 
 def tell(error: Exception, consequence: str, aborted: BaseException | None = None) -> None:
-    """Say in one line why MLflow lacks something.
+    """Print in one line why something is missing in MLflow.
 
     Args:
         error: what failed.
-        consequence: what is so because of it.
-        aborted: what ended the training, if that was the occasion. Python chains `error` to it, but it is no cause of it.
+        consequence: what follows from it.
+        aborted: the exception that ended the training, if any. Python chains `error` to it, but it is not its cause.
     """
     cause: BaseException = error
     while (following := cause.__cause__ or cause.__context__) not in (None, aborted):
         cause = following
-    root = expected(error) and isinstance(cause, OSError | sqlite3.Error)  # "connection refused" says more than its wrapping
+    root = expected(error) and isinstance(cause, OSError | sqlite3.Error)  # "connection refused" says more than its wrapper
     told = cause if root else error
     reason = _without_password(f"{type(told).__name__}: {' '.join(str(told).split())[:300]}")
     if isinstance(error, UserError):

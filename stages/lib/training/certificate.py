@@ -1,4 +1,4 @@
-"""Proof of what training moved: every tensor hashed before and after, held against what was declared."""
+"""Proof of which tensors training changed: each is hashed before and after, and compared with what was declared."""
 
 import hashlib
 
@@ -11,8 +11,8 @@ from stages.lib.errors import UserError
 
 
 def declare(model: nn.Module) -> dict[str, str]:
-    """What may move, by name: "trainable" parameters, "statistics" of a normalisation and "computed" buffers of a head, which
-    follow the data, and "frozen" for the rest."""
+    """What may change, by tensor name: "trainable" for parameters, "statistics" for the buffers of normalisation layers and
+    "computed" for those of a head (both follow the data), and "frozen" for the rest."""
     declared = {name: "trainable" if parameter.requires_grad else "frozen" for name, parameter in model.named_parameters()}
     for name, _ in model.named_buffers():
         owner = model.get_submodule(name.rpartition(".")[0])
@@ -29,14 +29,14 @@ def fingerprint(tensor: torch.Tensor) -> str:
 
 
 def certify(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor], declared: dict[str, str]) -> pd.DataFrame:
-    """Hold what moved against what was declared.
+    """Compare what changed with what was declared.
 
     Args:
-        before, after: tensors and buffers by name, as state_dict() gives them.
-        declared: as `declare` gives it.
+        before, after: tensors and buffers by name, from state_dict().
+        declared: from `declare`.
 
     Returns:
-        One row a tensor: name, shape, declared, moved, change (||after - before|| / ||before||), the two hashes,
+        One row per tensor: name, shape, declared, moved, change (||after - before|| / ||before||), the two hashes,
         and verdict: "ok", or what is wrong.
     """
     rows = []
@@ -54,13 +54,13 @@ def certify(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor], dec
 
 
 def certify_own(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]) -> pd.DataFrame:
-    """The same for a module that only serves the training, such as a domain discriminator: declared "not shipped"."""
+    """The same for a module used only during training, such as a domain discriminator: declared as "not shipped"."""
     table = certify(before, after, dict.fromkeys(before, "not shipped"))
     return table.assign(tensor="penalty." + table["tensor"], verdict=table["verdict"].replace("never moved", "ok"))
 
 
 def require(certificate: pd.DataFrame) -> None:
-    """Raise a UserError that names the tensors for which training did not do what was declared."""
+    """Raise a UserError that names the tensors that did not behave as declared."""
     wrong = certificate[certificate.verdict != "ok"]
     if len(wrong):
         lines = [f"  {row.tensor} (declared {row.declared}): {row.verdict}" for row in wrong.head(20).itertuples()]

@@ -1,20 +1,21 @@
-"""The classic mistakes of transfer learning, as signs that can be seen in numbers, and what to do, in words."""
+"""Detection of the classic mistakes of transfer learning from numbers, with advice on what to do."""
 
 import math
 from statistics import fmean, median
 
 RATE_TOO_HIGH = "Learning rate too high"
-WATCHED_STEPS = 200  # of each phase, from the end of the warm-up on: a rate that is too high shows at its peak
-WINDOW = 5  # steps over which the loss is averaged: that of a single batch is mostly noise
+WATCHED_STEPS = 200  # of each phase, after the warm-up: a learning rate that is too high shows at its peak
+WINDOW = 5  # steps over which the loss is averaged: the loss of a single batch is mostly noise
 
 
 def rate_too_high(losses: list[float], guess: float, jump: float, peaks: dict[str, float]) -> str | None:
-    """Whether the loss jumped above its start within the first steps.
+    """Whether the loss jumped above its initial value within the first steps.
 
     Args:
         losses: training loss of the first steps of a phase, in order.
-        guess: the loss of guessing; a start below half of it counts as that half: near zero any batch is a jump.
-        jump: how many times its start the loss may reach.
+        guess: the loss of guessing; an initial loss below half of it is replaced by that half, because near zero any batch
+            would be a jump.
+        jump: the largest allowed ratio of the loss to its initial value.
         peaks: peak learning rate by group, for the message.
     """
     if len(losses) <= WINDOW:
@@ -22,7 +23,7 @@ def rate_too_high(losses: list[float], guess: float, jump: float, peaks: dict[st
     losses = [math.inf if math.isnan(loss) else loss for loss in losses]
     least = 0.5 * guess
     first, early = max(least, losses[0]), max(least, median(losses[:3]))
-    start = early if early <= jump * first else first  # a rate that is far too high does its harm in the first step
+    start = early if early <= jump * first else first  # a far too high learning rate does its damage in the first step
     worst = max(fmean(losses[step : step + WINDOW]) for step in range(len(losses) - WINDOW + 1))
     if worst <= jump * start:
         return None
@@ -37,13 +38,13 @@ def rate_too_high(losses: list[float], guess: float, jump: float, peaks: dict[st
 def worse_than_guessing(loss: float, guess: float, jump: float, peaks: dict[str, float]) -> str | None:
     """Whether a phase ended far worse than guessing on validation.
 
-    Batch normalisation can hide a rate that is too high from the training loss, which it computes with the statistics of each
-    batch; the running statistics, with which the model is used, then fit no longer.
+    Batch normalisation can hide a learning rate that is too high: the training loss uses the statistics of each batch, while
+    the running statistics, which the model uses at inference, no longer fit.
 
     Args:
         loss: the lowest validation loss of the phase.
         guess: the loss of guessing.
-        jump: how many times that of guessing it may be.
+        jump: the largest allowed ratio of that loss to the loss of guessing.
         peaks: peak learning rate by group, for the message.
     """
     if loss <= jump * guess:
@@ -55,12 +56,12 @@ def worse_than_guessing(loss: float, guess: float, jump: float, peaks: dict[str,
 
 
 def too_many_parameters(num_trainable: int, num_examples: int, most: float) -> str | None:
-    """Whether far more is trained than the data supports, as when freezing was forgotten.
+    """Whether far more parameters are trained than the data supports, as when freezing was forgotten.
 
     Args:
         num_trainable: trainable parameters of the backbone.
         num_examples: training examples.
-        most: parameters for each example above which it is told.
+        most: trainable parameters per example above which a warning is given.
     """
     if num_trainable <= most * num_examples:
         return None

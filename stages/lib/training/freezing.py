@@ -1,17 +1,17 @@
-"""What is frozen stays frozen: no gradient, and no statistics or dropout of training either."""
+"""Complete freezing: no gradients, no updates of running statistics, and no dropout."""
 
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
 
 def set_modes(module: nn.Module, statistics: bool, training: bool = True) -> None:
-    """Put what is trained into training mode and what is frozen into evaluation mode.
+    """Put trained modules into training mode and frozen ones into evaluation mode.
 
-    requires_grad=False does not stop BatchNorm's running statistics, nor dropout, which both act in training mode.
-    A module without parameters of its own goes with the module that holds it.
+    requires_grad=False stops neither BatchNorm's running statistics nor dropout: both depend on the mode.
+    A module without parameters follows the module that contains it.
 
     Args:
-        statistics: whether normalisations that are trained follow the batches, or keep the running statistics that they have.
+        statistics: whether trained normalisation layers use batch statistics; if not, they keep their running statistics.
     """
     parameters = list(module.parameters())
     training = any(parameter.requires_grad for parameter in parameters) if parameters else training
@@ -24,7 +24,7 @@ def freeze(model: nn.Module, trainable: set[str], statistics: bool) -> None:
     """Make exactly the named parameters trainable; `statistics` as for `set_modes`.
 
     Raises:
-        KeyError: a name that the model does not have.
+        KeyError: the model has no parameter of that name.
     """
     unknown = trainable - dict(model.named_parameters()).keys()
     if unknown:

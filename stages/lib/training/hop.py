@@ -1,4 +1,4 @@
-"""One hop: load a starting point, fit a new head, train by a recipe, prove what moved, write a model."""
+"""One training: load a starting point, add a new head, train by a recipe, prove what changed, write the model."""
 
 import sys
 from collections.abc import Iterator
@@ -26,19 +26,19 @@ LIBRARIES = ("torch", "torchvision", "timm", "lightning-fabric", "numpy")
 def run(
     training: Training, recipe: Recipe, *, start: Path, from_random: bool, checks: Checks, device: Device, seed: int, watch: Watch
 ) -> None:
-    """Train one model and write it, and what happened, to the training's folders.
+    """Train one model and write it and its metrics to the training's folders.
 
     Args:
-        training: what is trained, and where its files lie.
-        recipe: how.
+        training: what is trained, and the paths of its files.
+        recipe: how it is trained.
         start: folder of the model to start from.
-        from_random: take only the architecture and the preprocessing from `start`, and random weights.
+        from_random: take only the architecture and the preprocessing from `start`, with random weights.
         checks, device: sections of params.yaml.
-        seed: decides the head's (or all) first weights, the order of the examples and their augmentation.
+        seed: decides the initial weights (of the head, or all), the order of the examples and their augmentation.
         watch: opens the session.
 
     Raises:
-        UserError: start and data do not fit each other, or training did not do what was declared.
+        UserError: start and data do not fit together, or training did not behave as declared.
     """
     fabric = launch(**device.model_dump())
     folder = prepared(training.data)
@@ -54,7 +54,7 @@ def run(
     )  # fmt: skip
     setups.require_that_it_takes(setup, inputs.probe(preprocessing, fabric.device), packed.name, packed.packing)
     warnings = []
-    if start_card.pretrained and not from_random:  # from random weights everything is trained by intention
+    if start_card.pretrained and not from_random:  # from random weights, training everything is intended
         warnings = setups.foreseen(setup, num, checks.params_per_example)
     if fabric.is_global_zero:
         print(setup.layers.to_string(index=False))
@@ -66,13 +66,15 @@ def run(
         "settings": settings, "device": where, "data": packed.model_dump(), "start": start_card.model_dump(),
         "loss_jump": checks.loss_jump, "from_random": from_random,
     })  # fmt: skip
-    with opened(fabric, watch, training, key, settings, warnings) as session:
+    told = set(warnings)
+    with opened(fabric, watch, training, key, settings, told) as session:
         trained = train(
             fabric, setup, data, task, recipe.options, names,
             loss_jump=checks.loss_jump, seed=seed, state=session.state, save=session.save,
         )  # fmt: skip
         if not fabric.is_global_zero:
             return
+        warn(training.label, [warning for warning in trained.warnings if warning not in told])
         write_metrics(training, setup, trained, warnings + trained.warnings, key, settings)
         inherited = [] if from_random else start_card.chain
         licences = {packed.licence, *([] if from_random else start_card.licences)}
@@ -87,14 +89,14 @@ def run(
 def load(
     folder: Path, packed: DataCard, task: str, preprocessing: dict[str, Any], device: torch.device
 ) -> tuple[Data, list[str]]:
-    """The training and validation split, and what the outputs of a network for them mean."""
+    """The training and validation split, and the meaning of the network's outputs."""
     train, val = (cards.read_split(folder, split) for split in ("train", "val"))
     names = plugins.load("tasks", task, "learning").outputs(train.labels)
     return Data(*(contracts.load(split, packed.modality, task, names, preprocessing, device) for split in (train, val))), names
 
 
 def require_fit(packed: DataCard, start: ModelCard) -> None:
-    """Raise a UserError if the data were packed differently from the inputs that the starting point knows."""
+    """Raise a UserError if the data were packed differently from the starting point's training inputs."""
     if packed.modality != start.modality:
         raise UserError(f"{prepared(packed.name)} holds {packed.modality} data, and {start.name} takes {start.modality}.")
     mismatch = plugins.load("modalities", packed.modality, "inputs").mismatch(packed.packing, start.preprocessing)
@@ -107,7 +109,7 @@ def require_fit(packed: DataCard, start: ModelCard) -> None:
 
 
 def key_of(training: Training, recipe: Recipe, start: ModelCard, values: dict[str, Any]) -> str:
-    """Hash of everything that a training depends on: values, the code that it runs, and the libraries it computes with."""
+    """Hash of everything that a training depends on: values, its code, and the libraries that it uses."""
     code = closure.files(
         Path(__file__),
         *closure.plugin("strategies", recipe.strategy),
@@ -120,14 +122,14 @@ def key_of(training: Training, recipe: Recipe, start: ModelCard, values: dict[st
 
 @contextmanager
 def opened(
-    fabric: Any, watch: Watch, training: Training, key: str, settings: dict[str, Any], warnings: list[str]
+    fabric: Any, watch: Watch, training: Training, key: str, settings: dict[str, Any], told: set[str]
 ) -> Iterator[Session]:
-    """The session of a training; of several processes the first one has it, and tells the others where to continue."""
+    """The session of a training; with several processes the first one opens it and tells the others where to resume."""
     if not fabric.is_global_zero:
         yield Session(fabric.broadcast(None), lambda state: None, lambda row: None)
         return
     with watch(training.label, training.kind, key, settings) as session:
-        state, told = fabric.broadcast(session.state), set(warnings)
+        state = fabric.broadcast(session.state)
         if state:
             print(f"{training.label} resumes after epoch {len(state['history'])}.", file=sys.stderr)
 
@@ -138,12 +140,12 @@ def opened(
             told.update(state["warnings"])
 
         for row in state["history"] if state else []:
-            session.log(row)  # the last epoch may have been saved and not logged when it was killed
+            session.log(row)  # if it was killed, the last epoch may have been saved but not logged
         yield session._replace(state=state, save=save)
 
 
 def warn(label: str, warnings: list[str]) -> None:
-    """Report warnings as soon as they are known."""
+    """Print warnings immediately."""
     for warning in warnings:
         print(f"WARNING, {label}: {warning}", file=sys.stderr)
 
@@ -151,10 +153,10 @@ def warn(label: str, warnings: list[str]) -> None:
 def write_metrics(
     training: Training, setup: setups.Setup, trained: Trained, warnings: list[str], key: str, settings: dict[str, Any]
 ) -> None:
-    """Write what happened: the history, the certificate, the layers, what the strategy has to show, and the run itself."""
+    """Write the history, the certificate, the layers, the strategy's own tables, and a summary of the run."""
     folder = training.metrics
     folder.mkdir(parents=True, exist_ok=True)
-    history = trained.history.drop(columns="time_ms", errors="ignore")  # times would make equal runs differ
+    history = trained.history.drop(columns="time_ms", errors="ignore")  # with times, identical runs would differ
     tables = {"history": history, "certificate": trained.certificate, "layers": setup.layers} | trained.tables
     for name, table in tables.items():
         table.to_csv(folder / f"{name}.csv", index=False)

@@ -1,5 +1,5 @@
-"""The one training loop. Strategies say what is trained (phases), tasks what is right; this file knows neither which they are
-nor what an example is."""
+"""The only training loop. Strategies define what is trained (phases), and tasks define the loss; this file depends neither on
+a particular strategy or task nor on what an example is."""
 
 import math
 import time
@@ -26,11 +26,11 @@ from stages.lib.training.phases import Data, Log, Run, Tensors, copy_of, open_ph
 
 
 class Fitted(NamedTuple):
-    """What came of a training, beside the model."""
+    """The results of a training, apart from the model."""
 
-    history: list[dict[str, Any]]  # for each epoch: phase, epoch, learning rates, losses, figures, whether best, time
-    certificates: list[pd.DataFrame]  # one for each phase, from its start to its best weights
-    start: Tensors  # the model as the last phase began
+    history: list[dict[str, Any]]  # per epoch: phase, epoch, learning rates, losses, metrics, whether best, time
+    certificates: list[pd.DataFrame]  # one per phase, from its start to its best weights
+    start: Tensors  # the model at the start of the last phase
     warnings: list[str]
 
 
@@ -38,25 +38,24 @@ def fit(
     fabric: Any, model: Model, phases: list[Phase], data: Data, task: ModuleType, options: TrainingOptions, *,
     loss_jump: float, seed: int, state: dict[str, Any] | None, save: Callable[[dict[str, Any]], None],
 ) -> Fitted:  # fmt: skip
-    """Train a model through its phases; each ends with its best weights, which the next one starts from.
+    """Train a model through its phases; each phase starts from the best weights of the one before.
 
-    The best epoch is the one with the lowest validation loss, of those at whose end everything can have moved.
+    The best epoch is the one with the lowest validation loss; epochs before everything can have changed do not count.
 
     Args:
         fabric: a launched Fabric.
         model: on the device of `fabric`; trained in place.
-        phases: what is trained in which order, from a strategy's `plan`.
-        data: what to learn from, and what to choose the epoch on.
+        phases: what is trained, in order, from a strategy's `plan`.
+        data: the training examples, and the validation examples that select the epoch.
         task: the `learning` module of a task.
-        options: how training runs; params.yaml says what each means.
+        options: how training runs; params.yaml explains each option.
         loss_jump: as in stages.lib.training.diagnostics, whose findings are warnings.
-        seed: decides the order and the augmentation of every epoch by itself, so that a resumed epoch needs no
-            generator's state.
-        state: what `save` got last, to continue from there, or None.
-        save: called after every epoch with all that is needed to continue.
+        seed: decides the order and the augmentation of each epoch independently, so resuming needs no generator state.
+        state: the last state passed to `save`, to resume from, or None.
+        save: called after every epoch with everything needed to resume.
 
     Raises:
-        UserError: once warmed up or at a phase's end, a frozen tensor has moved, or a trainable one has not; or
+        UserError: after the warm-up or at the end of a phase, a frozen tensor has changed or a trainable one has not; or
             training diverged.
     """
     log = Log(**state) if state else Log(start=copy_of(model))
@@ -73,7 +72,7 @@ def fit(
 
 
 def train_epoch(run: Run, epoch: int) -> list[float]:
-    """Train on every batch once; the mean loss of each, without penalties."""
+    """Train on every batch once; returns the mean loss of each batch, without penalties."""
     set_modes(run.network, run.phase.statistics)
     torch.manual_seed(seed_for(run.seed, "dropout", run.fabric.global_rank, run.number, epoch))
     batches = run.task.batches(run.train.targets, run.options, _generator(run.seed_for("shuffle", epoch)))
@@ -94,7 +93,7 @@ def train_epoch(run: Run, epoch: int) -> list[float]:
             raise _too_small(error, len(mine)) from None
         each: Any = sum(fraction * run.criterion(outputs, wanted) for wanted, fraction in targets)
         loss = (each * weight.to(each.device)).sum() / len(batch)
-        # Processes average their gradients: of the loss the batch wants their sum, of a penalty the mean.
+        # Processes average their gradients. The loss needs their sum, a penalty their mean.
         run.fabric.backward(loss * run.fabric.world_size + sum(penalty(inputs) for penalty in run.penalties))
         _step(run)
         totals[step] = loss.detach()
@@ -103,12 +102,12 @@ def train_epoch(run: Run, epoch: int) -> list[float]:
 
 
 def add_epoch(run: Run, log: Log, losses: list[float], loss_jump: float) -> None:
-    """Validate, write the epoch's row, and keep the model if it is the best of its phase so far."""
+    """Validate, add the epoch's row to the history, and keep the model if it is the best of its phase so far."""
     epoch, guess = log.epoch, run.task.guess(run.train.targets)
     with run.fabric.autocast():
         outputs = predict(run.average.module if run.average else run.network, run.val, run.options.batch_size)
     figures = run.task.figures(outputs, run.val.targets)
-    figures["loss"] = run.fabric.broadcast(figures["loss"])  # all processes stop at the same epoch
+    figures["loss"] = run.fabric.broadcast(figures["loss"])  # so all processes stop after the same epoch
     log.losses = (log.losses + losses)[: run.watched]
     log.warn(diagnostics.rate_too_high(log.losses, guess, loss_jump, run.peaks))
     better = log.best is None or figures["loss"] < log.best["loss"]
@@ -128,7 +127,7 @@ def add_epoch(run: Run, log: Log, losses: list[float], loss_jump: float) -> None
 
 
 def close(run: Run, log: Log, loss_jump: float) -> None:
-    """Take the best weights back, prove what moved, and make ready for the next phase."""
+    """Restore the best weights, prove what changed, and prepare for the next phase."""
     if log.best is None:
         raise UserError(
             f"The validation loss was not a number in any epoch from {run.earliest + 1} to {run.phase.epochs}: training "
@@ -148,7 +147,7 @@ def close(run: Run, log: Log, loss_jump: float) -> None:
 def _load(
     run: Run, batch: torch.Tensor, mine: torch.Tensor, draws: torch.Tensor, random: np.random.Generator
 ) -> tuple[Any, list[tuple[torch.Tensor, float]]]:
-    """This process's part of a batch: inputs, and targets with the fraction that each counts, which mixing divides in two."""
+    """This process's part of a batch: inputs, and targets with their weights; mixing gives each example two targets."""
     split, options = run.train, run.options
     level = "none" if run.phase.plain else options.augment
     inputs, targets = split.inputs(batch[mine], level, draws[mine]), split.targets[batch[mine]]
@@ -163,20 +162,20 @@ def _load(
 
 
 def _step(run: Run) -> None:
-    """Clip, let the optimizer step, and let the moving average follow."""
-    for module in run.own_modules if run.fabric.world_size > 1 else []:  # Fabric averages the gradients of the network alone
+    """Clip the gradients, take an optimizer step, and update the moving average."""
+    for module in run.own_modules if run.fabric.world_size > 1 else []:  # Fabric averages only the network's gradients
         for parameter in module.parameters():
             parameter.grad = run.fabric.all_reduce(parameter.grad, reduce_op="mean")
     if run.options.clip_norm:
         run.fabric.clip_gradients(run.wrapped, run.optimizer, max_norm=run.options.clip_norm, error_if_nonfinite=False)
     run.optimizer.step()
-    run.optimizer.zero_grad(set_to_none=True)  # with zeros instead, momentum and decay would keep moving what is frozen later
+    run.optimizer.zero_grad(set_to_none=True)  # with zeros, momentum and decay would keep changing what is frozen later
     if run.average:
         run.average.update_parameters(run.wrapped)
 
 
 def _part(num: int, rank: int, world_size: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Positions of this process's part of a batch, and the weight of each: equally many in each, fillers weigh 0."""
+    """Positions of this process's part of a batch, and their weights; all parts have the same size, padding has weight 0."""
     positions = torch.arange(num)
     mine, most = positions[rank::world_size], math.ceil(num / world_size)
     weight = torch.ones(most)
@@ -189,7 +188,7 @@ def _generator(seed: int) -> torch.Generator:
 
 
 def _too_small(error: ValueError, num: int) -> Exception:
-    """What to raise where a network refuses a batch."""
+    """The exception to raise if a network rejects a batch."""
     if "more than 1 value per channel" not in str(error):
         return error
     return UserError(

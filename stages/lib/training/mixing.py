@@ -1,4 +1,4 @@
-"""Mixup and cutmix: a batch mixed with a shuffled copy of itself. How inputs are mixed is up to their modality (`mix`)."""
+"""Mixup and cutmix: a batch is mixed with a shuffled copy of itself. The modality defines how inputs are mixed (`mix`)."""
 
 import numpy as np
 import torch
@@ -7,11 +7,11 @@ from stages.lib.core.contracts import Mix
 
 
 def draw(num: int, *, mixup: float, cutmix: float, random: np.random.Generator) -> Mix | None:
-    """Decide how a batch of `num` examples is mixed; None if neither is asked for.
+    """Decide how a batch of `num` examples is mixed; None if both are off.
 
     Args:
-        mixup: alpha of Beta(alpha, alpha), from which the fraction is drawn (Zhang et al., ICLR 2018); 0 for none.
-        cutmix: the same for cutmix (Yun et al., ICCV 2019). With both, each batch takes one of them, by a coin.
+        mixup: alpha of Beta(alpha, alpha), from which the fraction is drawn (Zhang et al., ICLR 2018); 0 turns it off.
+        cutmix: the same for cutmix (Yun et al., ICCV 2019). With both, each batch uses one of them, with equal probability.
     """
     if not mixup and not cutmix:
         return None

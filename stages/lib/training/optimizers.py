@@ -1,4 +1,4 @@
-"""The optimizer and its learning rates over time."""
+"""The optimizer and its learning rate schedules."""
 
 import math
 from collections.abc import Sequence
@@ -9,15 +9,15 @@ import torch
 from stages.lib.networks.backbones import Model
 from stages.lib.networks.layers import blocks
 
-ONE_CYCLE_RISE, ONE_CYCLE_START = 0.3, 1 / 25  # fraction of the epochs in which the rate rises, and where it begins (Smith 2018)
+ONE_CYCLE_RISE, ONE_CYCLE_START = 0.3, 1 / 25  # fraction of epochs in which the rate rises, and initial rate (Smith 2018)
 
 
 def groups(model: Model, lrs: dict[str, float]) -> dict[str, list[str]]:
-    """Names of the trainable tensors by learning rate, under a name for readers.
+    """Group the names of the trainable tensors by learning rate, under readable labels.
 
     Returns:
-        "head", and "backbone" where it has one rate, else the blocks that share one ("blocks.3", "blocks.0..blocks.2";
-        "backbone.head" where the backbone calls a block of its own a head).
+        "head", and "backbone" if it has a single rate, else the blocks that share one ("blocks.3", "blocks.0..blocks.2";
+        "backbone.head" if the backbone itself has a block called head).
     """
     by_rate: dict[float, dict[str, list[str]]] = {}
     for block, tensors in blocks(model).items():
@@ -29,7 +29,7 @@ def groups(model: Model, lrs: dict[str, float]) -> dict[str, list[str]]:
         first, last = next(iter(members)), next(reversed(members))
         label = "backbone" if len(by_rate) == 1 else first if first == last else f"{first}..{last}"
         label = f"backbone.{label}" if label.startswith("head") else label
-        while label in named:  # a block may hold several rates
+        while label in named:  # a block may have several rates
             label += "'"
         named[label] = [tensor for tensors in members.values() for tensor in tensors]
     head: dict[float, list[str]] = {}
@@ -48,14 +48,14 @@ def build(
     weight_decay: float,
     others: Sequence[tuple[list[torch.nn.Parameter], float]] = (),
 ) -> torch.optim.Optimizer:
-    """An optimizer with a group for each learning rate, without weight decay on norms and biases.
+    """An optimizer with one group per learning rate, without weight decay on norms and biases.
 
     Args:
         lrs: peak learning rate of each trainable parameter, by name.
-        optimizer: "sgd" (Nesterov), "adam" (decay as an L2 penalty) or "adamw" (decay apart from the gradient).
+        optimizer: "sgd" (Nesterov), "adam" (decay as an L2 penalty) or "adamw" (decoupled decay).
         momentum: of SGD; of Adam, beta1.
-        weight_decay: of matrices and kernels.
-        others: parameters that are not the model's (a penalty's own) and their learning rate, each a group "penalty".
+        weight_decay: for matrices and kernels.
+        others: parameters outside the model (those of penalties) with their learning rates, each as a group "penalty".
     """
     parameters = dict(model.named_parameters())
     options: list[dict[str, Any]] = []
@@ -79,9 +79,9 @@ def schedule(kind: str, progress: float, epochs: float, warmup_epochs: float) ->
 
     Args:
         kind: after a linear warm-up from 0, "constant"; "cosine", half a cosine down to 0; "step", a tenth from half of
-            the epochs on and a hundredth from three quarters on (He et al., CVPR 2016, on CIFAR). "one_cycle" has a
-            warm-up of its own: up from a 25th in the first 30 %, then down to 0, both as cosines (Smith, 2018,
-            arXiv 1803.09820; its momentum stays as it is).
+            the epochs on and a hundredth from three quarters on (He et al., CVPR 2016, on CIFAR). "one_cycle" has its own
+            warm-up: from 1/25 up to the peak in the first 30 % of the epochs, then down to 0, both as cosines (Smith, 2018,
+            arXiv 1803.09820; without its momentum cycle).
     """
     if kind == "one_cycle":
         up = rise(kind, epochs, warmup_epochs)
@@ -98,7 +98,7 @@ def schedule(kind: str, progress: float, epochs: float, warmup_epochs: float) ->
 
 
 def rise(kind: str, epochs: float, warmup_epochs: float) -> float:
-    """Epochs until `schedule` is at its peak."""
+    """Epochs until `schedule` reaches its peak."""
     return ONE_CYCLE_RISE * epochs if kind == "one_cycle" else warmup_epochs
 
 

@@ -1,4 +1,4 @@
-"""One phase of a training while it runs: what is frozen, features computed once, optimizer, moving average, penalties."""
+"""One phase of a running training: freezing, features computed once, optimizer, moving average, penalties."""
 
 import copy
 import math
@@ -24,13 +24,13 @@ from stages.lib.training.freezing import freeze
 
 Tensors = dict[str, torch.Tensor]
 
-# Steps until everything has moved: the first may have the rate 0, and behind a head that starts at zero, or beside an adapter
-# or in a residual branch that does, gradients come a step or two later.
+# Steps until everything has changed: the first step may have learning rate 0, and gradients arrive a step or two later behind
+# a head, an adapter or a residual branch that is initialised at zero.
 STEPS_TO_MOVE = 4
 
 
 class Data(NamedTuple):
-    """What a training sees of a dataset."""
+    """The parts of a dataset that a training sees."""
 
     train: LoadedSplit  # to learn from
     val: LoadedSplit  # to choose the epoch on
@@ -38,7 +38,7 @@ class Data(NamedTuple):
 
 @dataclass
 class Log:
-    """How far a training is: all that is needed to continue it, saved whole after every epoch."""
+    """The progress of a training: everything needed to resume it, saved after every epoch."""
 
     phase: int = 0
     epoch: int = 0  # finished epochs of the phase
@@ -46,15 +46,15 @@ class Log:
     warnings: list[str] = field(default_factory=list)
     certificates: list[list[dict[str, Any]]] = field(default_factory=list)  # of the finished phases
     losses: list[float] = field(default_factory=list)  # of the phase's first steps
-    start: Tensors | None = None  # the model as the phase began
+    start: Tensors | None = None  # the model at the start of the phase
     model: Tensors | None = None
     best: dict[str, Any] | None = None  # of the phase: loss, and the model
     optimizer: dict[str, Any] | None = None
     average: dict[str, Any] | None = None
-    penalties: list[dict[str, Any]] = field(default_factory=list)  # of those that have parameters of their own
+    penalties: list[dict[str, Any]] = field(default_factory=list)  # of those that have their own parameters
 
     def state(self, run: "Run") -> dict[str, Any]:
-        """What `save` gets: plain values and tensors."""
+        """What is passed to `save`: plain values and tensors."""
         self.model, self.optimizer = run.model.state_dict(), run.optimizer.state_dict()
         self.average = run.average.state_dict() if run.average else None
         self.penalties = [penalty.state_dict() for penalty in run.own_modules]
@@ -66,14 +66,14 @@ class Log:
         return flags[::-1].index(True) if True in flags else len(flags)
 
     def warn(self, found: str | None) -> None:
-        """Once is enough: a learning rate that is too high in one phase mostly is so in the next."""
+        """Add a warning once: a learning rate that is too high in one phase usually is in the next one too."""
         if found and not any(diagnostics.RATE_TOO_HIGH in warning for warning in self.warnings):
             self.warnings.append(found)
 
 
 @dataclass
 class Run:
-    """What one phase works with."""
+    """Everything that one phase works with."""
 
     fabric: Any
     model: Model
@@ -82,7 +82,7 @@ class Run:
     seed: int
     task: ModuleType  # the learning module of a task
     options: TrainingOptions
-    network: nn.Module  # what each step runs: the model, or on features that were computed once its head alone
+    network: nn.Module  # what each step runs: the model, or only its head if features were computed once
     wrapped: Any  # the same, as Fabric wraps it
     optimizer: Any
     train: LoadedSplit
@@ -98,17 +98,17 @@ class Run:
 
     @property
     def own_modules(self) -> list[nn.Module]:
-        """Penalties that have parameters of their own."""
+        """Penalties that have their own parameters."""
         return [penalty for penalty in self.penalties if isinstance(penalty, nn.Module)]
 
     @property
     def earliest(self) -> int:
-        """The first epoch at whose end everything can have moved, from 0 on."""
+        """The first epoch (counted from 0) by whose end everything can have changed."""
         return min(math.ceil(STEPS_TO_MOVE / self.num_batches), self.phase.epochs) - 1
 
     @property
     def warmed_up(self) -> int:
-        """The epoch at whose end everything must have moved."""
+        """The epoch by whose end everything must have changed."""
         return max(self.earliest, min(math.ceil(self.options.warmup_epochs), self.phase.epochs - 1))
 
     @property
@@ -118,7 +118,7 @@ class Run:
         return math.ceil(rise * self.num_batches) + diagnostics.WATCHED_STEPS
 
     def factor(self, progress: float, label: str) -> float:
-        """Fraction of its peak that the learning rate of a group has after `progress` epochs."""
+        """The learning rate of a group after `progress` epochs, as a fraction of its peak."""
         warm = self.options.warmup == "all" or label.startswith("head")
         warmup_epochs = self.options.warmup_epochs if warm else 0
         return optimizers.schedule(self.options.schedule, progress, self.phase.epochs, warmup_epochs)
@@ -133,7 +133,7 @@ class Run:
         return seed_for(self.seed, purpose[0], self.number, *purpose[1:])
 
     def kept(self) -> Tensors:
-        """The model as it is validated and kept: with a moving average, the averaged tensors in the place of the model's."""
+        """The model as it is validated and kept: with a moving average, the averaged tensors instead of the model's own."""
         found = copy_of(self.model)
         if self.average:
             prefix = "" if self.network is self.model else "head."
@@ -145,7 +145,7 @@ class Run:
 def open_phase(
     fabric: Any, model: Model, phase: Phase, data: Data, task: ModuleType, options: TrainingOptions, log: Log, seed: int
 ) -> Iterator[Run]:
-    """Freeze, compute features once where nothing before them is trained, and make or continue what a phase works with."""
+    """Freeze, compute features once if nothing before them is trained, and create or resume the state of a phase."""
     continued = log.epoch > 0
     freeze(model, set(phase.lrs), phase.statistics)
     start = log.start if continued and log.start else copy_of(model)
@@ -191,7 +191,7 @@ def copy_of(module: nn.Module) -> Tensors:
 def _attached(
     fabric: Any, phase: Phase, model: Model, start: Tensors, train: LoadedSplit, task: ModuleType, seed: int
 ) -> Iterator[list[Callable[[Any], torch.Tensor]]]:
-    """The penalties of a phase, which look at a frozen copy of the model as the phase began."""
+    """Attach the penalties of a phase; they get a frozen copy of the model from the start of the phase."""
     with ExitStack() as stack:
         penalties = []
         if phase.penalties:
@@ -204,7 +204,7 @@ def _attached(
 
 
 def _moving_average(decay: float) -> Callable[..., None]:
-    """An average of weights and statistics that forgets its beginning faster than what follows (as TensorFlow's does)."""
+    """A moving average of weights and statistics whose decay is smaller in the first steps (as in TensorFlow)."""
 
     def update(averages: list[torch.Tensor], currents: list[torch.Tensor], num_averaged: torch.Tensor | int) -> None:
         if not averages[0].is_floating_point():  # counters
@@ -212,7 +212,7 @@ def _moving_average(decay: float) -> Callable[..., None]:
             return
         so_far = int(num_averaged)
         weight = 1 - min(decay, (1 + so_far) / (10 + so_far))
-        for average, current in zip(averages, currents, strict=True):  # what is equal keeps its bits, -0 and inf too
+        for average, current in zip(averages, currents, strict=True):  # equal values keep their bits, even -0 and inf
             average.copy_(torch.where(average == current, current, average.lerp(current, weight)))
 
     return update

@@ -1,4 +1,4 @@
-"""How one training is done, resolved: its strategy, hyperparameters and options, and the code of its strategy."""
+"""The resolved settings of one training: strategy, hyperparameters, options, and a hash of the strategy's code."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +13,7 @@ from stages.lib.params.schema import TrainingOptions
 
 
 class Recipe(BaseModel):
-    """What a training stage depends on instead of sections of params.yaml, so that only what concerns it reruns it."""
+    """What a training stage depends on instead of sections of params.yaml, so that only changes that affect it rerun it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -33,7 +33,7 @@ class Recipe(BaseModel):
         return plugins.arguments(self.plugin.Params.model_validate(self.hyperparameters), self.plugin)
 
     def settings(self) -> dict[str, Any]:
-        """All that it says, under names with dots as MLflow shows params; what the strategy does not use is left out."""
+        """All settings under dotted names, as MLflow shows params, without those that the strategy does not use."""
         unused = getattr(self.plugin, "UNUSED", ())
         used = {name: value for name, value in self.options.model_dump().items() if name not in unused}
         return flat({"strategy": self.strategy, **self.hyperparameters, **used})
@@ -54,15 +54,15 @@ def write(path: Path, strategy: str, task: str, block: BaseModel, common: Traini
 
 
 def read(path: Path) -> Recipe:
-    """The recipe that `write` wrote."""
+    """Read a recipe written by `write`."""
     return Recipe.model_validate(cards.read_json(path))
 
 
 def advised(blocks: Mapping[str, BaseModel]) -> str:
-    """The strategy that the stage advise ranks first of those that have a block.
+    """The strategy that the stage advise ranks highest among those that have a block.
 
     Raises:
-        UserError: none has one, or the stage has not run.
+        UserError: none of them has a block, or the stage has not run.
     """
     ranking = [entry["strategy"] for entry in cards.read_json(runs.ADVICE)["ranking"]]
     for name in ranking:
@@ -82,7 +82,7 @@ def code(strategy: str) -> set[Path]:
 
 
 def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings under names with dots; a dict whose keys are no names (patterns of layers) stays one value."""
+    """Nested settings under dotted names; a dict whose keys are not names (patterns of layers) stays one value."""
     found: dict[str, Any] = {}
     for name, value in values.items():
         named = isinstance(value, dict) and value and all(str(key).isidentifier() for key in value)

@@ -1,4 +1,4 @@
-"""What a training begins with: a new head on a starting point, and what a strategy trains of it."""
+"""The setup of a training: a starting point with a new head, and which parts of it a strategy trains."""
 
 import inspect
 from collections.abc import Callable
@@ -21,16 +21,16 @@ from stages.lib.training.phases import Tensors, copy_of
 
 
 class Setup(NamedTuple):
-    """A model before its training, and what is declared about it."""
+    """A model before its training, and what is declared trainable."""
 
     model: backbones.Model
-    architecture: dict[str, Any]  # of the whole, with its head
+    architecture: dict[str, Any]  # of the whole network, including its head
     plugin: ModuleType  # the strategy
     hyperparameters: dict[str, Any]  # the strategy's own
     phases: list[Phase]
-    before: Tensors  # every tensor, by the names that the trained model will have
-    declared: dict[str, str]  # what may move, as stages.lib.training.certificate.declare says it
-    layers: pd.DataFrame  # a row for each layer and phase: who trains, at which peak learning rate
+    before: Tensors  # every tensor, by its name in the trained model
+    declared: dict[str, str]  # what may change, from stages.lib.training.certificate.declare
+    layers: pd.DataFrame  # one row per layer and phase: what is trained, at which peak learning rate
 
 
 def prepare(
@@ -40,14 +40,15 @@ def prepare(
     """Build the network of a hop and decide what is trained.
 
     Args:
-        fabric: a launched Fabric, to whose device the model goes.
+        fabric: a launched Fabric; the model is moved to its device.
         tensors: of the starting point; None for random weights.
         architecture: of the starting point.
         num_outputs: of the new head.
-        strategy: a plug-in of stages/lib/strategies, and `hyperparameters`, its own.
-        options: how training runs; the head is theirs where the strategy has none of its own.
-        num_examples: training examples, for heads that keep them.
-        seed: decides the first weights of the head (or of all).
+        strategy: a plug-in of stages/lib/strategies.
+        hyperparameters: of the strategy.
+        options: how training runs; their head is used unless the strategy defines its own.
+        num_examples: number of training examples, for heads that store them.
+        seed: decides the initial weights of the head (or of everything).
 
     Raises:
         UserError: the strategy does not fit the network.
@@ -75,13 +76,13 @@ def prepare(
 
 
 def synchronised(fabric: Any, model: backbones.Model) -> backbones.Model:
-    """On several GPUs, a model whose batch normalisations take the statistics of the whole batch; elsewhere the model itself.
+    """On several GPUs, the model with synchronised batch normalisation (statistics of the whole batch); else the model itself.
 
-    On a CPU each process keeps the statistics of its own part.
+    On a CPU each process uses the statistics of its own part of the batch.
     """
     if fabric.world_size == 1 or fabric.device.type != "cuda":
         return model
-    from timm.layers import convert_sync_batchnorm  # torch's own drops the activation that timm's BatchNormAct2d holds
+    from timm.layers import convert_sync_batchnorm  # torch's version drops the activation inside timm's BatchNormAct2d
 
     converted: backbones.Model = convert_sync_batchnorm(model)
     return converted
@@ -91,9 +92,9 @@ def layer_table(model: backbones.Model, phases: list[Phase]) -> pd.DataFrame:
     """What each phase trains, layer by layer.
 
     Returns:
-        For each phase (from 0 on, as in the history), one row for each layer of the backbone and then of the head: number
-        (from 1 on), layer, block ("head" for the head's), parameters, trainable (how many of them are trained), lr_min and
-        lr_max (peak learning rates; 0 is frozen, and they differ where the layer's tensors do).
+        For each phase (from 0, as in the history), one row per layer, first of the backbone and then of the head: number
+        (from 1), layer, block ("head" for the head's), parameters, trainable (how many of them are trained), lr_min and
+        lr_max (peak learning rates; 0 means frozen; they differ if the layer's tensors have different rates).
     """
     numel = {name: parameter.numel() for name, parameter in model.named_parameters()}
     rows = []
@@ -108,7 +109,7 @@ def layer_table(model: backbones.Model, phases: list[Phase]) -> pd.DataFrame:
 
 
 def foreseen(setup: Setup, num_examples: int, params_per_example: float) -> list[str]:
-    """Warnings about a training from pretrained weights that need no training."""
+    """Warnings about a training from pretrained weights that can be given before it starts."""
     backbone = setup.layers[setup.layers.block != "head"]
     num_trained = int(backbone.groupby("number").trainable.max().sum())  # over the phases
     found = diagnostics.too_many_parameters(num_trained, num_examples, params_per_example)
@@ -116,20 +117,20 @@ def foreseen(setup: Setup, num_examples: int, params_per_example: float) -> list
 
 
 def require_that_it_takes(setup: Setup, inputs: Any, data: str, packing: dict[str, Any]) -> None:
-    """Try one input before anything long begins: some networks take only the size that they were made for.
+    """Try one input before any long computation: some networks accept only the size that they were built for.
 
     Raises:
-        UserError: the network does not take it.
+        UserError: the network rejects it.
     """
     try:
         with torch.no_grad():
             setup.model.backbone.eval()(inputs)
-    except Exception as error:  # each network has its own kind
+    except Exception as error:  # each network raises its own kind
         name = f"{setup.architecture['library']} {setup.architecture['model']}"
         packed = ", ".join(f"{key} {value}" for key, value in packing.items())
         raise UserError(f"{name} does not take inputs as datasets.{data} packs them ({packed}): {error}") from None
 
 
 def taken(function: Callable[..., Any], hyperparameters: dict[str, Any]) -> dict[str, Any]:
-    """Those hyperparameters that a function of the plug-in takes."""
+    """The hyperparameters that a function of the plug-in accepts."""
     return {name: hyperparameters[name] for name in inspect.signature(function).parameters if name in hyperparameters}

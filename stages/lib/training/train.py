@@ -1,4 +1,4 @@
-"""Train what was set up, and prove what moved."""
+"""Train a model that was set up, and prove what changed."""
 
 from collections.abc import Callable
 from types import ModuleType
@@ -18,12 +18,12 @@ from stages.lib.training.setup import Setup
 
 
 class Trained(NamedTuple):
-    """What came of a training, beside the model."""
+    """The results of a training, apart from the model."""
 
-    history: pd.DataFrame  # a row for each epoch
-    certificate: pd.DataFrame  # a row for each tensor, for the whole training ("all") and for each of several phases
-    tables: dict[str, pd.DataFrame]  # what the strategy itself has to show
-    best: dict[str, float]  # epoch that was kept, and the figures on validation of the model as it is now
+    history: pd.DataFrame  # one row per epoch
+    certificate: pd.DataFrame  # one row per tensor, for the whole training ("all") and, if there are several, per phase
+    tables: dict[str, pd.DataFrame]  # the strategy's own results
+    best: dict[str, float]  # best epoch, and the final model's metrics on validation
     warnings: list[str]
 
 
@@ -34,10 +34,11 @@ def train(
     """Train a model that was set up, in place.
 
     Args:
-        task: the `learning` module of a task, and `names`, what the outputs mean; the rest as for stages.lib.training.loop.fit.
+        task: the `learning` module of a task.
+        names: what the outputs mean; the rest as for stages.lib.training.loop.fit.
 
     Raises:
-        UserError: training did not do what was declared, or diverged.
+        UserError: training did not behave as declared, or diverged.
     """
     model, plugin = setup.model, setup.plugin
     fitted = fit(fabric, model, setup.phases, data, task, options, loss_jump=loss_jump, seed=seed, state=state, save=save)
@@ -48,7 +49,7 @@ def train(
             fabric, model, start=fitted.start, train=data.train, val=data.val, task=task, batch_size=options.batch_size, **own
         )
 
-    outputs = predict(model, data.val, options.batch_size)  # of what is kept, which may be another model than that of any epoch
+    outputs = predict(model, data.val, options.batch_size)  # of the final model, which may differ from that of any epoch
     best = {f"val_{name}": value for name, value in task.figures(outputs, data.val.targets).items()}
     history = pd.DataFrame(fitted.history or [{"phase": 0, "epoch": 1, "train_loss": None, **best, "best": True}])
     rates = [column for column in history if column.startswith("lr_")]
@@ -57,7 +58,7 @@ def train(
     kept = history[(history.phase == history.phase.max() - undone) & history.best].epoch.iloc[-1]
 
     whole = certify(setup.before, model.state_dict(), setup.declared).assign(phase="all")
-    if undone:  # that it moved is proved by the certificate of its phase
+    if undone:  # the certificate of its phase proves that it changed
         whole["verdict"] = whole.verdict.replace("never moved", "ok")
     require(whole)
     by_phase = [table.assign(phase=str(number)) for number, table in enumerate(fitted.certificates)]
@@ -68,7 +69,7 @@ def train(
 
 
 def _undone(phases: list[Phase], start: Tensors, model: torch.nn.Module) -> bool:
-    """Whether the strategy went back to where its last phase began, as wise_ft may choose."""
+    """Whether the strategy returned to the start of its last phase, as wise_ft may do."""
     parameters = dict(model.named_parameters())
     trained = phases[-1].lrs if phases else ()
     return bool(trained) and all(

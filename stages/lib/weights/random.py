@@ -1,4 +1,4 @@
-"""Random weights: the start of a hop that pretrains on data of your own."""
+"""Random weights: the starting point of a hop that pretrains on your own data."""
 
 from pydantic import Field
 

@@ -1,4 +1,4 @@
-"""Weights of timm, by model name (with tag, to pin them): timm's own preprocessing comes along."""
+"""Weights from timm, by model name (with a tag, to pin them), with timm's own preprocessing."""
 
 from stages.lib.core.contracts import Source
 from stages.lib.errors import UserError
@@ -8,7 +8,7 @@ BRINGS_PREPROCESSING = True
 
 
 class Params(Strict):
-    """None: the architecture names the weights."""
+    """None: the architecture identifies the weights."""
 
 
 def fetch(*, architecture: Architecture) -> Source:
@@ -28,7 +28,7 @@ def fetch(*, architecture: Architecture) -> Source:
         )
     try:
         network = timm.create_model(name, pretrained=True)
-    except Exception as error:  # the hub's client raises many kinds
+    except Exception as error:  # the hub's client raises many kinds of exceptions
         raise UserError(f"timm could not download {name}: {error}") from None
     config = timm.data.resolve_data_config({}, model=network)
     preprocessing = {"px": config["input_size"][1]} | {key: config[key] for key in ("crop_pct", "interpolation")}

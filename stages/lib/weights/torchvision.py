@@ -1,4 +1,4 @@
-"""Weights of torchvision, by their version: the weights' own preprocessing and classes come along."""
+"""Weights from torchvision, by version, with their own preprocessing and classes."""
 
 from pydantic import Field
 

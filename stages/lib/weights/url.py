@@ -1,4 +1,4 @@
-"""Weights behind a web address, pinned by their sha256."""
+"""Weights from a URL, pinned by their sha256."""
 
 import tempfile
 from pathlib import Path
@@ -18,7 +18,7 @@ class Params(Strict):
 
 
 def fetch(*, url: str, sha256: str, by_order: bool, architecture: Architecture, preprocessing: Strict) -> Source:
-    """Download the file; see stages.lib.weights._tensors for what it may hold."""
+    """Download the file; see stages.lib.weights._tensors for what it may contain."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "weights"
         fetching.url(url, sha256, path)

@@ -5,7 +5,6 @@ import json
 import os
 import shutil
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
@@ -17,10 +16,11 @@ import pytest
 import torch
 import yaml
 
-from stages import track
-from stages.lib import artifacts, backbones
-from stages.report import num_epochs
-from tests.conftest import HOW, PARAMS, ROOT, TINY, write_params
+from stages.lib.core import cards, runs
+from stages.lib.reporting.page import num_epochs
+from stages.lib.tracking import records
+from tests.lib.tracking.mlflow_runs import refusing
+from tests.tiny import PARAMS, ROOT, Repo, data_card, model_card, network, write_params
 
 STAGES = {"intermediate": ["dots"], "target": ["dots-0", "tiny-0"], "scratch": ["0"]}
 EVALUATE = {"intermediate": "evaluate-intermediate", "target": "evaluate", "scratch": "evaluate-scratch"}
@@ -50,35 +50,31 @@ def finish(folder: Path, values: dict = PARAMS) -> Path:
                 "settings": settings,
                 "best": {"epoch": 3},
             }
-            artifacts.write_json(trained / "run.json", run)
+            cards.write_json(trained / "run.json", run)
             measured = {"accuracy": {"value": 0.9, "lower": 0.8, "upper": 1.0}, "auroc": {"value": None}}
-            artifacts.write_json(evaluated / "report.json", {"metrics": measured, "num_examples": 20})
+            cards.write_json(evaluated / "report.json", {"task": "classify", "metrics": measured, "num_examples": 20})
             for name in EVALUATED:
                 (evaluated / name).write_text("column\n")
-            (evaluated / "note.txt").write_text("of the user's")
     lock |= {"advise": {"cmd": "advise"}, "forgetting@dots": {"cmd": "forget"}}
     ranking = [{"strategy": "partial", "expected": 0.9, "why": "it is so"}]
-    artifacts.write_json(folder / "metrics/advise.json", {
+    cards.write_json(folder / "metrics/advise.json", {
         "choice": "partial", "unsure": "", "ranking": ranking, "figures": {"probe_accuracy": 0.8}, "warnings": [],
         "settings": {"neighbours": 3}, "key": "key-advise",
     })  # fmt: skip
     (folder / "metrics/forgetting/dots").mkdir(parents=True)
-    (folder / "metrics/forgetting/dots/accuracy.csv").write_text("model,before\n")
+    (folder / "metrics/forgetting/dots/forgetting.csv").write_text("model,before\n")
     lock["compare"] = {"cmd": "compare", "deps": [{"path": "metrics/evaluate", "md5": "1.dir"}], "outs": [{"md5": "2"}]}
     (folder / "dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": lock}))
     transfer = {"difference": 0.02, "lower": -0.01, "upper": 0.05, "verdict": "no difference shown"}
     compare = {"accuracy": {"dots": 0.9, "scratch": None}, "transfer": transfer, "ship": "dots-0"}
-    artifacts.write_json(folder / "metrics/compare.json", compare)
+    cards.write_json(folder / "metrics/compare.json", compare)
     (folder / "metrics/verdict.md").write_text("No difference shown.\n")
     (folder / "metrics/report.html").write_text("<h1>No difference shown</h1>")
     (folder / "metrics/plots").mkdir()
     (folder / "metrics/plots/curves.png").write_bytes(b"png")
     for name in ("dots", "lines"):
-        artifacts.write_json(folder / "data/prepared" / name / "card.json", {"name": name, "counts": {"test": {"cross": 3}}})
-    torch.manual_seed(0)
-    tensors = backbones.build(TINY["architecture"], 2).state_dict()
-    card = {"architecture": TINY["architecture"], "classes": ["cross", "frame"], "preprocessing": HOW | {"fit": "squash"}}
-    artifacts.write_model(folder / "models/target/dots-0", tensors, card)
+        cards.write_data_card(folder / "data/prepared" / name, data_card(name, counts={"test": {"cross": 3}}))
+    cards.write_model(folder / "models/target/dots-0", network().state_dict(), model_card("dots-0"))
     return folder
 
 
@@ -114,7 +110,7 @@ def again(tracked, tmp_path):
 def start(project, *flags, **environment):
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "DVC_"))}
     return subprocess.Popen(
-        [sys.executable, *flags, "-m", "stages.track"], cwd=project, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        [sys.executable, *flags, "-m", "stages", "track"], cwd=project, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         env=clean | {"PYTHONPATH": str(ROOT)} | environment,
     )  # fmt: skip
 
@@ -127,11 +123,10 @@ def run(project, *flags, code=0, **environment):
 
 
 def query(project, sql):
-    with sqlite3.connect(project / "mlflow.db") as store:
-        return store.execute(sql).fetchall()
+    return Repo(project).query(sql)
 
 
-def runs(project):
+def runs_of(project):
     """(kind, stage, status) of every run, children under their parents."""
     sql = """SELECT (SELECT value FROM tags WHERE run_uuid = r.run_uuid AND key = 'transfer.stage'), status,
              (SELECT value FROM tags WHERE run_uuid = r.run_uuid AND key = 'mlflow.parentRunId') IS NOT NULL
@@ -150,7 +145,7 @@ def edit_lock(project, change):
 
 
 def test_a_state_becomes_one_run_with_everything_in_it(tracked):
-    assert runs(tracked) == WHOLE
+    assert runs_of(tracked) == WHOLE
     client = mlflow.MlflowClient(f"sqlite:///{tracked}/mlflow.db")
     experiment = client.get_experiment_by_name("transfer-learning").experiment_id
     by_name = {run.info.run_name: run for run in client.search_runs([experiment])}
@@ -170,7 +165,7 @@ def test_a_state_becomes_one_run_with_everything_in_it(tracked):
     assert parent.data.tags["mlflow.note.content"] == "No difference shown.\n"
     assert {entry.dataset.name for entry in parent.inputs.dataset_inputs} == {"dots", "lines"}
     assert files(client, parent) == {
-        "compare.json", "dvc.lock", "forgetting/dots/accuracy.csv", "params.yaml", "plots/curves.png", "report.html",
+        "compare.json", "dvc.lock", "forgetting/dots/forgetting.csv", "params.yaml", "plots/curves.png", "report.html",
         "shipped/mistakes.png", "shipped/predictions.csv", "verdict.md",
     }  # fmt: skip
     advice = by_name["advise: partial for lines"]
@@ -188,7 +183,7 @@ def test_a_state_becomes_one_run_with_everything_in_it(tracked):
     evaluated = {f"evaluate/{name}" for name in [*EVALUATED, "report.json"]}
     assert files(client, child) == {"certificate.csv", "history.csv", "layers.csv"} | evaluated
     assert child.data.tags["mlflow.note.content"].startswith(
-        "The target, trained on lines by partial.\nTest accuracy 90.0% (80.0% to 100.0%).\n3 epochs; kept: epoch 3."
+        "The target, trained on lines by partial.\nTest accuracy 90.0 % (80.0 % to 100.0 %).\n3 epochs; kept: epoch 3."
     )
     (model,) = client.search_logged_models([experiment])
     version = client.get_model_version_by_alias("transfer-learning", "champion")
@@ -217,23 +212,23 @@ def test_nothing_to_do_imports_nothing_slow(tracked):
     before = query(tracked, "SELECT * FROM runs")
     again = run(tracked, "-X", "importtime")
     imported = {line.rpartition("|")[2].strip() for line in again.stderr.splitlines()}
-    assert "stages.lib.tracking" in imported
+    assert "stages.lib.tracking.records" in imported
     assert not imported & {"mlflow", "torch", "pandas", "numpy", "sqlalchemy", "requests"}
     assert query(tracked, "SELECT * FROM runs") == before
 
 
 def test_what_is_the_same_state(template, monkeypatch):
     monkeypatch.chdir(template)
-    trainings = list(track.expand(PARAMS))
+    trainings = runs.expected(PARAMS)
     lock = yaml.safe_load(Path("dvc.lock").read_text())
-    before = track.state(trainings)
+    before = records.state(trainings)
 
     def after(change):
         changed = copy.deepcopy(lock)
         change(changed["stages"])
         Path("dvc.lock").write_text(yaml.safe_dump(changed))
         try:
-            return track.state(trainings)
+            return records.state(trainings)
         finally:
             Path("dvc.lock").write_text(yaml.safe_dump(lock))
 
@@ -245,22 +240,23 @@ def test_what_is_the_same_state(template, monkeypatch):
         assert after(lambda stages, name=name: stages[name].update(outs=[{"md5": "other"}])) != before
 
 
-def test_another_state_is_another_run_and_a_state_that_came_back_is_not(again):
+def test_another_state_is_another_run_and_a_state_that_came_back_is_not(again, call):
     old = (again / "dvc.lock").read_text()
     edit_lock(again, lambda stages: stages["scratch@0"].update(outs=[{"md5": "other"}]))
-    run(again)
-    assert runs(again) == sorted(WHOLE * 2)
+    assert call(Repo(again), "track") == ""
+    assert runs_of(again) == sorted(WHOLE * 2)
     (again / "dvc.lock").write_text(old)
-    run(again)
-    assert runs(again) == sorted(WHOLE * 2)
+    assert call(Repo(again), "track") == ""
+    assert runs_of(again) == sorted(WHOLE * 2)
 
 
-def test_a_store_begun_anew_is_filled_again(again, template):
-    subprocess.run(["cp", template / "mlflow.db", again], check=True)
-    run(again)
-    assert runs(again) == WHOLE
+def test_a_store_begun_anew_is_filled_again(again, template, call):
+    shutil.copy(template / "mlflow.db", again)
+    assert call(Repo(again), "track") == ""
+    assert runs_of(again) == WHOLE
 
 
+@pytest.mark.slow
 def test_two_throw_away_clones_at_once_make_one_run_in_the_main_repository(project, tmp_path):
     main = tmp_path / "main"
     main.mkdir()
@@ -270,7 +266,7 @@ def test_two_throw_away_clones_at_once_make_one_run_in_the_main_repository(proje
     for process in both:
         assert process.communicate(timeout=900)[1] == ""
         assert process.returncode == 0
-    assert runs(main) == WHOLE
+    assert runs_of(main) == WHOLE
     assert query(main, "SELECT value FROM tags WHERE key = 'dvc.experiment'") == [("rusty-nail",)]
     assert not (project / "mlflow.db").exists()
     assert not (project / "mlartifacts").exists()
@@ -287,63 +283,64 @@ def kill_when(project, moment):
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert process.returncode == -signal.SIGKILL
-    assert ("pipeline", "FINISHED", 0) not in runs(project)
+    assert ("pipeline", "FINISHED", 0) not in runs_of(project)
 
 
+@pytest.mark.slow
 def test_killed_midway_it_is_gone_on_with(project):
     kill_when(project, "SELECT 1 FROM runs WHERE status = 'FINISHED'")  # the first child
     kill_when(project, "SELECT 1 FROM logged_models")
     assert run(project).stderr == ""
-    assert runs(project) == WHOLE
+    assert runs_of(project) == WHOLE
     assert query(project, "SELECT status FROM logged_models WHERE lifecycle_stage = 'active'") == [(2,)], "one, and it is ready"
     assert query(project, "SELECT 1 FROM metrics GROUP BY run_uuid, key, step HAVING COUNT(*) > 1") == []
 
 
-def test_a_store_that_is_away_is_told_in_one_line(project):
-    began = time.time()
-    told = run(project, MLFLOW_TRACKING_URI="http://user:secret@127.0.0.1:9").stderr.splitlines()
-    assert time.time() - began < 20
-    assert len(told) == 1
-    assert "http://127.0.0.1:9 could not be used" in told[0]
-    assert "Connection refused" in told[0]
-    assert "dvc repro" in told[0]
+def test_a_store_that_is_away_is_told_in_one_line(project, call):
+    (told,) = call(Repo(project), "track", MLFLOW_TRACKING_URI="http://user:secret@127.0.0.1:9").splitlines()
+    assert "http://127.0.0.1:9 could not be used" in told
+    assert "Connection refused" in told
+    assert "dvc repro" in told
+    with refusing(hang=False) as store:
+        (told,) = call(Repo(project), "track", MLFLOW_TRACKING_URI=store.uri).splitlines()
+    assert "could not be used" in told and "secret" not in told
+    assert store.num_attempts == 2
 
 
-def test_what_is_missing_is_said(project):
+def test_what_is_missing_is_said(project, call):
     edit_lock(project, lambda stages: stages.pop("evaluate@tiny-0"))
-    assert "have not run yet: evaluate@tiny-0. Run: dvc repro" in run(project, code=1).stderr
+    assert "have not run yet: evaluate@tiny-0. Run: dvc repro" in call(Repo(project), "track", ok=False)
     (project / "dvc.lock").unlink()
-    assert "nothing has run yet" in run(project, code=1).stderr
+    assert "nothing has run yet" in call(Repo(project), "track", ok=False)
 
 
 def test_a_missing_result_is_said(project):
     (project / "metrics/target/dots-0/run.json").unlink()
     error = run(project, code=1).stderr
-    assert error == "error: metrics/target/dots-0/run.json is missing. Make it anew with: dvc repro\n"
+    assert error == "error: metrics/target/dots-0/run.json is missing. Make it again with: dvc repro\n"
 
 
-def test_a_shipped_model_that_is_missing_is_no_fault_of_the_store(project):
+def test_a_shipped_model_that_is_missing_is_no_fault_of_the_store(project, call):
     (project / "models/target/dots-0/card.json").unlink()
-    (line,) = run(project).stderr.splitlines()
-    assert line.startswith("MLflow: models/target/dots-0/card.json is missing. Make it anew with: dvc repro; ")
-    assert ("pipeline", "FINISHED", 0) not in runs(project)
+    (line,) = call(Repo(project), "track").splitlines()
+    assert line.startswith("MLflow: models/target/dots-0/card.json is missing. Make it again with: dvc repro; ")
+    assert ("pipeline", "FINISHED", 0) not in runs_of(project)
 
 
 def test_flat():
     nested = {"a": {"value": 1, "lower": 0}, "b": [1, 2], "c": {}, "value": 3}
-    assert dict(track.flat(nested, "_")) == {"a": 1, "a_lower": 0, "b": [1, 2], "c": {}, "value": 3}
-    assert json.dumps(dict(track.flat({"a": {"b": None}}, "."))) == '{"a.b": null}'
+    assert dict(records.flat(nested, "_")) == {"a": 1, "a_lower": 0, "b": [1, 2], "c": {}, "value": 3}
+    assert json.dumps(dict(records.flat({"a": {"b": None}}, "."))) == '{"a.b": null}'
     patterns = {"rates": {"blocks.6.*": 0.001}}  # MLflow would refuse the run for such a name
-    assert dict(track.flat({"discriminative": patterns}, ".")) == {"discriminative.rates": {"blocks.6.*": 0.001}}
+    assert dict(records.flat({"discriminative": patterns}, ".")) == {"discriminative.rates": {"blocks.6.*": 0.001}}
 
 
-def test_what_trained_nothing_is_not_said_to_have_had_an_epoch(tmp_path):
-    epoch = {"epoch": 1.0, "val_loss": 0.5, "best": 1.0}
-    report = {"metrics": {"accuracy": {"value": 0.9, "lower": 0.8, "upper": 1.0}}}
-    run = {"settings": {"strategy": "knn"}, "best": {"epoch": 1}}
-    training = track.Training("target", "dots-0", "lines")
-    assert "Computed from features, not trained." in track._note(training, run, [epoch | {"train_loss": float("nan")}], report)
-    assert "1 epochs; kept: epoch 1." in track._note(training, run, [epoch | {"train_loss": 0.4}], report)
-    for losses, num in (("", 0), ("0.4", 1)):
-        (tmp_path / "history.csv").write_text(f"phase,epoch,train_loss,val_loss\n0,1,{losses},0.5\n")
-        assert num_epochs(tmp_path) == num
+@pytest.mark.parametrize(
+    ("loss", "num", "said"), [("", 0, "Computed from features, not trained."), ("0.4", 1, "1 epochs; kept: epoch")]
+)
+def test_what_trained_nothing_is_not_said_to_have_had_an_epoch(project, monkeypatch, loss, num, said):
+    monkeypatch.chdir(project)
+    training = runs.target("dots", 0, "lines")
+    (training.metrics / "history.csv").write_text(f"phase,epoch,train_loss,val_loss\n0,1,{loss},0.5\n")
+    assert said in records.child(training).tags["mlflow.note.content"]
+    assert num_epochs(training) == num

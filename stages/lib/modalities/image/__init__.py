@@ -1,4 +1,4 @@
-"""Images: RGB pixels of 8 bits, all of one size."""
+"""Images: 8-bit RGB, all of the same size."""
 
 from typing import Annotated, Literal
 
@@ -9,12 +9,12 @@ from stages.lib.params.fields import Strict
 NOUN = "image"  # what an example is called in messages
 AUGMENTATIONS = ("none", "light", "strong", "inspection")
 MIXES = True  # its inputs can be mixed (mixup, cutmix)
-RAGGED = False  # all packed inputs of a dataset have one shape
+RAGGED = False  # all packed inputs of a dataset have the same shape
 Positive = Annotated[float, Field(gt=0)]
 
 
 class Preprocessing(Strict):
-    """How images were prepared when the weights were trained."""
+    """How images were preprocessed when the weights were trained."""
 
     px: int = Field(ge=8, le=4096)
     crop_pct: float = Field(gt=0, le=1)
@@ -24,7 +24,7 @@ class Preprocessing(Strict):
 
 
 class Packing(Strict):
-    """How the images of a dataset are packed, beside what the source's card says."""
+    """How the images of a dataset are packed, in addition to the source's card."""
 
     px: int = Field(ge=8, le=4096)
     fit: Literal["squash", "crop"]

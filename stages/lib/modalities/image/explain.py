@@ -1,4 +1,4 @@
-"""What a model was most certain of, with heat maps of where its answers come from."""
+"""A model's most confident predictions, with heat maps that explain them."""
 
 from pathlib import Path
 from typing import Any
@@ -22,13 +22,13 @@ def explained(
     outputs: np.ndarray,
     titles: list[str],
 ) -> None:
-    """Draw images under their titles, each beside itself with the heat map of what an output comes from.
+    """Draw images with titles, each next to a copy with the heat map that explains one output.
 
     Args:
         model: in evaluation mode.
         rows: (n,) of the split.
-        outputs: (n,) for each the index of the output that is explained.
-        titles: n of them.
+        outputs: (n,) the index of the explained output of each row.
+        titles: of the n images.
     """
     pixels, maps = np.array(split.rows(rows)), None
     if len(rows):
@@ -39,11 +39,11 @@ def explained(
 
 
 def images(path: Path, pixels: np.ndarray, maps: np.ndarray | None, titles: list[str]) -> None:
-    """Images under their titles, each beside itself with the heat map of where its answer comes from.
+    """Draw images with titles, each next to a copy with the heat map that explains its prediction.
 
     Args:
-        pixels: (N, H, W, 3) uint8; without any, the picture says so.
-        maps: (N, H, W) from 0 to 1, or None: then the images stand alone.
+        pixels: (N, H, W, 3) uint8; if N is 0, the figure says so.
+        maps: (N, H, W) from 0 to 1, or None to draw only the images.
     """
     columns, each = 3, 1 if maps is None else 2
     rows = max(1, -(-len(pixels) // columns))

@@ -1,4 +1,4 @@
-"""Images: from files to packed bytes (once), and from packed bytes to what a network takes (in every step)."""
+"""Images: from files to packed bytes (once), and from packed bytes to network inputs (in every step)."""
 
 import hashlib
 import io
@@ -13,14 +13,14 @@ from stages.lib.core.cards import PackedSplit
 from stages.lib.core.contracts import LoadedSplit, Mix
 
 RESAMPLING = {"nearest": Image.Resampling.NEAREST, "bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
-NUM_DRAWS = 11  # random numbers that `augment` needs for each image
+NUM_DRAWS = 11  # random numbers that `augment` needs per image
 
 
 def decode(source: bytes | Image.Image) -> Image.Image:
-    """Decode an image wholly (a truncated file raises here) as upright RGB; 16-bit grey is scaled to 8 bits.
+    """Decode an image completely (a truncated file raises here) to upright RGB; 16-bit grey is scaled to 8 bits.
 
     Raises:
-        ValueError: the pixels are floating-point numbers, which say nothing of what is black and what is white.
+        ValueError: the pixels are floating-point numbers, whose range from black to white is unknown.
     """
     image = source if isinstance(source, Image.Image) else Image.open(io.BytesIO(source))
     image = ImageOps.exif_transpose(image)
@@ -32,29 +32,29 @@ def decode(source: bytes | Image.Image) -> Image.Image:
 
 
 def digest(image: Image.Image) -> str:
-    """SHA-256 of the decoded pixels: equal for equal images, whatever their files."""
+    """SHA-256 of the decoded pixels: equal for equal images, whatever the file format."""
     return hashlib.sha256(f"{image.width}x{image.height} ".encode() + image.tobytes()).hexdigest()
 
 
 def packing(px: int, fit: str, preprocessing: dict[str, Any]) -> dict[str, Any]:
-    """The keyword arguments of `pack`: what the dataset's block says, and what the source's card says."""
+    """The keyword arguments of `pack`, from the dataset's block and the source's card."""
     return {"px": px, "fit": fit} | {name: preprocessing[name] for name in ("crop_pct", "interpolation")}
 
 
 def mismatch(packing: dict[str, Any], preprocessing: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Where packed images are not as the weights know them: (as packed, as trained) by name. Another size is a choice."""
+    """Where packed images differ from the weights' training images: (as packed, as trained) by name. The size may differ."""
     names = ("interpolation",) if packing["fit"] == "squash" else ("interpolation", "crop_pct")
     return {name: (packing[name], preprocessing[name]) for name in names if packing[name] != preprocessing[name]}
 
 
 def pack(image: Image.Image, *, px: int, fit: str, crop_pct: float, interpolation: str) -> np.ndarray:
-    """Bring an image to the shape that the network takes.
+    """Resize an image to the shape that the network takes.
 
     Args:
         image: RGB, any shape.
         px: side of the result.
-        fit: "squash" keeps the whole image and gives up its aspect ratio; "crop" scales the short side to
-            px / crop_pct and cuts out the centre, as ImageNet models are evaluated.
+        fit: "squash" keeps the whole image but not its aspect ratio; "crop" scales the short side to
+            px / crop_pct and crops the centre, as ImageNet models are evaluated.
         crop_pct: the fraction of the short side that "crop" keeps.
         interpolation: a key of RESAMPLING.
 
@@ -72,7 +72,7 @@ def pack(image: Image.Image, *, px: int, fit: str, crop_pct: float, interpolatio
 
 
 def load(split: PackedSplit, targets: torch.Tensor, preprocessing: dict[str, Any], device: torch.device) -> LoadedSplit:
-    """Packed images as training and evaluation see them, normalised as `preprocessing` (of a model's card) says."""
+    """Load packed images for training and evaluation, normalised according to `preprocessing` (of a model's card)."""
 
     def inputs(indices: torch.Tensor, level: str, draws: torch.Tensor | None) -> torch.Tensor:
         batch = torch.from_numpy(split.rows(indices.numpy())).to(device)
@@ -85,33 +85,33 @@ def load(split: PackedSplit, targets: torch.Tensor, preprocessing: dict[str, Any
 
 
 def probe(preprocessing: dict[str, Any], device: torch.device) -> torch.Tensor:
-    """One black input, to see whether a network takes inputs of this shape."""
+    """One black input, to test whether a network accepts inputs of this shape."""
     return torch.zeros(1, 3, preprocessing["px"], preprocessing["px"], device=device)
 
 
 def normalise(images: torch.Tensor, preprocessing: dict[str, Any]) -> torch.Tensor:
-    """(N, H, W, 3) uint8 to the (N, 3, H, W) float32 that the weights expect, in channels_last memory."""
+    """Convert (N, H, W, 3) uint8 to the (N, 3, H, W) float32 that the weights expect, in channels_last memory format."""
     return to_network(images, preprocessing["mean"], preprocessing["std"])
 
 
 def to_network(images: torch.Tensor, mean: list[float], std: list[float]) -> torch.Tensor:
-    """As `normalise`, with a mean and a standard deviation (0 to 1) for each channel."""
+    """Like `normalise`, with a mean and a standard deviation (0 to 1) per channel."""
     scale = 1 / (255 * torch.tensor(std, device=images.device))
     shift = -torch.tensor(mean, device=images.device) / torch.tensor(std, device=images.device)
     return torch.addcmul(shift, images.float(), scale).permute(0, 3, 1, 2)
 
 
 def augment(images: torch.Tensor, level: str, draws: torch.Tensor) -> torch.Tensor:
-    """Change a batch at random, in ways that keep its labels.
+    """Augment a batch at random, in ways that keep its labels.
 
     Args:
         images: (N, H, W, 3) uint8 with H = W.
-        level: "light": mirror left-right and shift by up to 1/16 of the side. "strong": mirror left-right, turn by up to
+        level: "light": flip left-right and shift by up to 1/16 of the side. "strong": flip left-right, rotate by up to
             15 degrees, scale by 0.75 to 1.33, shift by up to 1/8, change brightness and contrast by up to 40 %, and cover
-            a square of up to 1/3 of the side with grey. "inspection", for images without an upright position: mirror
-            left-right and up-down and turn by a right angle.
-        draws: (N, NUM_DRAWS) uniform in [0, 1); each image's change depends on its own row alone, so that it
-            does not matter how a batch is shared between processes.
+            a square of up to 1/3 of the side with grey. "inspection", for images without an upright position: flip
+            left-right and up-down and rotate by multiples of 90 degrees.
+        draws: (N, NUM_DRAWS) uniform in [0, 1); the augmentation of each image depends only on its own row, so it does not
+            matter how a batch is divided between processes.
 
     Returns:
         A batch of the same shape and type.
@@ -136,7 +136,7 @@ def augment(images: torch.Tensor, level: str, draws: torch.Tensor) -> torch.Tens
 def _strong(images: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
     around = 2 * draws - 1  # (N, NUM_DRAWS) uniform in [-1, 1)
     angle, scale = around[:, 1] * math.radians(15), (4 / 3) ** around[:, 2]
-    shift = around[:, 3:5] / 4  # of a side that is 2 long
+    shift = around[:, 3:5] / 4  # of a side of length 2
     cos, sin = angle.cos() * scale, angle.sin() * scale
     turn = torch.stack([torch.stack([cos, -sin, shift[:, 0]], 1), torch.stack([sin, cos, shift[:, 1]], 1)], 1)  # (N, 2, 3)
     pixels = images.permute(0, 3, 1, 2).float()
@@ -162,7 +162,7 @@ def mix(inputs: torch.Tensor, others: torch.Tensor, how: Mix) -> tuple[torch.Ten
         inputs, others: (N, C, H, W); `others` are the partners, in the same order.
 
     Returns:
-        The mixed images, and the fraction of their own targets: for cutmix, that of the pixels that stayed.
+        The mixed images, and the fraction of their own targets: for cutmix, the fraction of unchanged pixels.
     """
     if how.box is None:
         return inputs.lerp(others, 1 - how.fraction), how.fraction

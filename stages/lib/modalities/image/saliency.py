@@ -1,4 +1,4 @@
-"""Where in an image an answer comes from."""
+"""Which parts of an image a prediction is based on."""
 
 from typing import Any
 
@@ -9,18 +9,18 @@ from stages.lib.networks.backbones import Model
 
 
 def grad_cam(model: Model, inputs: torch.Tensor, classes: torch.Tensor) -> torch.Tensor | None:
-    """Heat maps of the parts of each image that speak for a class.
+    """Heat maps of the parts of each image that support a class.
 
-    The last feature maps of the backbone, each weighted by how much the class's score grows with it, on average over the
-    image; what speaks against the class is left out. They are as coarse as these maps are (1/32 of the side in most networks).
+    The sum of the backbone's last feature maps, each weighted by the gradient of the class score with respect to it, averaged
+    over the image; negative evidence is left out. They are as coarse as the feature maps (1/32 of the side in most networks).
 
     Args:
         model: in evaluation mode.
         inputs: (N, 3, H, W) as the network takes them.
-        classes: (N,) the class of each image whose score is explained.
+        classes: (N,) the class whose score is explained, for each image.
 
     Returns:
-        (N, H, W) from 0 to 1, where 1 is the strongest place of each image; all 0 where nothing speaks for the class. None
+        (N, H, W) from 0 to 1, where 1 is the strongest location in each image; all 0 if nothing supports the class. None
         if the backbone has no feature maps (a transformer works on tokens).
 
     Reference:
@@ -31,9 +31,9 @@ def grad_cam(model: Model, inputs: torch.Tensor, classes: torch.Tensor) -> torch
 
     def keep(module: nn.Module, given: tuple[Any, ...], output: object) -> None:
         if isinstance(output, torch.Tensor) and output.ndim == 4 and min(output.shape[2:]) > 1:
-            maps[:] = [output]  # the last one that is computed stays
+            maps[:] = [output]  # the last one computed is kept
         elif isinstance(output, torch.Tensor) and output.ndim == 3:
-            maps.clear()  # tokens: what was a map before them says nothing of the answer
+            maps.clear()  # tokens: earlier maps do not explain the prediction
 
     hooks = [module.register_forward_hook(keep) for module in model.backbone.modules()]
     try:
@@ -46,7 +46,7 @@ def grad_cam(model: Model, inputs: torch.Tensor, classes: torch.Tensor) -> torch
         for hook in hooks:
             hook.remove()
     last = maps[0].detach()
-    if last.shape[1] == last.shape[2] != last.shape[3]:  # channels stand last in some networks (Swin)
+    if last.shape[1] == last.shape[2] != last.shape[3]:  # some networks have channels last (Swin)
         last, gradient = last.permute(0, 3, 1, 2), gradient.permute(0, 3, 1, 2)
     coarse = (gradient.mean((2, 3), keepdim=True) * last).sum(1, keepdim=True).relu()
     coarse = coarse / coarse.amax((2, 3), keepdim=True).clamp(min=torch.finfo(coarse.dtype).tiny)

@@ -1,4 +1,4 @@
-"""Images as the served model takes them: one cell of its input table."""
+"""Images as the served model receives them: one cell of its input table."""
 
 import base64
 import io
@@ -21,7 +21,7 @@ def receive(value: Any) -> Image.Image:
         value: bytes, base64 text, or whole numbers from 0 to 255 as an array or nested lists, (H, W, 3) or (H, W).
 
     Raises:
-        Exception: of any kind, if it holds no image.
+        Exception: of any kind, if it is not an image.
     """
     if isinstance(value, str):
         value = base64.b64decode("".join(value.split()), validate=True)  # some encoders break lines
@@ -35,7 +35,7 @@ def receive(value: Any) -> Image.Image:
 
 
 def example(preprocessing: dict[str, Any]) -> str:
-    """A cell that JSON can hold, to show how the model is called."""
+    """A JSON-serialisable cell, to show how to call the model."""
     file = io.BytesIO()
     Image.new("L", (preprocessing["px"], preprocessing["px"]), 128).save(file, "PNG")
     return base64.b64encode(file.getvalue()).decode()

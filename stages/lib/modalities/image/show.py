@@ -1,4 +1,4 @@
-"""Images for people to look at: samples of a dataset."""
+"""Sample images of a dataset, for people to look at."""
 
 from pathlib import Path
 
@@ -8,15 +8,15 @@ from matplotlib import pyplot as plt
 from stages.lib.core.cards import PackedSplit
 from stages.lib.plots.style import STYLE, save, short
 
-SAMPLES, MOST_CLASSES = 3, 12  # images of each class and split, and how many classes fit into one picture
+SAMPLES, MOST_CLASSES = 3, 12  # images per class and split, and most classes in one figure
 
 
 def samples(path: Path, splits: dict[str, PackedSplit], classes: list[str] | None, title: str) -> None:
-    """Draw the first images of each class and split as they were packed, for people to look at before they train.
+    """Draw the first packed images of each class and split, to look at before training.
 
     Args:
         splits: by name.
-        classes: the labels to show; None shows the first images whatever their labels.
+        classes: the labels to show; None shows the first images regardless of their labels.
     """
     found = {}
     for name, split in splits.items():

@@ -1,4 +1,4 @@
-"""A network for images that needs none of this code: from packed pixels to predictions."""
+"""An image network that runs without this code: from packed pixels to predictions."""
 
 from collections.abc import Callable
 from typing import Any
@@ -28,6 +28,6 @@ def network(
 
 
 def examples(preprocessing: dict[str, Any], num: int) -> torch.Tensor:
-    """Some packed images of noise, to try it with."""
+    """Packed images of random noise, for testing."""
     shape = (num, preprocessing["px"], preprocessing["px"], 3)
     return torch.from_numpy(np.random.default_rng(num).integers(0, 256, shape, dtype=np.uint8))

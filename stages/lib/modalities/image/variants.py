@@ -1,4 +1,4 @@
-"""The usual wrong preprocessings of images, which the advisor tries (stages.lib.advice.preprocessing)."""
+"""Common wrong preprocessings of images, which the advisor tries (stages.lib.advice.preprocessing)."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +9,7 @@ from torch.nn.functional import interpolate
 from stages.lib.core.contracts import Variant
 from stages.lib.modalities.image.inputs import to_network
 
-# What the weights may have been trained with instead, as mean and std of a card.
+# Mean and std that the weights may have been trained with instead of the card's.
 NORMALISATIONS = {
     "no normalisation": ([0.0, 0.0, 0.0], [1.0, 1.0, 1.0]),
     "mean and std 0.5": ([0.5, 0.5, 0.5], [0.5, 0.5, 0.5]),
@@ -20,7 +20,7 @@ TRAINED_SIZE = "the size the weights were trained at"
 
 
 def as_on_card(images: torch.Tensor, preprocessing: dict[str, Any]) -> torch.Tensor:
-    """The right preprocessing, with the same arguments as a variant: (N, H, W, 3) uint8 to (N, 3, H, W) float32."""
+    """The card's preprocessing, with the arguments of a variant: (N, H, W, 3) uint8 -> (N, 3, H, W) float32."""
     return to_network(images, preprocessing["mean"], preprocessing["std"])
 
 
@@ -29,7 +29,7 @@ def _normalised(mean: list[float], std: list[float]) -> Callable[[torch.Tensor, 
 
 
 def _bgr(images: torch.Tensor, preprocessing: dict[str, Any]) -> torch.Tensor:
-    """As where training read its images with OpenCV and did not turn them: grey images stay the same."""
+    """As if training read its images with OpenCV and did not convert BGR to RGB; grey images stay the same."""
     return as_on_card(images.flip(-1), preprocessing)
 
 
@@ -61,7 +61,7 @@ def _numbers(values: list[float]) -> str:
     return f"[{', '.join(f'{value:.6g}' for value in values)}]"
 
 
-# Each takes (N, H, W, 3) uint8 and a card's preprocessing (mean, std, px) and gives (N, 3, H', W') float32.
+# Each takes (N, H, W, 3) uint8 and a card's preprocessing (mean, std, px) and returns (N, 3, H', W') float32.
 VARIANTS: dict[str, Variant] = {
     **{name: _normalisation(name) for name in NORMALISATIONS},
     "BGR": Variant(

@@ -1,4 +1,4 @@
-"""Fine-tune under a penalty on the smallest singular values of the features (Chen et al., BSS, NeurIPS 2019)."""
+"""Fine-tune with a penalty on the smallest singular values of the features (Chen et al., BSS, NeurIPS 2019)."""
 
 from functools import partial
 from typing import TYPE_CHECKING, Literal
@@ -25,15 +25,15 @@ class Params(Strict):
 def plan(
     model: "Model", *, epochs: int, lr: float, head_lr: float, trainable: Trainable | Literal["all"], eta: float, k: int
 ) -> list[Phase]:
-    """One phase that trains what `trainable` selects of the backbone ("all" for everything), and the head.
+    """One phase that trains the part of the backbone that `trainable` selects ("all" for everything), and the head.
 
     Args:
         eta, k: as in stages.lib.strategies.bss.penalty.
 
     Raises:
-        UserError: nothing of the backbone would be frozen (that is "all"), or nothing trained.
+        UserError: no part of the backbone would be frozen (use "all" for that), or none trained.
     """
-    from stages.lib.strategies.bss.penalty import attach  # here, because params are read without torch
+    from stages.lib.strategies.bss.penalty import attach  # here, because params are read without importing torch
 
     lrs = dict.fromkeys(select(model, trainable), lr) | head_rates(model, head_lr)
     return [Phase(lrs, epochs, penalties=(partial(attach, eta=eta, k=k),))]

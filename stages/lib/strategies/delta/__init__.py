@@ -1,4 +1,4 @@
-"""Train the head alone, then fine-tune under a penalty on how far feature maps move (Li et al., DELTA, ICLR 2019)."""
+"""Train the head alone, then fine-tune with a penalty on the change of feature maps (Li et al., DELTA, ICLR 2019)."""
 
 from functools import partial
 from typing import TYPE_CHECKING, Literal
@@ -38,16 +38,16 @@ def plan(
     blocks: int,
     attention_examples: int,
 ) -> list[Phase]:
-    """The head alone, whose loss then says which channels matter; then what `trainable` selects of the backbone ("all" for
-    everything), and the head.
+    """First the head alone, so that its loss shows which channels matter; then the part of the backbone that `trainable` selects
+    ("all" for everything), and the head.
 
     Args:
         alpha, beta, blocks, attention_examples: as in stages.lib.strategies.delta.penalty.
 
     Raises:
-        UserError: nothing of the backbone would be frozen (that is "all"), or nothing trained.
+        UserError: no part of the backbone would be frozen (use "all" for that), or none trained.
     """
-    from stages.lib.strategies.delta.penalty import attach  # here, because params are read without torch
+    from stages.lib.strategies.delta.penalty import attach  # here, because params are read without importing torch
 
     head = head_rates(model, head_lr)
     penalty = partial(attach, alpha=alpha, beta=beta, blocks=blocks, attention_examples=attention_examples)

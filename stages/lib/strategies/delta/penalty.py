@@ -1,4 +1,4 @@
-"""DELTA: keep the last feature maps like those of the start, above all where the task needs them (Li et al., ICLR 2019)."""
+"""DELTA: keep the last feature maps close to the start's, most of all where the task needs them (Li et al., ICLR 2019)."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -16,23 +16,23 @@ from stages.lib.networks.backbones import Model
 from stages.lib.strategies.l2_sp.penalty import l2
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-BATCH = 16  # examples whose maps are held at once while channels are weighed
+BATCH = 16  # examples whose maps are in memory at once while channel weights are measured
 
 
 def delta(maps: list[torch.Tensor], start: list[torch.Tensor], weights: list[torch.Tensor], alpha: float) -> torch.Tensor:
-    """Penalty on the distance between feature maps of a network and of its start, for the same images.
+    """Penalty on the distance between the feature maps of a network and of its start, for the same images.
 
     Args:
         maps: the feature maps of each block, (N, C, P) with P positions (pixels, tokens); C and P may differ between blocks.
-        start: those of the start, of the same shapes.
-        weights: for each block a weight for each channel, (C,).
+        start: those of the start, with the same shapes.
+        weights: for each block, one weight per channel, (C,).
         alpha: strength, >= 0; 0 turns the penalty off.
 
     Returns:
-        Scalar tensor, alpha / 2 * sum over blocks and channels of weight * squared distance / P, as the mean over the
-        batch. Zero, with zero gradient, where the maps are equal. The paper sums over examples the loss as well as the
-        penalty; here both are means. (The authors' code adds the sum of the penalty over a batch to the mean of the loss: its
-        alpha is this one divided by the batch size.)
+        Scalar tensor, alpha / 2 * sum over blocks and channels of weight * squared distance / P, averaged over the
+        batch. Zero, with zero gradient, where the maps are equal. The paper sums both the loss and the penalty over examples;
+        here both are means. (The authors' code adds the sum of the penalty over a batch to the mean loss, so its alpha is this
+        one divided by the batch size.)
 
     Reference:
         Li et al., DELTA: Deep Learning Transfer using Feature Map with Attention for Convolutional Networks, ICLR 2019
@@ -45,30 +45,31 @@ def delta(maps: list[torch.Tensor], start: list[torch.Tensor], weights: list[tor
 
 
 def channel_weights(start: Model, names: list[str], train: LoadedSplit, indices: torch.Tensor, loss: Loss) -> list[torch.Tensor]:
-    """How much the start needs each channel: the softmax over channels of what the loss gains without it.
+    """How much the start needs each channel: the softmax over channels of the increase in loss without it.
 
-    Each channel of each block is set to zero in turn, and the loss measured with the start's own head, which must fit the
-    task. That is a forward pass over all examples for every channel; only the part of the network behind the block is
-    computed each time. (The authors' code standardises the gains and divides them by 5 before the softmax, and sets a
-    convolution to zero instead of a block's output; this is the paper's formula.)
+    Each channel of each block is set to zero in turn, and the loss is measured with the start's own head, which must fit the
+    task. That is one forward pass over all examples per channel; only the part of the network behind the block is computed
+    each time. (The authors' code standardises the increases and divides them by 5 before the softmax, and zeroes a
+    convolution instead of a block's output; this is the paper's formula.)
 
     Args:
         start: in evaluation mode.
         names: blocks of its backbone.
-        train: what it is measured on, and `indices` (N,), which examples of it.
-        loss: outputs and targets to the loss of each example.
+        train: the split on which the weights are measured.
+        indices: (N,) which of its examples.
+        loss: (outputs, targets) -> the loss of each example.
 
     Returns:
-        For each block (C,) weights, with the mean 1.
+        For each block, weights (C,) with mean 1.
     """
     blocks = {name: start.backbone.get_submodule(name) for name in layers.blocks(start)}
-    losses: dict[str, list[torch.Tensor]] = {name: [] for name in names}  # of each batch, (C,)
+    losses: dict[str, list[torch.Tensor]] = {name: [] for name in names}  # (C,) per batch
     with torch.no_grad():
         for chosen in indices.split(BATCH):
             batch, targets = train.inputs(chosen, "none", None), train.targets[chosen]
             with _recorded(blocks) as outputs:
                 start.backbone(batch)
-            order = list(outputs)  # as they ran
+            order = list(outputs)  # in which they ran
             for name in names:
                 axis = _channel_axis(name, blocks[name], outputs[name])
                 known = {earlier: outputs[earlier] for earlier in order[: order.index(name) + 1]}
@@ -76,7 +77,7 @@ def channel_weights(start: Model, names: list[str], train: LoadedSplit, indices:
                     channels = tqdm(range(outputs[name].shape[axis]), f"channels of {name}", disable=None, leave=False)
                     gains = [_loss_without(start, blocks[name], axis, channel, batch, targets, loss) for channel in channels]
                 losses[name].append(torch.stack(gains))
-    # The loss with all channels would be subtracted from each of them, which the softmax undoes.
+    # Subtracting the loss with all channels is unnecessary: the softmax ignores a constant.
     totals: list[Any] = [sum(batches) for batches in losses.values()]
     return [len(batches[0]) * (total / len(indices)).softmax(0) for batches, total in zip(losses.values(), totals, strict=True)]
 
@@ -86,26 +87,26 @@ def attach(
     model: Model, start: Model, train: LoadedSplit, loss: Loss, *,
     alpha: float, beta: float, blocks: int, attention_examples: int,
 ) -> Iterator[Callable[[Any], torch.Tensor]]:  # fmt: skip
-    """Attach DELTA to a model for a phase.
+    """Attach DELTA to a model for one phase.
 
-    The start runs in evaluation mode. Where the model normalises by the batch (BatchNorm) or drops parts, its maps differ
-    from the start's before it has learned anything, as in the authors' code.
+    The start runs in evaluation mode. If the model uses batch statistics (BatchNorm) or dropout, its maps differ from the
+    start's before it has learned anything, as in the authors' code.
 
     Args:
-        model: whose feature maps count.
-        start: a frozen copy of it as the phase began; its head must have been trained if attention is asked for.
-        train, loss: what the channel weights are measured on, spread evenly over the examples, whose order is often by class.
+        model: whose feature maps are penalised.
+        start: a frozen copy of it from the start of the phase; for channel weights, its head must have been trained.
+        train, loss: used to measure the channel weights, on examples evenly spaced in the split, which is often sorted by class.
         alpha: strength, >= 0, as in `delta`.
-        beta: strength of the pull of the head to zero, >= 0: beta / 2 * ||w_head||^2, biases included.
+        beta: strength of the L2 penalty on the head, >= 0: beta / 2 * ||w_head||^2, biases included.
         blocks: how many of the backbone's last blocks (stages.lib.networks.layers) are compared, by their outputs.
-        attention_examples: how many training examples `channel_weights` takes; 0 gives every channel the weight 1.
+        attention_examples: how many training examples `channel_weights` uses; 0 gives every channel the weight 1.
 
     Yields:
-        inputs to the penalty for the maps of the last forward pass that kept gradients. The start sees each batch right
-        after the model, in the same number format (autocast).
+        A function: inputs -> the penalty on the maps of the last forward pass with gradients. The start sees each batch
+        right after the model, with the same precision (autocast).
 
     Raises:
-        UserError: the backbone has fewer blocks, or one of them gives no feature maps.
+        UserError: the backbone has fewer blocks, or one of them has no feature maps.
     """
     names = list(layers.blocks(model))
     if blocks > len(names):
@@ -154,8 +155,8 @@ def _positions_last(output: torch.Tensor, axis: int) -> torch.Tensor:
 def _channel_axis(name: str, block: nn.Module, output: Any) -> int:
     """Which axis of a block's output holds the channels.
 
-    Outputs of 2 axes are (N, C), of 3 are (N, tokens, C), and of 4 are (N, C, H, W) or (N, H, W, C), which networks do not
-    tell: there, channels are as many as one of the block's layers has outputs, and pixels are so only by chance.
+    Outputs with 2 axes are (N, C), with 3 (N, tokens, C), and with 4 (N, C, H, W) or (N, H, W, C). Networks do not say which of
+    the last two: the channel axis has the size of some layer's output in the block, which H and W match only by chance.
     """
     if not isinstance(output, torch.Tensor) or output.ndim not in (2, 3, 4):
         raise UserError(
@@ -170,7 +171,7 @@ def _channel_axis(name: str, block: nn.Module, output: Any) -> int:
 def _loss_without(
     start: Model, block: nn.Module, axis: int, channel: int, batch: Any, targets: torch.Tensor, loss: Loss
 ) -> torch.Tensor:
-    """Sum of the losses with a channel of a block's output set to zero."""
+    """Sum of the losses with one channel of a block's output set to zero."""
 
     def zero(block: Any, inputs: Any, output: torch.Tensor) -> None:
         output.select(axis, channel).zero_()  # in place: a replayed output is a copy
@@ -187,7 +188,7 @@ def _recorded(modules: dict[str, nn.Module]) -> Iterator[dict[str, torch.Tensor]
     def record(name: str, module: Any, inputs: Any, output: Any) -> None:
         outputs.pop(name, None)
         if isinstance(output, torch.Tensor):
-            outputs[name] = output.clone()  # what follows may work in place
+            outputs[name] = output.clone()  # later operations may be in-place
 
     with ExitStack() as stack:
         for name, module in modules.items():
@@ -197,7 +198,7 @@ def _recorded(modules: dict[str, nn.Module]) -> Iterator[dict[str, torch.Tensor]
 
 @contextmanager
 def _replayed(modules: dict[str, nn.Module], outputs: dict[str, torch.Tensor]) -> Iterator[None]:
-    """Modules that give what they gave before instead of computing it."""
+    """Make modules return their recorded outputs instead of computing them."""
     try:
         for name, output in outputs.items():
             modules[name].forward = lambda *args, output=output, **kwargs: output.clone()

@@ -1,4 +1,4 @@
-"""Fine-tune under a penalty on the distance from the starting point (Li et al., L2-SP, ICML 2018)."""
+"""Fine-tune with a penalty on the distance from the starting point (Li et al., L2-SP, ICML 2018)."""
 
 from functools import partial
 from typing import TYPE_CHECKING, Literal
@@ -25,15 +25,15 @@ class Params(Strict):
 def plan(
     model: "Model", *, epochs: int, lr: float, head_lr: float, trainable: Trainable | Literal["all"], alpha: float, beta: float
 ) -> list[Phase]:
-    """One phase that trains what `trainable` selects of the backbone ("all" for everything), and the head.
+    """One phase that trains the part of the backbone that `trainable` selects ("all" for everything), and the head.
 
     Args:
         alpha, beta: as in stages.lib.strategies.l2_sp.penalty.
 
     Raises:
-        UserError: nothing of the backbone would be frozen (that is "all"), or nothing trained.
+        UserError: no part of the backbone would be frozen (use "all" for that), or none trained.
     """
-    from stages.lib.strategies.l2_sp.penalty import attach  # here, because params are read without torch
+    from stages.lib.strategies.l2_sp.penalty import attach  # here, because params are read without importing torch
 
     lrs = dict.fromkeys(select(model, trainable), lr) | head_rates(model, head_lr)
     return [Phase(lrs, epochs, penalties=(partial(attach, alpha=alpha, beta=beta),))]

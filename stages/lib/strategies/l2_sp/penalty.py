@@ -1,4 +1,4 @@
-"""L2-SP: pull the backbone's weights back to where they started, and the new head's to zero (Li et al., ICML 2018)."""
+"""L2-SP: pull the backbone's weights towards their starting values, and the new head's to zero (Li et al., ICML 2018)."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,11 +12,11 @@ from stages.lib.networks.backbones import Model
 
 
 def l2_sp(weights: Mapping[str, torch.Tensor], start: Mapping[str, torch.Tensor], alpha: float) -> torch.Tensor:
-    """Penalty that pulls fine-tuned weights back to where they started.
+    """Penalty that pulls fine-tuned weights towards their starting values.
 
     Args:
         weights: trainable tensors by name, any shapes.
-        start: the same names and shapes before training; more names do no harm, and one missing is an error, not a skip.
+        start: the same names and shapes before training; extra names are ignored, and a missing one is an error.
         alpha: strength, >= 0; 0 turns the penalty off.
 
     Returns:
@@ -44,21 +44,21 @@ def l2(weights: Sequence[torch.Tensor], beta: float) -> torch.Tensor:
 def attach(
     model: Model, start: Model, train: LoadedSplit, loss: Any, *, alpha: float, beta: float
 ) -> Iterator[Callable[[Any], torch.Tensor]]:
-    """Attach L2-SP to a model for a phase.
+    """Attach L2-SP to a model for one phase.
 
-    Every trainable tensor counts, biases and normalisations too: the paper's w holds all parameters that are adapted. (The
-    authors' code leaves both out unless told otherwise.) What is frozen does not count. The optimizer's weight decay pulls
-    to zero beside this; the paper has the penalty in its place.
+    Every trainable tensor is penalised, including biases and normalisation parameters: the paper's w contains all adapted
+    parameters. (The authors' code leaves both out by default.) Frozen tensors are not penalised. The optimizer's weight decay
+    acts in addition; in the paper the penalty replaces it.
 
     Args:
-        model: whose trainable tensors count.
-        start: a frozen copy of it as the phase began.
+        model: whose trainable tensors are penalised.
+        start: a frozen copy of it from the start of the phase.
         train, loss: not used.
-        alpha: strength of the pull of the backbone to its start, >= 0.
-        beta: strength of the pull of the head to zero, >= 0.
+        alpha: strength of the pull of the backbone towards its start, >= 0.
+        beta: strength of the pull of the head towards zero, >= 0.
 
     Yields:
-        inputs to alpha / 2 * ||w_backbone - w_start||^2 + beta / 2 * ||w_head||^2, whatever the inputs are.
+        A function: inputs -> alpha / 2 * ||w_backbone - w_start||^2 + beta / 2 * ||w_head||^2, whatever the inputs.
     """
     backbone = {name: tensor for name, tensor in model.backbone.named_parameters() if tensor.requires_grad}
     head = [tensor for tensor in model.head.parameters() if tensor.requires_grad]

@@ -1,6 +1,6 @@
 """Classification: one of several classes for each input."""
 
 METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "auroc")
-PRIMARY = "accuracy"  # the one that is shown everywhere, on validation too
+PRIMARY = "accuracy"  # the metric shown everywhere, also on validation
 HEADS = ("linear", "knn", "prototype")
-ADVISED = True  # the advisor's rule was measured on it
+ADVISED = True  # the advisor's rule was measured on this task

@@ -1,4 +1,4 @@
-"""What training needs to know of classification."""
+"""What training needs to know about classification."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -29,9 +29,9 @@ def targets(labels: Sequence[str], classes: Sequence[str]) -> torch.Tensor:
 
 
 def batches(targets: torch.Tensor, options: TrainingOptions, generator: torch.Generator) -> tuple[torch.Tensor, ...]:
-    """Indices of the examples of an epoch, in batches whose sizes differ by one at most.
+    """Indices of the examples of an epoch, in batches whose sizes differ by at most one.
 
-    With options.balance "sampling" each class is drawn equally often, with replacement; else each example comes once.
+    With options.balance "sampling" each class is drawn equally often, with replacement; else each example is used once.
     """
     if options.balance == "sampling":
         labels = targets.cpu()
@@ -43,11 +43,11 @@ def batches(targets: torch.Tensor, options: TrainingOptions, generator: torch.Ge
 
 
 def criterion(targets: torch.Tensor, options: TrainingOptions) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
-    """The loss that is trained: outputs (n, C) and targets (n,) to (n,).
+    """The training loss: outputs (n, C) and targets (n,) -> (n,).
 
     Args:
-        targets: of all training examples; with options.balance "weights" each class counts the same, 1 on average.
-        options: label_smoothing is the fraction of each label given to all classes.
+        targets: of all training examples; with options.balance "weights" all classes count equally, with a mean weight of 1.
+        options: label_smoothing is the fraction of each label spread over all classes.
     """
     weights = _class_weights(targets) if options.balance == "weights" else None
 
@@ -59,28 +59,28 @@ def criterion(targets: torch.Tensor, options: TrainingOptions) -> Callable[[torc
 
 
 def loss(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """The plain loss of each example (n,), for what measures: neither smoothed nor weighted."""
+    """The plain loss of each example (n,), for evaluation: neither smoothed nor weighted."""
     return cross_entropy(outputs, targets, reduction="none")
 
 
 def guess(targets: torch.Tensor) -> float:
-    """The loss of guessing, to which warnings compare: all classes equally likely."""
+    """The loss of guessing (all classes equally likely), with which warnings compare."""
     return math.log(max(2, int(targets.cpu().bincount().count_nonzero())))
 
 
 def figures(outputs: torch.Tensor, targets: torch.Tensor) -> dict[str, float]:
-    """What validation says: "loss", which chooses the epoch, and "accuracy"."""
+    """The metrics on validation: "loss", which selects the epoch, and "accuracy"."""
     accuracy = (outputs.argmax(1) == targets).float().mean().item()
     return {"loss": cross_entropy(outputs, targets).item(), "accuracy": accuracy}
 
 
 def strata(targets: torch.Tensor) -> torch.Tensor:
-    """For each example (N,) the stratum whose proportion a smaller draw keeps: its class."""
+    """The stratum of each example (N,), whose proportions a subset keeps: its class."""
     return targets
 
 
 def alarms(outputs: torch.Tensor, targets: torch.Tensor, classes: Sequence[str]) -> list[str]:
-    """Signs on validation that nothing useful was learned, whatever the loss says."""
+    """Warnings from validation that nothing useful was learned, whatever the loss says."""
     predicted = outputs.argmax(1).unique()
     if len(predicted) > 1 or len(targets.unique()) == 1:
         return []
@@ -91,6 +91,6 @@ def alarms(outputs: torch.Tensor, targets: torch.Tensor, classes: Sequence[str])
 
 
 def _class_weights(targets: torch.Tensor) -> torch.Tensor:
-    """Weights (C,) that make every class count the same, 1 on the mean over examples."""
+    """Weights (C,) that make all classes count equally; their mean over examples is 1."""
     counts = targets.cpu().bincount()
     return (len(targets) / (counts.count_nonzero() * counts.clamp_min(1))).float().to(targets.device)

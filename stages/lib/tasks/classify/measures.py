@@ -1,4 +1,4 @@
-"""What evaluation needs to know of classification: predictions, metrics, tables, plots."""
+"""What evaluation needs to know about classification: predictions, metrics, tables, plots."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ from stages.lib.tasks.classify import metrics
 
 
 def _other_class(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Another predicted class, which is all that most metrics see."""
+    """Where the predicted classes differ, which is all that most metrics see."""
     differ: np.ndarray = first.argmax(2) != second.argmax(2)
     return differ
 
@@ -34,18 +34,18 @@ METRICS = {
 
 
 def activation(outputs: torch.Tensor) -> torch.Tensor:
-    """Probabilities (N, C) of logits (N, C)."""
+    """Probabilities (N, C) from logits (N, C)."""
     return outputs.softmax(1)
 
 
 def predictions(outputs: torch.Tensor) -> np.ndarray:
-    """What the network says: probabilities (N, C) in float32."""
+    """The network's predictions: probabilities (N, C) in float32."""
     probabilities: np.ndarray = activation(outputs).cpu().numpy()
     return probabilities
 
 
 def table(predictions: np.ndarray, targets: np.ndarray, classes: Sequence[str]) -> dict[str, Any]:
-    """Columns of predictions.csv: label, predicted, and p_<class> with as many digits as float32 has."""
+    """Columns of predictions.csv: label, predicted, and p_<class> with all digits of float32."""
     names = np.array(classes, dtype=object)
     columns = {"label": names[targets], "predicted": names[predictions.argmax(1)]}
     return columns | {f"p_{name}": predictions[:, index] for index, name in enumerate(classes)}
@@ -55,7 +55,7 @@ def read(table: pd.DataFrame, classes: Sequence[str]) -> tuple[np.ndarray, np.nd
     """Predictions (N, C) float32 and targets (N,) from predictions.csv, all of whose columns but p_<class> are text.
 
     Raises:
-        KeyError: it is of other classes.
+        KeyError: the table was written for other classes.
     """
     index = {name: number for number, name in enumerate(classes)}
     targets = np.array([index[label] for label in table["label"]], dtype=np.int64)
@@ -63,7 +63,7 @@ def read(table: pd.DataFrame, classes: Sequence[str]) -> tuple[np.ndarray, np.nd
 
 
 def served(predictions: np.ndarray, classes: Sequence[str]) -> dict[str, Any]:
-    """Columns that the served model answers with: label, its probability, and p_<class>."""
+    """Columns that the served model returns: label, its probability, and p_<class>."""
     labels = np.array(classes, dtype=object)[predictions.argmax(1)]
     columns: dict[str, Any] = {"label": labels, "probability": predictions.max(1)}
     return columns | {f"p_{name}": predictions[:, index] for index, name in enumerate(classes)}
@@ -72,12 +72,12 @@ def served(predictions: np.ndarray, classes: Sequence[str]) -> dict[str, Any]:
 def report(
     predictions: np.ndarray, targets: np.ndarray, groups: np.ndarray | None, classes: Sequence[str], settings: Evaluate, seed: int
 ) -> dict[str, Any]:
-    """All metrics with their intervals, for each class too, and the confusion matrix.
+    """All metrics with their intervals, also per class, and the confusion matrix.
 
     Args:
         predictions: (N, C) float32.
         targets: (N,).
-        groups: (N,) what each example belongs to, or None.
+        groups: (N,) the group of each example, or None.
         settings: the section `evaluate`.
         seed: of the bootstrap.
     """
@@ -115,8 +115,8 @@ def report(
 def write(
     folder: Path, predictions: np.ndarray, targets: np.ndarray, report: dict[str, Any], title: str, settings: Evaluate
 ) -> None:
-    """Write the confusion matrix and the reliability diagram, as a table and a plot each."""
-    from stages.lib.tasks.classify import plots  # here: who only wants predictions need not wait for matplotlib
+    """Write the confusion matrix and the reliability diagram, each as a table and a plot."""
+    from stages.lib.tasks.classify import plots  # here, so that prediction need not wait for matplotlib
 
     classes, counts = np.array(report["classes"], dtype=object), np.array(report["confusion"])
     actual, predicted = np.nonzero(counts)
@@ -131,16 +131,16 @@ def write(
     plots.reliability(folder / "reliability.png", bins, f"{title}: calibration")
 
 
-PLOTS = ("confusion.png", "reliability.png")  # of `write`, those of the shipped model that compare shows
+PLOTS = ("confusion.png", "reliability.png")  # written by `write`; compare shows those of the shipped model
 
 
 def most_certain(
     predictions: np.ndarray, targets: np.ndarray, keys: Sequence[str], classes: Sequence[str], num: int
 ) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """The `num` mistakes that the model was most certain of, and half as many correct ones.
+    """The `num` most confident mistakes, and half as many correct predictions.
 
     Returns:
-        Rows (n,), for each the output that speaks for the answer (n,), and a title.
+        Rows (n,), the index of the predicted output of each (n,), and titles.
     """
     confidence, predicted = predictions.max(1), predictions.argmax(1)
     order = np.argsort(-confidence, kind="stable")

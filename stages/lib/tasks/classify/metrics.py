@@ -1,44 +1,44 @@
-"""What a test says: metrics on weighted examples.
+"""Metrics on weighted examples.
 
-All take probabilities (N, C), labels (N,) as indices, and weights (B, N), how much each example counts, and give (B,). A row of
-ones gives the value on the test itself; other rows are resamples of it (stages.lib.evaluation.statistics), all measured at once.
+All take probabilities (N, C), labels (N,) as indices, and weights (B, N) of the examples, and return (B,). A row of ones gives
+the value on the test set itself; other rows are resamples of it (stages.lib.evaluation.statistics), all measured at once.
 """
 
 import numpy as np
 
 
 def accuracy(probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Share of the examples whose most likely class is the true one."""
+    """Fraction of the examples whose most likely class is the true one."""
     return _ratio(weights @ (probabilities.argmax(1) == labels), weights.sum(1))
 
 
 def balanced_accuracy(probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Mean recall of the classes; one that a resample does not hold is left out of its mean."""
+    """Mean recall over classes; a class that is absent from a resample is left out of that mean."""
     return _mean_of_known(per_class(probabilities, labels, weights)["recall"])
 
 
 def macro_f1(probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Mean F1 of the classes; one that is neither there nor predicted in a resample is left out of its mean."""
+    """Mean F1 over classes; a class that is neither present nor predicted in a resample is left out of that mean."""
     return _mean_of_known(per_class(probabilities, labels, weights)["f1"])
 
 
 def auroc(probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Area under the ROC curve: of class 1 where there are two, else the mean over the classes, each against the rest.
+    """Area under the ROC curve: of class 1 if there are two, else the mean over classes, each against the rest.
 
-    A class without an example, or without one of the rest, is left out of the mean of that resample.
+    A class that has no examples in a resample, or all of them, is left out of that mean.
     """
     areas = auroc_per_class(probabilities, labels, weights)
     return areas[:, 1] if areas.shape[1] == 2 else _mean_of_known(areas)
 
 
 def ece(probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray, num_bins: int) -> np.ndarray:
-    """Expected calibration error: how far confidence (of the most likely class) and accuracy lie apart, on average.
+    """Expected calibration error: the mean gap between confidence (of the most likely class) and accuracy.
 
-    Chance alone pulls them apart in bins of few examples, so the value is too high for a well calibrated model, and
+    In bins with few examples chance alone causes a gap, so the value is too high for a well calibrated model, and
     higher still in a resample; see stages.lib.evaluation.statistics.interval.
 
     Args:
-        num_bins: bins of equal width over 0 to 1, each open at its left and closed at its right end.
+        num_bins: number of equal-width bins over 0 to 1, each open on the left and closed on the right.
 
     Reference:
         Naeini et al., Obtaining Well Calibrated Probabilities Using Bayesian Binning, AAAI 2015; Guo et al., On
@@ -49,14 +49,14 @@ def ece(probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray, num_
     return _ratio(np.abs(gaps).sum(1), weights.sum(1))
 
 
-# What a metric is made of.
+# Building blocks of metrics.
 
 
 def per_class(probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
     """Precision, recall, f1 and support of each class, (B, C) each.
 
-    Not a number: the precision of a class that is never predicted, the recall of one that is not there, the f1 of one
-    that is neither.
+    NaN: the precision of a class that is never predicted, the recall of one that has no examples, the f1 of one for which both
+    hold.
     """
     num_classes, predicted = probabilities.shape[1], probabilities.argmax(1)
     support, claimed = _sum_by(weights, labels, num_classes), _sum_by(weights, predicted, num_classes)
@@ -70,9 +70,9 @@ def per_class(probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray
 
 
 def auroc_per_class(probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Area under the ROC curve of each class against the rest, (B, C); not a number where either is missing.
+    """Area under the ROC curve of each class against the rest, (B, C); NaN if either has no examples.
 
-    It is the probability that an example of the class gets a higher score than another one; a tie counts half
+    It is the probability that an example of the class gets a higher score than one of the rest; a tie counts half
     (Hanley and McNeil, Radiology 1982).
     """
     areas = []
@@ -101,7 +101,7 @@ def reliability(probabilities: np.ndarray, labels: np.ndarray, num_bins: int) ->
     return {"confidence": _ratio(sums[0], sums[2]), "accuracy": _ratio(sums[1], sums[2]), "count": sums[2].astype(int)}
 
 
-# Small parts.
+# Helpers.
 
 
 def _binned(probabilities: np.ndarray, labels: np.ndarray, num_bins: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -121,12 +121,12 @@ def _sum_by(values: np.ndarray, index: np.ndarray, num: int) -> np.ndarray:
 
 
 def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
-    """above / below, and not a number where there is nothing to divide by."""
+    """above / below, NaN where below is 0."""
     ratio: np.ndarray = np.divide(above, below, out=np.full(np.shape(above), np.nan), where=below > 0)
     return ratio
 
 
 def _mean_of_known(values: np.ndarray) -> np.ndarray:
-    """Mean over the classes (B, C) of those that are numbers."""
+    """Mean over the classes of (B, C), ignoring NaN."""
     known = ~np.isnan(values)
     return _ratio(np.where(known, values, 0).sum(1), known.sum(1))

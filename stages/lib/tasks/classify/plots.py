@@ -1,4 +1,4 @@
-"""What a classifier answers: the confusion matrix and the reliability diagram."""
+"""Plots of a classifier's predictions: the confusion matrix and the reliability diagram."""
 
 from pathlib import Path
 from typing import Any
@@ -9,11 +9,11 @@ from matplotlib import pyplot as plt
 
 from stages.lib.plots.style import DARK, GREY, STYLE, save
 
-MAX_NUMBERS, MAX_NAMES = 12, 40  # classes up to which a confusion matrix has numbers in its cells, and names at its sides
+MAX_NUMBERS, MAX_NAMES = 12, 40  # most classes for which a confusion matrix shows numbers in its cells, and class names
 
 
 def confusion(path: Path, counts: np.ndarray, classes: list[str], title: str) -> None:
-    """Counts (C, C) of true class (row) and predicted class (column), coloured by their fraction of the row."""
+    """Plot counts (C, C) of true class (row) and predicted class (column), coloured by their fraction of the row."""
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     num = len(classes)
     side = 4.2 if num <= 4 else 6
@@ -36,7 +36,7 @@ def confusion(path: Path, counts: np.ndarray, classes: list[str], title: str) ->
 
 
 def reliability(path: Path, bins: pd.DataFrame, title: str) -> None:
-    """Accuracy against confidence, and how many images each bin has.
+    """Plot accuracy against confidence, and the number of images in each bin.
 
     Args:
         bins: bin, confidence, accuracy, count, as evaluate writes them; empty bins have no confidence.

@@ -60,7 +60,9 @@ def report(
     return {"metrics": {"mean_absolute_error": {key: statistics.number(np.asarray(end)) for key, end in ends.items()}}}
 
 
-def write(folder: Path, predictions: np.ndarray, targets: np.ndarray, report: dict[str, Any], title: str, settings: Evaluate) -> None:
+def write(
+    folder: Path, predictions: np.ndarray, targets: np.ndarray, report: dict[str, Any], title: str, settings: Evaluate
+) -> None:
     """Nothing more."""
 
 
@@ -69,4 +71,5 @@ def most_certain(
 ) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """The largest errors."""
     rows = np.argsort(-np.abs(predictions - targets), kind="stable")[:num]
-    return rows, np.zeros(len(rows), dtype=np.int64), [f"{keys[row]}: {predictions[row]:.2f}, is {targets[row]:.2f}" for row in rows]
+    titles = [f"{keys[row]}: {predictions[row]:.2f}, is {targets[row]:.2f}" for row in rows]
+    return rows, np.zeros(len(rows), dtype=np.int64), titles
