@@ -8,6 +8,7 @@ import sys
 import time
 from typing import Any
 
+from stages.lib.advice.look import Look
 from stages.lib.core import cards, closure, plugins, runs
 from stages.lib.errors import UserError
 from stages.lib.networks.device import launch
@@ -23,14 +24,15 @@ def main(*, watch: runs.Watch) -> None:
     data = cards.read_data_card(runs.prepared(p.target.data))
     settings = p.advise.model_dump() | {"init": p.inits[0], "data": p.target.data}
     values = {"stage": "advise", "settings": settings, "data": data.model_dump(), "start": card.model_dump()}
-    key = closure.key(closure.files(closure.STAGES / "advise.py"), values)
+    doors = closure.plugin("modalities", card.modality) + closure.plugin("tasks", p.target.task)
+    key = closure.key(closure.files(closure.STAGES / "advise.py", *doors), values)
     told = NOTHING
-    if plugins.load("tasks", p.target.task).ADVISED and plugins.has("modalities", card.modality, "variants"):
-        from stages.lib.advice.look import Look
-
+    if plugins.load("tasks", p.target.task).ADVISED:
         fabric = launch(accelerator=p.device.accelerator, devices=1, num_nodes=1, precision="32-true")
         look = Look(p.inits[0], p.target.data, p.target.task, p.advise, fabric.device)
-        told = look.advice() | look.preprocessing()
+        told = told | look.advice()
+        if plugins.has("modalities", card.modality, "variants"):
+            told = told | look.preprocessing()
     with watch("advise", "advise", key, settings) as session:
         session.log({"epoch": 0, "time_ms": int(time.time() * 1000), **figures(told)})
         cards.write_json(runs.ADVICE, cards.rounded(told | {"figures": figures(told)}) | {"key": key, "settings": settings})

@@ -43,7 +43,7 @@ def main() -> None:
     gallery.curves(arms, models, p.target.task)
     named = [(f"{proposal} against {runs.shown(pair.control)}", differences[pair.key]) for pair in pairs]
     gallery.comparison(p.compare, metric, results, named)
-    gallery.forgetting(forgotten, {name: hop.task for name, hop in p.intermediate.items()}, p.target.task)
+    gallery.forgetting(forgotten, p.target.task)
     shipped = runs.Training("target", ship, p.target.data)
     for name in plugins.load("tasks", p.target.task, "measures").PLOTS:
         shutil.copyfile(shipped.evaluation / name, runs.PLOTS / name)

@@ -5,7 +5,8 @@ split. Besides this stage, only the stage forgetting and the command learning_cu
 stages.lib.evaluation.measure.
 """
 
-from stages.lib.core import cards, plugins, runs
+from stages.lib.core import cards, runs
+from stages.lib.core.contracts import scale_of
 from stages.lib.errors import UserError, listed
 from stages.lib.evaluation import measure
 from stages.lib.params import read as params
@@ -25,9 +26,7 @@ def main(kind: str, name: str, data: str) -> None:
     report = measure.report(predictions, card, packed, p.evaluate)
     measure.write(training.evaluation, predictions, report, card, p.evaluate)
     measure.show(training.evaluation / "mistakes.png", model, card, predictions, p.evaluate.num_shown)
-    task = card.trained_for
-    name = plugins.load("tasks", task).PRIMARY
-    metric, figure = plugins.load("tasks", task, "measures").METRICS[name], report["metrics"][name]
-    ends = f"{metric.text(figure['lower'])} to {metric.text(figure['upper'])}"
-    print(f"{training.label} on {data}: {name} {metric.text(figure['value'])} ({p.evaluate.confidence:.0%} interval {ends}, "
-          f"{report['num_examples']} test examples)")  # fmt: skip
+    primary, scale = scale_of(report)
+    figure = scale.interval(report["metrics"][primary])
+    print(f"{training.label} on {data}: {primary.replace('_', ' ')} {figure}, {p.evaluate.confidence:.0%} interval, "
+          f"{report['num_examples']} test examples")  # fmt: skip

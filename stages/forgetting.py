@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pandas as pd
 
-from stages.lib.core import cards, plugins, runs
+from stages.lib.core import cards, runs
 from stages.lib.evaluation import forgetting
 from stages.lib.params import read as params
 
@@ -22,11 +22,10 @@ def main(hop: str, data: str) -> None:
         table.loc[len(table)] = [name, *earlier.change(tensors)]
         before, after = (earlier.metric.text(value) for value in table.iloc[-1][["before", "after"]])
         print(f"{hop} after {name}: {earlier.name} went from {before} to {after}")
-        if card.settings["strategy"] == "wise_ft" and card.parent:
+        if card.parent and (training.metrics / "alpha.csv").exists():  # as wise_ft writes it
             alphas = cards.read_table(training.metrics / "alpha.csv")
             start = cards.read_model(runs.starting_point(card.parent.name))[0]
-            primary = plugins.load("tasks", card.trained_for).PRIMARY
-            curves += forgetting.along(name, alphas, f"val_{primary}", start, tensors, earlier.value)
+            curves += forgetting.along(name, alphas, start, tensors, earlier.value)
     out = runs.forgetting(hop)
     out.mkdir(parents=True, exist_ok=True)
     table.round(6).to_csv(out / "forgetting.csv", index=False)

@@ -18,15 +18,15 @@ def main(which: str) -> None:
 
 def hops() -> None:
     """The hops and the control, which need not wait for the advisor."""
-    p = params.load("training", "intermediate", "target", "scratch")
+    p = params.load("modality", "training", "intermediate", "target", "scratch")
     for name, block in p.intermediate.items():
-        recipe.write(runs.hop(name, block.data).recipe, block.strategy, block.task, block, p.training)
-    recipe.write(runs.scratch(0, p.target.data).recipe, runs.SCRATCH, p.target.task, p.scratch, p.training)
+        recipe.write(runs.hop(name, block.data).recipe, block.strategy, block.task, p.modality, block, p.training)
+    recipe.write(runs.scratch(0, p.target.data).recipe, runs.SCRATCH, p.target.task, p.modality, p.scratch, p.training)
 
 
 def target() -> None:
     """The target, once the advisor has looked at its data."""
-    p = params.load("strategy", "strategies", "training", "target")
+    p = params.load("modality", "strategy", "strategies", "training", "target")
     chosen = recipe.advised(p.strategies) if p.strategy == "auto" else p.strategy
-    recipe.write(runs.target("", 0, p.target.data).recipe, chosen, p.target.task, p.strategies[chosen], p.training)
+    recipe.write(runs.target("", 0, p.target.data).recipe, chosen, p.target.task, p.modality, p.strategies[chosen], p.training)
     print(f"{p.strategy}: {chosen}" if p.strategy == "auto" else chosen)

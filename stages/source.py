@@ -1,6 +1,9 @@
 """Fetch pretrained (or random) weights, check that they fit their network, and write a card: python -m stages source NAME"""
 
+from pydantic import ValidationError
+
 from stages.lib.core import cards, closure, plugins, runs
+from stages.lib.errors import UserError
 from stages.lib.params import read as params
 
 
@@ -10,11 +13,14 @@ def main(name: str) -> None:
     plugin = plugins.load("weights", block.weights)
     given = {key: getattr(block, key) for key in ("architecture", "preprocessing") if hasattr(block, key)}
     source = plugin.fetch(**given, **plugins.arguments(block, plugin))
-    preprocessing = plugins.load("modalities", p.modality).Preprocessing.model_validate(source.preprocessing)
+    try:
+        preprocessing = plugins.load("modalities", p.modality).Preprocessing.model_validate(source.preprocessing)
+    except ValidationError as error:
+        raise UserError(f"source.{name}: these weights are not for the modality {p.modality}: {error}") from None
     cards.write_model(runs.starting_point(name), source.tensors, cards.ModelCard(
         kind="source", name=name, modality=p.modality, architecture=source.architecture,
         preprocessing=preprocessing.model_dump(mode="json"), output_names=source.classes, pretrained=block.weights != "random",
-        origin=source.origin, code=closure.digest(closure.plugin("libraries", source.architecture["library"])),
+        origin=source.origin, code=closure.digest(closure.of_plugin("libraries", source.architecture["library"])),
         chain=[name], licences=[block.licence],
     ))  # fmt: skip
     print(f"{name}: {source.architecture['library']} {source.architecture['model']} from {source.origin}; {block.licence}")

@@ -78,7 +78,9 @@ def evaluated(rate: float, seed: int, num_groups: int) -> Path:
 
 
 def write_advice(*warnings: str) -> None:
-    cards.write_json(runs.ADVICE, {"warnings": list(warnings), "choice": "partial", "unsure": ""})
+    cards.write_json(
+        runs.ADVICE, {"warnings": list(warnings), "choice": "partial", "unsure": "", "preprocessing": [{"name": "BGR"}]}
+    )
 
 
 def write_history(training: Training, val_loss: float = 0.3) -> None:
@@ -110,6 +112,7 @@ def write_forgetting(hop: str, **later: tuple[float, float]) -> None:
     path = runs.forgetting(hop) / "forgetting.csv"
     path.parent.mkdir(parents=True, exist_ok=True)
     table.to_csv(path, index=False)
+    shutil.copytree(evaluated(0.9, 0, 0), runs.hop(hop, "").evaluation, dirs_exist_ok=True)
 
 
 def write_alphas(hop: str, **models: list[float]) -> None:

@@ -11,27 +11,27 @@ from tests.tiny import ROOT
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
 
 # Which plug-ins a stage may load, which no import says: the parts of a modality or a task, and None for the file of any other.
-TRAINING = {"modalities": ("__init__", "inputs"), "tasks": ("__init__", "learning")}
 MEASURING = {"modalities": ("__init__", "inputs"), "tasks": ("__init__", "learning", "measures")}
 LOADS: dict[str, dict[str, tuple[str, ...] | None]] = {
     "check": {},
     "download": {"downloads": None},
     "source": {"weights": None, "libraries": None, "modalities": ("__init__",)},
     "prepare": {"readers": None, "modalities": ("__init__", "inputs", "show")},
-    "recipe": {},  # of strategies it takes what params they have, and their hash: the files themselves
-    "intermediate": TRAINING,
-    "target": TRAINING,
-    "scratch": TRAINING,
-    "advise": TRAINING | {"modalities": ("__init__", "inputs", "variants")},
+    "recipe": {},  # it takes the hash of what a training will run: the files themselves
+    "intermediate": {},
+    "target": {},
+    "scratch": {},
+    "advise": {"modalities": ("__init__", "inputs", "variants"), "tasks": ("__init__", "learning")},
     "evaluate": MEASURING | {"modalities": ("__init__", "inputs", "explain")},
     "forgetting": MEASURING,
     "compare": {"modalities": ("__init__",), "tasks": ("__init__", "measures")},
     "report": {"tasks": ("__init__", "measures")},
     "track": {},
 }
-# Plug-ins whose hash stands in what these stages read instead: strategies in the recipe, libraries in the model's card.
-HASHED = {word: ("strategies", "libraries") for word in ("intermediate", "target", "scratch")}
-HASHED |= {word: ("libraries",) for word in ("advise", "evaluate", "forgetting")}
+# Plug-ins whose hash stands in what these stages read instead: in the recipe, and of libraries in the model's card.
+RECIPE: dict[str, tuple[str, ...] | None] = {"strategies": None, "modalities": ("inputs",), "tasks": ("learning",)}
+HASHED = {word: RECIPE | {"libraries": None} for word in ("intermediate", "target", "scratch")}
+HASHED |= {word: {"libraries": None} for word in ("advise", "evaluate", "forgetting")}
 
 
 def body(stage: str) -> dict:
@@ -54,9 +54,10 @@ def code(stage: str) -> set[str]:
     word = words(stage)[0]
     found = closure.files(script(stage), *_files(LOADS[word]))
     if word == "recipe":
-        found |= set(_files({"strategies": None}))
-    for kind in HASHED.get(word, ()):
-        found |= {path for path in closure.files(*_files({kind: None})) if not path.is_relative_to(closure.STAGES / "lib" / kind)}
+        found |= set(_files(RECIPE))
+    for kind, parts in HASHED.get(word, {}).items():
+        taken = closure.files(*_files({kind: parts}))
+        found |= {path for path in taken if not any(path.is_relative_to(closure.STAGES / "lib" / each) for each in HASHED[word])}
     return {path.relative_to(ROOT).as_posix() for path in found}
 
 

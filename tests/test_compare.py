@@ -57,7 +57,7 @@ def test_the_verdict_in_numbers_and_words(project, capsys):
     assert "Transfer as a whole (tiny -> dots, against random weights): helps" in words
     assert "The intermediate hop (dots, against tiny directly): helps" in words
     assert "On 300 test images of lines." in words
-    assert "Not covered, the training: there is only one seed (0)" in words
+    assert "Not covered: variation between trainings, because there is only one seed (0)" in words
     assert "the data names no groups" in words
     assert "Similar images may be in training and test" in words
     assert f"| dots (proposal) | {100 * shown['dots']:.1f} % |" in words
@@ -124,7 +124,7 @@ def test_several_seeds_are_averaged_and_resampled(project):
     d = table["intermediate"]  # +0.1 with one seed, -0.2 with the other
     assert d["lower"] < -0.15 and d["upper"] > 0.05 and d["verdict"] == "no difference shown"
     assert "each figure the mean over 2 seeds" in words and "one seed" not in words
-    assert "Covered, the training: the 2 seeds are resampled too" in words
+    assert "Covered: variation between trainings; the 2 seeds are resampled too" in words
 
 
 def test_groups_are_drawn_whole_and_named(project):
@@ -211,8 +211,8 @@ def warnings_of(words):
 def test_a_clean_run_warns_of_nothing(project):
     _, words = run()
     assert warnings_of(words) == [
-        "None: no wrong preprocessing, no learning rate too high, no missing freezing, no earlier task that lost more than 10 "
-        "points."
+        "None: no wrong preprocessing, no learning rate too high, no missing freezing, no earlier task forgotten "
+        "(checks.forgetting: 0.1)."
     ]
 
 

@@ -26,14 +26,19 @@ EVALUATE = CLOSURE | {
     "stages/lib/networks": ["interpolation", "layers"],
     MODALITY: ["served", "show", "standalone", "variants"],
 }
+RECIPE = {
+    "stages/lib/core": ["contracts", "seeds"],
+    "stages/lib/modalities": ["__init__", "explain", "saliency", "served", "show", "standalone", "variants"],
+    "stages/lib/tasks": ["__init__", "measures", "metrics", "plots"],
+}
 COARSE = {
-    "source": {"stages/lib/networks": ["device", "inference", "interpolation", "layers"]},
     "prepare": CLOSURE | {"stages/lib/data": ["fetch"], MODALITY: ["explain", "saliency", "served", "standalone", "variants"]},
-    "recipe-hops": {"stages/lib/core": ["contracts", "seeds"]},
-    "recipe": {"stages/lib/core": ["contracts", "seeds"]},
+    "recipe-hops": RECIPE,
+    "recipe": RECIPE,
     "advise": {
         "stages/lib/networks": ["inference", "interpolation"],
         MODALITY: ["explain", "saliency", "served", "show", "standalone"],
+        TASK: ["measures", "metrics", "plots"],
     },
     "evaluate": EVALUATE,
     "evaluate-scratch": EVALUATE,

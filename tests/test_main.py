@@ -29,6 +29,12 @@ def test_whoever_asks_for_nothing_gets_the_help(words, capsys):
     assert "\n  target " in capsys.readouterr().out
 
 
+def test_a_stage_tells_its_words_and_what_it_does(capsys):
+    main(["target", "--help"])
+    told = capsys.readouterr().out
+    assert told.startswith("usage: python -m stages target INIT SEED\n\nTrain the target from one starting point with one seed")
+
+
 @pytest.mark.parametrize(("word", "meant"), [("targt", "target"), ("predcit", "predict"), ("learning-curve", "learning_curve")])
 def test_a_misspelt_word_is_answered_with_what_was_meant(word, meant):
     with pytest.raises(SystemExit) as stopped:

@@ -71,9 +71,10 @@ def read(repo: Repo, file: str):
 
 
 def test_adding_them_reran_no_training(toy):
-    """A strategy may be advised or named by any block, so the recipes are resolved again, to the same bytes."""
-    assert toy.reran.pop("strategies") == {"recipe-hops", "recipe", "track"}
-    assert set(map(frozenset, toy.reran.values())) == {frozenset({"track"})}
+    """Any block may name a strategy, a task or a modality, so the recipes are resolved again, to the same bytes."""
+    resolved = {"recipe-hops", "recipe", "track"}
+    expected = {kind: {"track"} for kind in ("libraries", "readers")}
+    assert toy.reran == expected | {kind: resolved for kind in ("modalities", "strategies", "tasks")}
 
 
 def test_the_whole_pipeline_runs_with_them(toy):

@@ -141,12 +141,13 @@ def test_a_common_option_retrains_only_what_has_none_of_its_own(finished, copy_o
 
 
 STALE = {  # what a change of each section makes stale by itself, beside check, which reads all of params.yaml
-    "modality": EVERYTHING - {"recipe-hops", "recipe", "report"} - {"check", "track"},
+    "modality": EVERYTHING - TRAININGS - {"report", "check", "track"},  # and the trainings by their recipes
     "seed": TRAININGS,
     "strategy": {"recipe"},  # and by the recipe the targets, where it becomes another
     "strategies": {"recipe"},
     "training": {"recipe", "recipe-hops"},  # and by their recipes the trainings whose options are others now
-    "checks": TRAININGS | {"compare"},
+    "checks.forgetting": {"compare"},
+    "checks": TRAININGS,
     "device": TRAININGS | EVALUATIONS | {"advise", "forgetting@dots"},
     "datasets.dots": {"prepare@dots"},
     "datasets.lines": {"prepare@lines"},

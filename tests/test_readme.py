@@ -112,3 +112,15 @@ def test_the_picture_of_the_report_is_of_the_committed_metrics():
     """`python -m tests.screenshots` takes it."""
     with Image.open(screenshots.PICTURE) as picture:
         assert picture.text[screenshots.STAMP] == screenshots.compared()
+
+
+def test_the_tests_that_are_named_for_each_promise_exist():
+    folder = ROOT / "tests"
+    rows = re.findall(r"(?m)^\| (.+?) \| (.+?) \|$", (folder / "README.md").read_text(encoding="utf-8"))[2:]
+    assert len(rows) > 50 and all("`" in tests for _, tests in rows)
+    for promise, tests in rows:
+        for named in re.findall(r"`(.+?)`", tests):
+            path, _, test = named.partition("::")
+            found = list(folder.glob(path))
+            assert found, f"{promise}: {named}"
+            assert not test or f"\ndef {test}(" in found[0].read_text(encoding="utf-8"), f"{promise}: {named}"

@@ -87,7 +87,7 @@ def findings(found: list[Any], state: str, expected: list[str]) -> list[str]:
     lines = []
     of_state = [run for run in found if run.data.tags.get("transfer.state") == state]
     stages = Counter(run.data.tags["transfer.stage"] for run in of_state)
-    lines += [f"missing: {stage} (of the present state; --fill adds it)" for stage in expected if not stages[stage]]
+    lines += [f"missing: {stage} (in the current state; --fill adds it)" for stage in expected if not stages[stage]]
     lines += [
         f"unfinished: {run.data.tags['transfer.stage']}, run {run.info.run_id} is {run.info.status} (--fill completes it)"
         for run in of_state

@@ -42,7 +42,7 @@ def main(words: list[str]) -> None:
         worst = export(tensors, card, part)
         if worst > TOLERANCE:
             raise UserError(
-                f"The export does not answer as the model does: an answer is off by {worst:.2g}. Nothing was written."
+                f"The exported model's predictions differ from the original's by up to {worst:.2g}; nothing was written."
             )
         part.replace(asked.file)
     finally:

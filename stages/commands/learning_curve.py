@@ -96,7 +96,7 @@ def arguments(words: list[str]) -> argparse.Namespace:
     numbers.__name__ = "list of numbers (25,50,100)"  # argparse shows it in its error message
     parser = argparse.ArgumentParser("python -m stages learning_curve", description=(__doc__ or "").partition(":")[0])
     parser.add_argument("--strategies", type=names, help="blocks of params.yaml; default: the chosen one")
-    parser.add_argument("--examples", type=numbers, help="training images; default: all of them, and halved four times")
+    parser.add_argument("--examples", type=numbers, help="training examples; default: all of them, and halved four times")
     parser.add_argument("--seeds", type=numbers, help="default: those of params.yaml")
     return parser.parse_args(words)
 

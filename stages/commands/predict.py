@@ -17,7 +17,7 @@ from stages.lib.errors import UserError
 
 def main(words: list[str]) -> None:
     parser = argparse.ArgumentParser("python -m stages predict", description=(__doc__ or "").partition(":")[0])
-    parser.add_argument("files", nargs="+", type=Path, help="files to answer for, or folders of them", metavar="FILE")
+    parser.add_argument("files", nargs="+", type=Path, help="files to predict, or folders of them", metavar="FILE")
     parser.add_argument("--model", type=Path, help="folder of a model; default: the one that the comparison ships")
     parser.add_argument("--csv", type=Path, help="write the table to this file, with all digits")
     asked = parser.parse_args(words)
@@ -39,7 +39,7 @@ def main(words: list[str]) -> None:
         except Exception as error:  # damaged files raise almost any exception
             broken[path] = error
     for path, reason in broken.items():
-        print(f"{path}: not an {served.COLUMN} that can be read ({reason})", file=sys.stderr)
+        print(f"{path}: cannot be read as {served.COLUMN} ({reason})", file=sys.stderr)
     if readable:
         table = answer(model, readable, served.COLUMN)
         print(shown(table).to_string(index=False))

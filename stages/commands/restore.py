@@ -58,7 +58,7 @@ def main(words: list[str]) -> None:
             raise
         raise store.unread(error) from None
     for path in changed_code(folder):
-        print(f"WARNING: {path} is not as it was: the run was made with a change that was not in its commit.")
+        print(f"WARNING: {path} differs from the code of the run, which had uncommitted changes.")
     fetch(root, folder)
     wrong, num = evaluate(folder, recorded)
     for line in wrong:
@@ -138,7 +138,8 @@ def evaluate(folder: Path, recorded: Mapping[str, Any]) -> tuple[list[str], int]
         if name not in recorded:
             wrong.append(f"{name}: MLflow has no run of it (the command audit says more)")
             continue
-        command(sys.executable, "-m", "stages", "evaluate", training.kind, training.name, training.data, cwd=folder)
+        words = ["stages", "evaluate"] if (folder / "stages/__main__.py").exists() else ["stages.evaluate"]  # of older commits
+        command(sys.executable, "-m", *words, training.kind, training.name, training.data, cwd=folder)
         report = json.loads((folder / training.evaluation / "report.json").read_text(encoding="utf-8"))
         for key, value in records.figures(report).items():
             num += 1

@@ -13,6 +13,7 @@ from stages.lib.core.plugins import overridden
 from stages.lib.data import packing
 from stages.lib.errors import UserError
 from stages.lib.evaluation import measure
+from stages.lib.learning_curve.train import Fitted, train_on_subset
 from stages.lib.modalities.image import Packing, inputs
 from stages.lib.networks import backbones
 from stages.lib.networks.inference import features
@@ -20,7 +21,6 @@ from stages.lib.params.schema import Dataset
 from stages.lib.readers import image_folder
 from stages.lib.training import hop
 from stages.lib.training.phases import Data as Splits
-from stages.lib.learning_curve.train import Fitted, train_on_subset
 
 TASK = "classify"
 SPLIT = {

@@ -1,6 +1,7 @@
 """Analysis of the target's training examples with a frozen starting point, before any training."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,7 @@ from tqdm import tqdm
 
 from stages.lib.advice import preprocessing, rule, transferability
 from stages.lib.advice.drift import Drift
-from stages.lib.core import cards, plugins, runs
-from stages.lib.core.contracts import Variant
+from stages.lib.core import cards, contracts, plugins, runs
 from stages.lib.core.seeds import seed_for
 from stages.lib.networks import backbones
 from stages.lib.params.schema import Advise
@@ -27,52 +27,50 @@ class Look:
         self.settings, self.device = settings, device
         self.tensors, self.card = cards.read_model(runs.starting_point(init))
         self.split = cards.read_split(folder, "train")
-        labels = plugins.load("tasks", task, "learning")
-        self.targets = labels.targets(self.split.labels, labels.outputs(self.split.labels)).numpy()
+        learning = plugins.load("tasks", task, "learning")
+        names = learning.outputs(self.split.labels)
+        self.targets = learning.targets(self.split.labels, names).numpy()
         num = min(len(self.targets), settings.num_examples)
         self.rows = np.sort(np.random.default_rng(seed_for(0, "advise", "images")).permutation(len(self.targets))[:num])
         self.labels = self.targets[self.rows]
         self.groups = None if self.split.groups is None else self.split.groups[self.rows]
-        self.packed = torch.from_numpy(self.split.rows(self.rows))
+        how = self.card.preprocessing | cards.read_data_card(folder).packing
+        self.loaded = contracts.load(self.split, self.card.modality, task, names, how, device)
+        self.model = self.build(self.card, self.tensors)
+        drift = Drift(self.model.backbone)
+        self.on_card = self.features(self.model.backbone, lambda rows: self.loaded.inputs(rows, "none", None), "features")
+        self.drift = drift.end()
 
     def advice(self) -> dict[str, Any]:
         """The facts, the rule's ranking of the strategies, and how uncertain it is."""
-        model = self.build(self.card, self.tensors)
-        drift = Drift(model.backbone)
-        features = self.features(model.backbone, self.on_card, "features")
-        known = rule.facts(features, self.labels) | transferability.imbalance(self.targets)
+        known = rule.facts(self.on_card, self.labels) | transferability.imbalance(self.targets)
         known |= {"num_examples": len(self.targets), "num_looked_at": len(self.rows)}
-        known |= {"chance": float(np.bincount(self.labels).max() / len(self.rows)), "drift": drift.end()}
-        known |= {"num_parameters": sum(each.numel() for each in model.backbone.parameters()), "device": self.device.type}
-        ranking = rule.rank(known, {name: left for name, left in rule.ERRORS_LEFT.items() if rule.takes(model, name)})
-        self.correct = {"card": self.neighbours(features)}
+        known |= {"chance": float(np.bincount(self.labels).max() / len(self.rows)), "drift": self.drift}
+        known |= {"num_parameters": sum(each.numel() for each in self.model.backbone.parameters()), "device": self.device.type}
+        ranking = rule.rank(known, {name: left for name, left in rule.ERRORS_LEFT.items() if rule.takes(self.model, name)})
         return {
             "choice": ranking[0]["strategy"],
             "unsure": rule.unsure(known, ranking, rule.SPREAD),
             "ranking": ranking,
             "facts": known,
-            "knn_accuracy": float(self.correct["card"].mean()),
+            "knn_accuracy": float(self.neighbours(self.on_card).mean()),
         }
 
     def preprocessing(self) -> dict[str, Any]:
-        """Compare common wrong preprocessings with the card's, on features of the chain's source; call after `advice`."""
-        backbone = self.build(self.card, self.tensors).backbone
+        """Compare common wrong preprocessings with the card's, on features of the chain's source."""
+        backbone, right = self.model.backbone, self.on_card
         tensors, source = cards.read_model(runs.starting_point(self.card.chain[0]))
-        correct = dict(self.correct)
         if source.name != self.card.name and source.pretrained:  # a hop has adapted to its inputs, right or wrong
             backbone = self.build(source, tensors).backbone
-            correct["card"] = self.neighbours(self.features(backbone, self.on_card, "card"))
+            right = self.features(backbone, lambda rows: self.loaded.inputs(rows, "none", None), "card")
+        correct = {"card": self.neighbours(right)}
         variants = plugins.load("modalities", self.card.modality, "variants")
         how = self.card.preprocessing
-        tried = preprocessing.possible(variants.VARIANTS, variants.as_on_card, self.packed[:BATCH], how)
-
-        def prepare(variant: Variant) -> Callable[[torch.Tensor], torch.Tensor]:
-            return lambda batch: variant.prepare(batch, how)
-
+        tried = preprocessing.possible(variants.VARIANTS, variants.as_on_card, self.packed(self.rows[:BATCH]), how)
         for name, variant in tried.items():
             try:
-                features = self.features(backbone, prepare(variant), name)
-            except (AssertionError, RuntimeError):  # a network that accepts only one size
+                features = self.features(backbone, partial(self.varied, variant), name)
+            except (AssertionError, RuntimeError):  # a network that takes only one size
                 continue
             correct[name] = self.neighbours(features)
         compared = preprocessing.compare(
@@ -83,24 +81,27 @@ class Look:
         return {"preprocessing": [row._asdict() for row in compared], "warnings": words}
 
     def build(self, card: cards.ModelCard, tensors: dict[str, torch.Tensor]) -> backbones.Model:
-        """A model in evaluation mode, with a new head."""
+        """A model in evaluation mode, under a new head."""
         model = backbones.build({key: card.architecture[key] for key in ("library", "model")}, 1)
         backbones.load(model, tensors)
         model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's types lack it
         return model.eval()
 
-    def on_card(self, batch: torch.Tensor) -> torch.Tensor:
-        """Packed examples with the card's preprocessing."""
-        variants = plugins.load("modalities", self.card.modality, "variants")
-        inputs: torch.Tensor = variants.as_on_card(batch, self.card.preprocessing)
-        return inputs
+    def packed(self, rows: np.ndarray) -> torch.Tensor:
+        """Packed examples, as variants take them."""
+        return torch.from_numpy(self.split.rows(rows))
 
-    def features(self, backbone: torch.nn.Module, prepare: Callable[[torch.Tensor], torch.Tensor], title: str) -> np.ndarray:
-        """Features (N, D) of the packed examples under one preprocessing."""
+    def varied(self, variant: contracts.Variant, rows: torch.Tensor) -> torch.Tensor:
+        """A batch under another preprocessing."""
+        inputs: torch.Tensor = variant.prepare(self.packed(rows.numpy()), self.card.preprocessing)
+        return inputs.to(self.device)
+
+    def features(self, backbone: torch.nn.Module, batch: Callable[[torch.Tensor], Any], title: str) -> np.ndarray:
+        """Features (N, D) of the examples; `batch` gives the inputs for some rows."""
         with torch.inference_mode():
             parts = [
-                backbone(prepare(batch).to(self.device)).float().cpu()
-                for batch in tqdm(self.packed.split(BATCH), title, disable=None, leave=False)
+                backbone(batch(rows)).float().cpu()
+                for rows in tqdm(torch.from_numpy(self.rows).split(BATCH), title, disable=None, leave=False)
             ]
         features: np.ndarray = torch.cat(parts).numpy()
         return features

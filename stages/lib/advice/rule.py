@@ -80,7 +80,7 @@ def rank(known: dict[str, Any], errors_left: dict[str, tuple[float, ...]]) -> li
         left = math.exp(np.interp(math.log(num), np.log(EXAMPLES), np.log(shares)))
         words = f"{1 - left:.0%} fewer errors than" if left < 1 else f"{left - 1:.0%} more errors than"
         words = words if round(left, 2) != 1 else "as many errors as"
-        why = f"with {num} examples it made {words} a linear probe, which is right for {probe:.1%} here"
+        why = f"in our measurements with {num} examples, {words} a linear probe (accuracy here: {probe:.1%})"
         errors[strategy] = left * (1 - probe)
         ranking.append({"strategy": strategy, "left": left, "expected": max(0.0, 1 - errors[strategy]), "why": why})
     return sorted(ranking, key=lambda entry: errors[entry["strategy"]])

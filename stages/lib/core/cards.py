@@ -105,6 +105,7 @@ class ModelCard(Card):
 
 
 AnyCard = TypeVar("AnyCard", bound=Card)
+AnyModel = TypeVar("AnyModel", bound=BaseModel)
 
 
 class PackedSplit(NamedTuple):
@@ -186,12 +187,16 @@ def write_data_card(folder: Path, card: DataCard) -> None:
 
 
 def _card(folder: Path, kind: type[AnyCard]) -> AnyCard:
-    path = folder / "card.json"
+    return parsed(folder / "card.json", kind)
+
+
+def parsed(path: Path, kind: type[AnyModel]) -> AnyModel:
+    """Read a file that a stage wrote as a typed record; a UserError if another version of the code wrote it."""
     try:
         return kind.model_validate(read_json(path))
     except ValidationError as error:
         where = ".".join(map(str, error.errors()[0]["loc"]))
-        raise UserError(f"{path} is not a card that this version of the code reads ({where}). {AGAIN}") from None
+        raise UserError(f"{path} was not written by this version of the code ({where}). {AGAIN}") from None
 
 
 def write_split(

@@ -1,6 +1,6 @@
 """Which code a result depends on, derived from the imports without running anything.
 
-Used by the test of dvc.yaml, by a recipe's hash of its plug-ins, by the keys of resumed trainings, and by restore.
+Used by the test of dvc.yaml, by a recipe's hash of its plug-ins, and by the keys of resumed trainings.
 """
 
 import ast
@@ -66,6 +66,12 @@ def plugin(kind: str, name: str, *parts: str) -> list[Path]:
     if not folder.is_dir():
         return [folder.with_suffix(".py")]
     return [folder / f"{part}.py" for part in parts] if parts else sorted(folder.rglob("*.py"))
+
+
+def of_plugin(kind: str, name: str, *parts: str) -> set[Path]:
+    """Files of one kind of plug-in that a plug-in, or the named `parts` of it, runs: its own and those it takes from others."""
+    folder = STAGES / "lib" / kind
+    return {path for path in files(*plugin(kind, name, *parts)) if path.is_relative_to(folder)}
 
 
 def key(paths: Iterable[Path], values: dict[str, Any]) -> str:

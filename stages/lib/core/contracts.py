@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stages.lib.core import plugins
@@ -105,28 +106,51 @@ NO_TRAINING = ("optimizer", "momentum", "weight_decay", "schedule", "warmup_epoc
                "augment", "mixup", "cutmix", "clip_norm", "ema", "patience", "head")  # fmt: skip
 
 
-class Metric(NamedTuple):
-    """A metric, computed for the test split and for all of its bootstrap resamples at once."""
+@dataclass(frozen=True, kw_only=True)
+class Scale:
+    """How the values of a metric are read."""
 
-    values: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
-    """(predictions (N, ...), targets (N, ...), weights (B, N) of the examples) -> (B,)."""
-    differ: Callable[[np.ndarray, np.ndarray], np.ndarray]
-    """(predictions (S, N, ...) of two arms) -> (S, N): for which examples the metric can tell them apart."""
     higher_is_better: bool = True
-    fraction: bool = True
-    """True: between 0 and 1, shown in percent and percentage points. False: shown in the metric's own unit."""
+    fraction: bool = True  # between 0 and 1, and shown in percent and points; else in units of its own
 
     def text(self, value: float) -> str:
-        """A value as text."""
+        """A value for readers."""
         return f"{100 * value:.1f} %" if self.fraction else f"{value:.3g}"
 
     def change(self, value: float) -> str:
-        """A difference of two values as text, in percentage points if the metric is a fraction."""
+        """A difference of two values for readers, in points if the metric is a fraction."""
         return f"{100 * value:+.1f}" if self.fraction else f"{value:+.3g}"
+
+    def interval(self, figure: dict[str, Any]) -> str:
+        """A value with its ends, as report.json holds them."""
+        return f"{self.text(figure['value'])} ({self.text(figure['lower'])} to {self.text(figure['upper'])})"
 
     def unit(self, name: str) -> str:
         """The unit of a difference: "points of accuracy"."""
         return f"points of {name.replace('_', ' ')}" if self.fraction else name.replace("_", " ")
+
+
+def scale_of(report: dict[str, Any]) -> tuple[str, Scale]:
+    """The primary metric in a report.json: for readers who need no more of its task than its name and scale."""
+    found = dict(report["primary"])
+    return str(found.pop("name")), Scale(**found)
+
+
+@dataclass(frozen=True)
+class Metric(Scale):
+    """One figure of a test split, computed for the test itself and for all of its resamples at once."""
+
+    values: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+    """(predictions (N, ...), targets (N, ...), weights (B, N): how much each example counts) to (B,)."""
+    differ: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    """(predictions (S, N, ...) of two arms) to (S, N): the examples for which the metric can tell the arms apart."""
+
+
+def primary(task: str) -> tuple[str, Metric]:
+    """The metric of a task that is shown everywhere, by its name."""
+    name: str = plugins.load("tasks", task).PRIMARY
+    metric: Metric = plugins.load("tasks", task, "measures").METRICS[name]
+    return name, metric
 
 
 class Variant(NamedTuple):

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from stages.lib.core import cards, plugins
+from stages.lib.core import cards, contracts
 from stages.lib.core.contracts import Metric
 from stages.lib.core.runs import Training, prepared
 from stages.lib.core.seeds import seed_for
@@ -40,8 +40,7 @@ class Earlier:
         def predict(tensors: Tensors) -> measure.Predictions:
             return measure.predictions(*measure.network(tensors, card, device), card, folder, settings.batch_size)
 
-        name = plugins.load("tasks", card.trained_for).PRIMARY
-        metric = plugins.load("tasks", card.trained_for, "measures").METRICS[name]
+        name, metric = contracts.primary(card.trained_for)
         return cls(name, metric, _part(tensors, "head."), predict(tensors), predict, settings)
 
     def after(self, later: Tensors) -> np.ndarray:
@@ -69,13 +68,13 @@ class Earlier:
 
 
 def along(
-    name: str, alphas: pd.DataFrame, column: str, start: Tensors, kept: Tensors, measure: Callable[[Tensors], float]
+    name: str, alphas: pd.DataFrame, start: Tensors, kept: Tensors, measure: Callable[[Tensors], float]
 ) -> list[dict[str, Any]]:
     """The earlier task along the line from the starting point's weights to the fine-tuned ones (stages.lib.strategies.wise_ft).
 
     Args:
-        alphas: the alphas that were tried, with the target's metrics on validation (`column`); the kept one determines the end
-            of the line.
+        alphas: the alphas that were tried, with the target's figures on validation: val_loss, then its primary metric. The kept
+            one determines the end of the line.
         start, kept: tensors; only those of the backbone are used.
         measure: metric of a backbone on the earlier task.
     """
@@ -83,6 +82,7 @@ def along(
     if alpha == 0:
         return []  # the start itself was kept, so the end of the line is no longer known
     backbone = _part(kept, "backbone.")
+    column = next(name for name in alphas if name.startswith("val_") and name != "val_loss")
     return [
         {"model": name, "alpha": row["alpha"], "target": row[column],
          "earlier": measure(between(start, backbone, row["alpha"] / alpha))}

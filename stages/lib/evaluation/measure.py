@@ -28,10 +28,12 @@ class Predictions(NamedTuple):
 def require_fit(folder: Path, card: ModelCard, data: Path) -> DataCard:
     """The card of the data; a UserError if the model does not fit them, because its metrics would be meaningless."""
     packed = cards.read_data_card(data)
-    if packed.labels is not None and packed.labels != card.output_names:
+    expected: list[str] = card.output_names or []
+    if packed.labels is not None:
+        expected = plugins.load("tasks", card.trained_for, "learning").outputs(packed.labels)
+    if expected != card.output_names:
         raise UserError(
-            f"{folder} knows {listed(card.output_names or [])}, and {data} has {listed(packed.labels)}; they must be the same, "
-            "in the same order."
+            f"{folder} knows {listed(card.output_names or [])}, and {data} has {listed(expected)}; they must be the same."
         )
     for name, given in packed.packing.items():
         wanted = card.preprocessing[name]
@@ -73,8 +75,10 @@ def report(found: Predictions, card: ModelCard, packed: DataCard, settings: Eval
     seed = seed_for(0, "evaluate", "bootstrap")
     measures = plugins.load("tasks", card.trained_for, "measures")
     figures: dict[str, Any] = measures.report(found.values, found.targets, groups, card.output_names, settings, seed)
+    name, metric = contracts.primary(card.trained_for)
     return figures | {
         "task": card.task,
+        "primary": {"name": name, "higher_is_better": metric.higher_is_better, "fraction": metric.fraction},
         "num_examples": len(found.split.keys),
         "num_groups": None if groups is None else len(set(groups)),
         "grouped": groups is not None,

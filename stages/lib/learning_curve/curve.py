@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from stages.lib.core import plugins
+from stages.lib.core import contracts
 from stages.lib.core.runs import SCRATCH
 from stages.lib.core.seeds import seed_for
 from stages.lib.evaluation import statistics
@@ -24,8 +24,7 @@ class Curve:
             found: by arm and number of training examples, one per seed.
             settings: num_resamples and confidence, of the bootstrap.
         """
-        self.name: str = plugins.load("tasks", task).PRIMARY
-        self.metric = plugins.load("tasks", task, "measures").METRICS[self.name]
+        self.name, self.metric = contracts.primary(task)
         self.predictions = {point: np.stack([each.values for each in seeds]).astype(np.float64) for point, seeds in found.items()}
         test = next(iter(found.values()))[0]
         self.targets, self.groups, self.num_test = test.targets, test.split.groups, len(test.split.keys)

@@ -79,7 +79,7 @@ def sentence(
         savings: examples of the arm -> the interval of the labels that pretraining is worth.
     """
     own, control = (table[table.arm == name] for name in (arm, SCRATCH))
-    examples, one_seed = own.examples.tolist(), " (by one seed only)" if own.seeds.iloc[0] == 1 else ""
+    examples, one_seed = own.examples.tolist(), " (from a single seed)" if own.seeds.iloc[0] == 1 else ""
     reached, without = (dict(zip(examples, each.value, strict=True)) for each in (own, control))
     sign = 1 if metric.higher_is_better else -1
     needed = {num: reached_with(np.array(examples), sign * control.value.to_numpy(), sign * reached[num]) for num in examples}
@@ -95,7 +95,7 @@ def sentence(
         num = known[-1]
         ends = [f"{_rounded(end):,}" if end < math.inf else f"more than {most - num:,}" for end in savings(num)]
         labels, chance = _labels(_rounded(needed[num] - num)), f"interval {' to '.join(ends)}"
-        chance = f" (by one seed only, {chance})" if one_seed else f" ({chance})"
+        chance = f" (from a single seed, {chance})" if one_seed else f" ({chance})"
         told = (f"Pretraining is worth about {labels} here{chance}: {has(num)}, which random weights reach with about "
                 f"{_rounded(needed[num]):,}.")  # fmt: skip
     elif beyond and beyond[0] < most:
@@ -173,6 +173,6 @@ def summary(
               "mean few steps. More passes (scratch.epochs) may help random weights more than the others, and make pretraining "
               "worth fewer labels."]  # fmt: skip
     lines += [f"- Each interval has {confidence:.0%} confidence by itself; there is no correction for multiple comparisons."]
-    lines += ["- These figures are of the test split, and nothing was chosen by them. Whoever chooses a strategy by them chooses "
-              "it on the test, and its figure is then optimistic."]  # fmt: skip
+    lines += ["- These figures are of the test split, and nothing was chosen by them. Choosing a strategy by "
+              "them would be selection on the test set and make them optimistic."]  # fmt: skip
     return "\n".join(lines) + "\n"

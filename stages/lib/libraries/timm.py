@@ -18,7 +18,7 @@ def network(model: str) -> "nn.Module":
 
     if not timm.is_model(model):
         near = timm.list_models(f"*{model}*")[:5]
-        raise UserError(f"timm has no model {model!r}." + (f" Near it: {', '.join(near)}." if near else ""))
+        raise UserError(f"timm has no model {model!r}." + (f" Similar names: {', '.join(near)}." if near else ""))
     return timm.create_model(model)
 
 

@@ -110,7 +110,7 @@ def matching(model: "Model", pattern: str, where: str) -> list[str]:
     near = difflib.get_close_matches(pattern, list(dict.fromkeys(folders + names)))
     raise UserError(
         f"{where}: {pattern!r} matches no tensor of this backbone."
-        + (f" Near it: {', '.join(near)}." if near else "")
+        + (f" Similar names: {', '.join(near)}." if near else "")
         + f" Patterns are matched against names like {names[0]} and {names[-1]}, where * stands for any text. "
         f"Blocks: {', '.join(blocks(model))}."
     )

@@ -40,7 +40,7 @@ def mistakes(p: SimpleNamespace) -> list[str]:
         if folder == "data/raw":
             refer(f"datasets.{name}.raw", key, p.download, "block of download")
         if data.split.val + data.split.test >= 1:
-            errors.append(f"datasets.{name}.split: val + test must leave images to train on; given: "
+            errors.append(f"datasets.{name}.split: val + test must leave examples to train on; given: "
                           f"{data.split.val} + {data.split.test}.")  # fmt: skip
     errors += _leaks(datasets)
     for name, hop in hops.items():
@@ -85,6 +85,8 @@ def _tasks(p: SimpleNamespace, hops: dict[str, Hop], strategies: dict[str, Strat
         head = getattr(plugins.load("strategies", strategy), "HEAD", "linear")
         if head not in (heads := plugins.load("tasks", task).HEADS):
             errors.append(f"{path}: {strategy} needs a {head} head, which the task {task} does not take ({listed(heads)}).")
+    if p.target and p.strategy == "auto" and not plugins.load("tasks", p.target.task).ADVISED:
+        errors.append(f"strategy: auto: the advisor has not been measured on the task {p.target.task}; name a strategy.")
     if p.target and p.compare and p.compare.metric not in (metrics := plugins.load("tasks", p.target.task).METRICS):
         errors.append(f"compare.metric: the task {p.target.task} has no {p.compare.metric!r}."
                       f"{nearest(p.compare.metric, metrics)} Allowed: {listed(metrics)}.")  # fmt: skip
@@ -114,7 +116,7 @@ def _senseless(path: str, block: Any, common: TrainingOptions, modality: str | N
     mixed = [name for name in ("mixup", "cutmix") if options.get(name)]
     if mixed and options["batch_size"] == 1:
         errors.append(f"{where('batch_size', *mixed)}: {' and '.join(mixed)} mixes the examples of a batch; set batch_size to 2 "
-                      "or more, or leave it at 0.")  # fmt: skip
+                      f"or more, or {' and '.join(mixed)} to 0.")  # fmt: skip
     door = plugins.load("modalities", modality) if modality else None
     if door and mixed and not door.MIXES:
         errors.append(f"{where(*mixed)}: {' and '.join(mixed)}: the modality {modality} cannot mix its inputs; set it to 0.")

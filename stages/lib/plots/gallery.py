@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from stages.lib.core import cards, plugins, runs
+from stages.lib.core import cards, contracts, runs
 from stages.lib.core.contracts import Metric
 from stages.lib.params.schema import Compare
 from stages.lib.plots import trainings
@@ -16,7 +16,7 @@ def curves(arms: dict[str, list[runs.Training]], models: dict[str, cards.ModelCa
     hops = list(dict.fromkeys(hop for card in models.values() for hop in card.hops))
     histories = {f"hop {hop}": [history(runs.hop(hop, ""))] for hop in hops}
     histories |= {runs.shown(name): [history(each) for each in arm] for name, arm in arms.items()}
-    primary, metric = primary_of(task)
+    primary, metric = contracts.primary(task)
     trainings.curves(runs.PLOTS / "curves.png", histories, len(hops), primary, metric.fraction)
 
 
@@ -33,12 +33,11 @@ def comparison(settings: Compare, metric: Metric, results: dict[str, Any], diffe
     trainings.comparison(path, settings.metric.replace("_", " "), metric, arms, differences, settings.confidence)
 
 
-def forgetting(forgotten: dict[str, pd.DataFrame], tasks: dict[str, str], task: str) -> None:
+def forgetting(forgotten: dict[str, pd.DataFrame], task: str) -> None:
     """Plot how much later trainings forgot, and for wise_ft the curve over alpha; nothing without hops.
 
     Args:
         forgotten: for each hop, the table of the stage forgetting.
-        tasks: of the hops.
         task: of the target.
     """
     rows = list(dict.fromkeys(model for table in forgotten.values() for model in table.model))
@@ -50,20 +49,18 @@ def forgetting(forgotten: dict[str, pd.DataFrame], tasks: dict[str, str], task: 
         matrix[names.index(f"hop {hop}"), column] = table.before.iloc[0] if len(table) else np.nan
         for row in table.itertuples():
             matrix[names.index(f"hop {row.model}" if row.model in forgotten else row.model), column] = row.after
-    metrics = [primary_of(tasks[hop])[1] for hop in forgotten]
-    trainings.forgetting(runs.PLOTS / "forgetting.png", names, list(forgotten), matrix, metrics)
+    reports = {hop: cards.read_json(runs.hop(hop, "").evaluation / "report.json") for hop in forgotten}
+    earlier = {hop: contracts.scale_of(report) for hop, report in reports.items()}
+    scales = [scale for _, scale in earlier.values()]
+    trainings.forgetting(runs.PLOTS / "forgetting.png", names, list(forgotten), matrix, scales)
     curves: dict[str, pd.DataFrame] = {}
     for hop in forgotten:
         path = runs.forgetting(hop) / "alpha.csv"
         if path.exists():
-            by_model = cards.read_table(path).groupby("model", sort=False)
-            curves |= {f"{model} against {hop}": table for model, table in by_model}
+            table = cards.read_table(path)
+            factor = 100 if earlier[hop][1].fraction else 1
+            table["earlier"] *= factor
+            curves |= {f"{model} against {hop}": each for model, each in table.groupby("model", sort=False)}
     if curves:
-        primary, metric = primary_of(task)
-        trainings.alphas(runs.PLOTS / "alpha.png", curves, primary, metric.fraction)
-
-
-def primary_of(task: str) -> tuple[str, Metric]:
-    """The name of a task's primary metric, and the metric itself."""
-    name = plugins.load("tasks", task).PRIMARY
-    return name, plugins.load("tasks", task, "measures").METRICS[name]
+        names_of_earlier = sorted({name for name, _ in earlier.values()})
+        trainings.alphas(runs.PLOTS / "alpha.png", curves, *contracts.primary(task), " or ".join(names_of_earlier))

@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
-from stages.lib.core.contracts import Metric
+from stages.lib.core.contracts import Metric, Scale
 from stages.lib.plots.style import COLOURS, DARK, GREY, STYLE, VERDICTS, save
 
 
@@ -44,7 +44,7 @@ def curves(path: Path, histories: dict[str, list[pd.DataFrame]], num_hops: int, 
             figure_axes.legend(loc="lower right")
             for axes in (loss, figure_axes):
                 axes.xaxis.get_major_locator().set_params(integer=True)
-        loss.plot([], [], color=GREY, linestyle=":", label="training (augmented, smoothed labels)")
+        loss.plot([], [], color=GREY, linestyle=":", label="training (augmented)")
         loss.plot([], [], color=GREY, label="validation")
         loss.plot([], [], "o", color=GREY, markersize=5, label="epoch that was kept")
         figure.legend(*loss.get_legend_handles_labels(), loc="outside lower center", ncols=3)
@@ -92,7 +92,7 @@ def comparison(
         save(figure, path)
 
 
-def forgetting(path: Path, models: list[str], tasks: list[str], values: np.ndarray, metrics: list[Metric]) -> None:
+def forgetting(path: Path, models: list[str], tasks: list[str], values: np.ndarray, metrics: list[Scale]) -> None:
     """Plot each model's metric on each earlier task as a heat map.
 
     Args:
@@ -116,23 +116,23 @@ def forgetting(path: Path, models: list[str], tasks: list[str], values: np.ndarr
         save(figure, path)
 
 
-def alphas(path: Path, curves: dict[str, pd.DataFrame], primary: str, percent: bool) -> None:
-    """Plot the target against an earlier task, along the line from start to fine-tuned weights.
+def alphas(path: Path, curves: dict[str, pd.DataFrame], primary: str, scale: Scale, earlier: str) -> None:
+    """Plot the target against an earlier task along the line from start to fine-tuned weights.
 
     Args:
-        curves: by name, tables with alpha, target (on validation) and earlier (on the test set).
-        primary: metric of the target's task.
-        percent: whether the metric is a fraction, to be shown in percent.
+        curves: by name, a table with alpha, target (on validation) and earlier (on the test, as it is to be shown).
+        primary: metric of the target's task, and its scale.
+        earlier: metric of the earlier task.
     """
-    scale, unit = (100, ", %") if percent else (1, "")
+    factor, unit = (100, ", %") if scale.fraction else (1, "")
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(figsize=(5, 3.6), layout="constrained")
         for index, (name, table) in enumerate(curves.items()):
             colour = COLOURS[index % len(COLOURS)]
-            axes.plot(scale * table.earlier, scale * table.target, "o-", color=colour, markersize=3, label=name)
+            axes.plot(table.earlier, factor * table.target, "o-", color=colour, markersize=3, label=name)
             for row in table.iloc[[0, -1]].itertuples():
-                axes.annotate(f"{row.alpha:g}", (scale * row.earlier, scale * row.target), fontsize=8)
-        axes.set(title="From the start (0) to the fine-tuned weights (1)", xlabel=f"{primary} on the earlier task{unit}",
+                axes.annotate(f"{row.alpha:g}", (row.earlier, factor * row.target), fontsize=8)
+        axes.set(title="From the start (0) to the fine-tuned weights (1)", xlabel=f"{earlier} on the earlier task",
                  ylabel=f"validation {primary} on the target{unit}")  # fmt: skip
         axes.legend()
         save(figure, path)

@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from stages.lib.core import cards, plugins, runs
 from stages.lib.core.cards import ModelCard
-from stages.lib.core.contracts import Metric
+from stages.lib.core.contracts import Metric, scale_of
 from stages.lib.core.runs import Training
 from stages.lib.evaluation import comparison, statistics
 from stages.lib.plots import trainings as plots
@@ -90,16 +90,14 @@ def about(training: Training) -> dict[str, Any]:
     """Summary of one training: what was declared and what happened."""
     run, proof = cards.read_json(training.metrics / "run.json"), cards.read_table(training.metrics / "certificate.csv")
     report = cards.read_json(training.evaluation / "report.json")
-    primary = plugins.load("tasks", report["task"]).PRIMARY
-    metric: Metric = plugins.load("tasks", report["task"], "measures").METRICS[primary]
-    figure = report["metrics"][primary]
+    primary, scale = scale_of(report)
     whole = proof[proof.phase.astype(str) == "all"]  # from the start of the first phase to the end of the last
     return {
         "name": run["name"],
         "data": training.data,
         "strategy": run["settings"]["strategy"],
-        "primary": primary,
-        "figure": f"{metric.text(figure['value'])} ({metric.text(figure['lower'])} to {metric.text(figure['upper'])})",
+        "primary": primary.replace("_", " "),
+        "figure": scale.interval(report["metrics"][primary]),
         "epochs": num_epochs(training),
         "moved": int(whole.moved.sum()),
         "tensors": len(whole),

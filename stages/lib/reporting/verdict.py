@@ -8,7 +8,7 @@ import pandas as pd
 
 from stages.lib.core import cards, plugins
 from stages.lib.core.cards import ModelCard
-from stages.lib.core.contracts import Metric
+from stages.lib.core.contracts import Metric, Scale, scale_of
 from stages.lib.core.runs import ADVICE, Training, shown
 from stages.lib.evaluation.comparison import Pair, Test
 
@@ -71,36 +71,44 @@ def warnings(p: SimpleNamespace, trainings: Sequence[Training], forgotten: Mappi
     """A section with the warnings from advise and the trainings, and the earlier tasks that were forgotten.
 
     Args:
-        p: the sections `checks` and `intermediate` of params.yaml.
+        p: the section `checks` of params.yaml.
         trainings: all trainings of the pipeline.
         forgotten: for each hop, the table of the stage forgetting.
     """
     runs = [cards.read_json(training.metrics / "run.json") for training in trainings]
-    lines = [f"- Preprocessing: {warning}" for warning in cards.read_json(ADVICE)["warnings"]]
+    advice = cards.read_json(ADVICE)
+    lines = [f"- Preprocessing: {warning}" for warning in advice["warnings"]]
     lines += [f"- {run['name']}: {warning}" for run in runs for warning in run["warnings"]]
     for hop, table in forgotten.items():
-        lines += catastrophic(hop, p.intermediate[hop].task, table, p.checks.forgetting)
-    kept = f", no earlier task that lost more than {100 * p.checks.forgetting:g} points" if forgotten else ""
-    found = lines or [f"None: no wrong preprocessing, no learning rate too high, no missing freezing{kept}."]
+        name, scale = scale_of(cards.read_json(Training("intermediate", hop, "").evaluation / "report.json"))
+        lines += catastrophic(hop, name.replace("_", " "), scale, table, p.checks.forgetting)
+    checked = "no wrong preprocessing, " if advice["preprocessing"] else ""
+    kept = f", no earlier task forgotten (checks.forgetting: {p.checks.forgetting:g})" if forgotten else ""
+    found = lines or [f"None: {checked}no learning rate too high, no missing freezing{kept}."]
+    if not advice["preprocessing"]:
+        found.append("\nThe preprocessing was not checked.")
     return "\n".join(["## Warnings", "", *found]) + "\n"
 
 
-def catastrophic(hop: str, task: str, table: pd.DataFrame, most: float) -> list[str]:
-    """One line for each later model that forgot more than `most` of a hop's task, beyond chance."""
-    name = plugins.load("tasks", task).PRIMARY
-    metric: Metric = plugins.load("tasks", task, "measures").METRICS[name]
+def catastrophic(hop: str, name: str, scale: Scale, table: pd.DataFrame, most: float) -> list[str]:
+    """A line for each later model that lost more than `most` of a hop's metric, beyond chance.
+
+    Args:
+        name: of the metric, and its `scale`.
+        table: of the stage forgetting.
+        most: of a fraction its difference; of another metric the fraction of what it was.
+    """
     lines = []
     for row in table.itertuples():
-        ends = (row.lower, row.upper) if metric.higher_is_better else (-row.upper, -row.lower)
-        loss = -row.change if metric.higher_is_better else row.change
-        if not metric.fraction:  # relative to the original value
-            loss /= abs(row.before) or 1
-        if loss > most and ends[1] < 0:
+        upper = row.upper if scale.higher_is_better else -row.lower
+        loss = -row.change if scale.higher_is_better else row.change
+        loss = loss if scale.fraction else loss / (abs(row.before) or 1)
+        if loss > most and upper < 0:
             lines.append(
-                f"- Catastrophic forgetting: after {row.model}, {name.replace('_', ' ')} on {hop} (with its original head) went "
-                f"from {metric.text(row.before)} to {metric.text(row.after)} ({metric.change(row.change)}, "
-                f"{metric.change(row.lower)} to {metric.change(row.upper)}). If {hop} still matters, keep models/{hop} beside "
-                "the new model, or choose wise_ft, l2_sp or feature_extraction, or a lower lr."
+                f"- Catastrophic forgetting: after {row.model}, {name} on {hop} (with its original head) went from "
+                f"{scale.text(row.before)} to {scale.text(row.after)} ({scale.change(row.change)}, {scale.change(row.lower)} to "
+                f"{scale.change(row.upper)}). If {hop} still matters, keep models/{hop} beside the new model, or choose wise_ft, "
+                "l2_sp or feature_extraction, or a lower lr."
             )
     return lines
 
@@ -108,7 +116,7 @@ def catastrophic(hop: str, task: str, table: pd.DataFrame, most: float) -> list[
 def covered(p: SimpleNamespace, test: Test, noun: str) -> list[str]:
     """What the intervals cover and what they do not, in one or two sentences each."""
     num_seeds = len(p.seeds)
-    lines = [f"Covered, the choice of the test {noun}s: {p.compare.num_resamples} bootstrap resamples, the same for all models."]
+    lines = [f"Covered: the choice of test {noun}s ({p.compare.num_resamples} bootstrap resamples, the same for all models)."]
     if test.groups is not None:
         lines += [f"The {noun}s belong to {len(set(test.groups))} groups, which are resampled whole, because {noun}s of a group "
                   "are alike."]  # fmt: skip
@@ -116,19 +124,19 @@ def covered(p: SimpleNamespace, test: Test, noun: str) -> list[str]:
         lines += [f"Each {noun} is resampled by itself, because the data names no groups. If several {noun}s show one object, "
                   "the true intervals are wider."]  # fmt: skip
     if num_seeds == 1:
-        lines += [f"Not covered, the training: there is only one seed ({p.seeds[0]}), and with another the ranking may change. "
-                  "Add more under `seeds` in params.yaml."]  # fmt: skip
+        lines += [f"Not covered: variation between trainings, because there is only one seed ({p.seeds[0]}); with another the "
+                  "ranking may change. Add more under `seeds` in params.yaml."]  # fmt: skip
     else:
         few = " So few seeds show only roughly how much a seed changes." if num_seeds < 5 else ""
-        lines += [f"Covered, the training: the {num_seeds} seeds are resampled too, as pairs.{few}"]
+        lines += [f"Covered: variation between trainings; the {num_seeds} seeds are resampled too, as pairs.{few}"]
     if test.split_given:
-        lines += [f"Not known, how the test {noun}s were chosen: the split came with the data."]
+        lines += [f"Unknown: how the test {noun}s were chosen; the split came with the data."]
     elif not test.split_by_group:
         lines += [f"Not covered: data from a new source. Similar {noun}s may be in training and test, so all scores may be "
                   "optimistic."]  # fmt: skip
     return [
         *lines,
-        "Not covered, the hyperparameters: the control from random weights has its own (section scratch), all other targets "
+        "Not covered: the hyperparameters. The control from random weights has its own (section scratch); all other targets "
         "share theirs.",
         f"Each interval has {p.compare.confidence:.0%} confidence by itself; there is no correction for multiple comparisons.",
         "No difference shown does not mean that there is none: any value in the interval is possible.",

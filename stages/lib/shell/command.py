@@ -30,8 +30,12 @@ def run_stage(name: str, words: list[str], main: Callable[..., None]) -> None:
     """
     parameters = inspect.signature(main).parameters.values()
     wanted = [each.name for each in parameters if each.kind is each.POSITIONAL_OR_KEYWORD]
+    usage = f"usage: python -m stages {' '.join([name, *map(str.upper, wanted)])}"
+    if words and words[0] in ("-h", "--help"):
+        print(usage, inspect.getdoc(inspect.getmodule(main)), sep="\n\n")
+        return
     if len(words) != len(wanted):
-        sys.exit(f"error: usage: python -m stages {' '.join([name, *map(str.upper, wanted)])}")
+        sys.exit(f"error: {usage}")
     others: dict[str, Any] = {}
     lock = Path(".transfer/stages") / f"{progress.file_name([name, *words])}.lock"
     first = os.environ.get("LOCAL_RANK", "0") == "0"  # only the first process of a training writes

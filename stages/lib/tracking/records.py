@@ -13,7 +13,8 @@ from typing import Any
 
 import yaml
 
-from stages.lib.core import plugins, runs
+from stages.lib.core import runs
+from stages.lib.core.contracts import scale_of
 from stages.lib.core.runs import Training
 from stages.lib.errors import UserError
 from stages.lib.params import read as params
@@ -94,8 +95,8 @@ def child(training: Training) -> Run:
     run, report = _read(metrics / "run.json"), _read(evaluation / "report.json")
     with open(_there(metrics / "history.csv"), newline="", encoding="utf-8") as file:
         history = [{name: _number(text) for name, text in row.items()} for row in csv.DictReader(file)]
-    files = [(_there(metrics / name), "") for name in ("history.csv", "certificate.csv", "layers.csv")]
-    files += [(path, "") for path in [metrics / "alpha.csv"] if path.exists()]  # the table of wise_ft
+    needed = [_there(metrics / name) for name in ("history.csv", "certificate.csv", "layers.csv")]
+    files = [(path, "") for path in dict.fromkeys([*needed, *sorted(metrics.glob("*.csv"))])]  # a strategy may add tables
     evaluated = sorted(path for path in evaluation.iterdir() if path.is_file())
     return Run(
         stage=run["name"],
@@ -176,17 +177,15 @@ def flat(value: Any, separator: str, prefix: str = "") -> Iterator[tuple[str, An
 def _note(training: Training, run: dict[str, Any], history: list[dict[str, float]], report: dict[str, Any]) -> str:
     """The text at the top of a training's page in MLflow."""
     starts = {"intermediate": "One hop of the chain", "target": "The target", "scratch": "The control, from random weights"}
-    name, figure = next(iter(report["metrics"].items()))
-    metric = plugins.load("tasks", report["task"], "measures").METRICS[name]
-    value, lower, upper = (metric.text(figure[each]) for each in ("value", "lower", "upper"))
+    name, scale = scale_of(report)
     num_epochs = sum(not math.isnan(row["train_loss"]) for row in history)
     lines = [
         f"{starts[training.kind]}, trained on {training.data} by {run['settings']['strategy']}.",
-        f"Test {name} {value} ({lower} to {upper}).",
+        f"Test {name.replace('_', ' ')} {scale.interval(report['metrics'][name])}.",
         f"{num_epochs} epochs; kept: epoch {run['best']['epoch']}." if num_epochs else "Computed from features, not trained.",
         "",
-        "Artifacts: `layers.csv` which layers train at which learning rate, `certificate.csv` what moved and what did not, "
-        "`evaluate/mistakes.png` the mistakes that it was most certain of.",
+        "Artifacts: `layers.csv`, the learning rate of each layer; `certificate.csv`, what changed; `evaluate/mistakes.png`, the "
+        "most confident mistakes.",
     ]
     return "\n".join(lines)
 

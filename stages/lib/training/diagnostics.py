@@ -18,7 +18,7 @@ def rate_too_high(losses: list[float], guess: float, jump: float, peaks: dict[st
         jump: the largest allowed ratio of the loss to its initial value.
         peaks: peak learning rate by group, for the message.
     """
-    if len(losses) <= WINDOW:
+    if len(losses) <= WINDOW or guess <= 0:
         return None
     losses = [math.inf if math.isnan(loss) else loss for loss in losses]
     least = 0.5 * guess
@@ -47,7 +47,7 @@ def worse_than_guessing(loss: float, guess: float, jump: float, peaks: dict[str,
         jump: the largest allowed ratio of that loss to the loss of guessing.
         peaks: peak learning rate by group, for the message.
     """
-    if loss <= jump * guess:
+    if guess <= 0 or loss <= jump * guess:
         return None
     return (
         f"{RATE_TOO_HIGH}: the lowest validation loss is {loss:.3g}, {loss / guess:.1f} times that of guessing "

@@ -18,6 +18,7 @@ from stages.lib.params.schema import Checks, Device
 from stages.lib.training import setup as setups
 from stages.lib.training.phases import Data
 from stages.lib.training.recipe import Recipe
+from stages.lib.training.recipe import code as plugin_code
 from stages.lib.training.train import Trained, train
 
 LIBRARIES = ("torch", "torchvision", "timm", "lightning-fabric", "numpy")
@@ -110,12 +111,7 @@ def require_fit(packed: DataCard, start: ModelCard) -> None:
 
 def key_of(training: Training, recipe: Recipe, start: ModelCard, values: dict[str, Any]) -> str:
     """Hash of everything that a training depends on: values, its code, and the libraries that it uses."""
-    code = closure.files(
-        Path(__file__),
-        *closure.plugin("strategies", recipe.strategy),
-        *closure.plugin("tasks", recipe.task, "learning"),
-        *closure.plugin("modalities", start.modality, "inputs"),
-    )
+    code = closure.files(Path(__file__), *plugin_code(recipe.strategy, recipe.task, start.modality))
     libraries = {name: version(name) for name in LIBRARIES}
     return closure.key(code, values | {"kind": training.kind, "name": training.name, "libraries": libraries})
 

@@ -21,7 +21,7 @@ class Recipe(BaseModel):
     task: str
     hyperparameters: dict[str, Any]  # of the strategy
     options: TrainingOptions
-    code: str  # hash of the strategy's files, which dvc.yaml cannot name
+    code: str  # hash of the files of strategy, task and modality that a training runs, which dvc.yaml cannot name
 
     @property
     def plugin(self) -> ModuleType:
@@ -39,7 +39,7 @@ class Recipe(BaseModel):
         return flat({"strategy": self.strategy, **self.hyperparameters, **used})
 
 
-def write(path: Path, strategy: str, task: str, block: BaseModel, common: TrainingOptions) -> Recipe:
+def write(path: Path, strategy: str, task: str, modality: str, block: BaseModel, common: TrainingOptions) -> Recipe:
     """Resolve one block of params.yaml and write its recipe."""
     plugin = plugins.load("strategies", strategy)
     recipe = Recipe(
@@ -47,7 +47,7 @@ def write(path: Path, strategy: str, task: str, block: BaseModel, common: Traini
         task=task,
         hyperparameters=block.model_dump(include=set(plugin.Params.model_fields), exclude_none=True),
         options=plugins.overridden(common, block),
-        code=closure.digest(code(strategy)),
+        code=closure.digest(code(strategy, task, modality)),
     )
     cards.write_json(path, recipe.model_dump())
     return recipe
@@ -55,7 +55,7 @@ def write(path: Path, strategy: str, task: str, block: BaseModel, common: Traini
 
 def read(path: Path) -> Recipe:
     """Read a recipe written by `write`."""
-    return Recipe.model_validate(cards.read_json(path))
+    return cards.parsed(path, Recipe)
 
 
 def advised(blocks: Mapping[str, BaseModel]) -> str:
@@ -75,10 +75,13 @@ def advised(blocks: Mapping[str, BaseModel]) -> str:
     )
 
 
-def code(strategy: str) -> set[Path]:
-    """Files of a strategy, and those of other strategies that it imports."""
-    folder = closure.STAGES / "lib/strategies"
-    return {path for path in closure.files(*closure.plugin("strategies", strategy)) if path.is_relative_to(folder)}
+def code(strategy: str, task: str, modality: str) -> set[Path]:
+    """Files of the plug-ins that a training runs."""
+    return (
+        closure.of_plugin("strategies", strategy)
+        | closure.of_plugin("tasks", task, "learning")
+        | closure.of_plugin("modalities", modality, "inputs")
+    )
 
 
 def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -63,9 +63,9 @@ def test_what_is_worse_than_nothing_is_expected_to_reach_nothing():
 
 def test_the_reason_is_told_in_words(monkeypatch):
     words = {entry["strategy"]: entry["why"] for entry in rule.rank(known(100), rule.ERRORS_LEFT)}
-    assert words["tuned"] == "with 100 examples it made 20% fewer errors than a linear probe, which is right for 80.0% here"
-    assert words["probe"] == "with 100 examples it made as many errors as a linear probe, which is right for 80.0% here"
-    assert "made 20% more errors than a linear probe" in rule.rank(known(10), rule.ERRORS_LEFT)[-1]["why"]
+    assert words["tuned"] == "in our measurements with 100 examples, 20% fewer errors than a linear probe (accuracy here: 80.0%)"
+    assert words["probe"] == "in our measurements with 100 examples, as many errors as a linear probe (accuracy here: 80.0%)"
+    assert "20% more errors than a linear probe" in rule.rank(known(10), rule.ERRORS_LEFT)[-1]["why"]
     monkeypatch.setattr(rule, "ERRORS_LEFT", {"nearly": (1.004, 0.996, 1.0)})
     assert all("as many errors as" in rule.rank(known(num), rule.ERRORS_LEFT)[0]["why"] for num in (10, 100))
 

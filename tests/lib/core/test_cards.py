@@ -49,7 +49,7 @@ def test_a_card_of_another_version_is_refused_in_words(tmp_path, kind, version):
     read = write(tmp_path, kind)
     assert json.loads((tmp_path / "card.json").read_text())["version"] == 2
     change(tmp_path / "card.json", version=version)
-    said = rf"{tmp_path}/card\.json is not a card that this version of the code reads \(version\)\. Make it again with: dvc repro"
+    said = rf"{tmp_path}/card\.json was not written by this version of the code \(version\)\. Make it again with: dvc repro"
     with pytest.raises(UserError, match=said):
         read(tmp_path)
 
@@ -57,7 +57,7 @@ def test_a_card_of_another_version_is_refused_in_words(tmp_path, kind, version):
 @pytest.mark.parametrize("kind", ["data", "model"])
 def test_a_card_with_a_field_too_many_or_of_another_kind_is_refused(tmp_path, kind):
     read, other = write(tmp_path, kind), {"data": cards.read_model_card, "model": cards.read_data_card}[kind]
-    with pytest.raises(UserError, match="is not a card"):
+    with pytest.raises(UserError, match="was not written by this version"):
         other(tmp_path)
     change(tmp_path / "card.json", classes=["a"])
     with pytest.raises(UserError, match=r"\(classes\)"):

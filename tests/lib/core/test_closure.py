@@ -5,7 +5,6 @@ import shutil
 import pytest
 
 from stages.lib.core import closure, plugins
-from stages.lib.training import recipe
 from tests.tiny import ROOT
 
 MODULES = {
@@ -136,14 +135,14 @@ def test_what_only_watches_is_in_no_closure():
 
 @pytest.mark.parametrize("name", plugins.names("strategies"))
 def test_the_hash_of_a_strategy_covers_its_files(name):
-    found = recipe.code(name)
+    found = closure.of_plugin("strategies", name)
     assert set(closure.plugin("strategies", name)) <= found
     assert all(path.is_relative_to(ROOT / "stages/lib/strategies") for path in found)
 
 
 def test_the_hash_of_a_strategy_covers_what_it_takes_from_another():
     folder = ROOT / "stages/lib/strategies"
-    assert recipe.code("delta") == {folder / name for name in ("delta/__init__.py", "delta/penalty.py",
+    assert closure.of_plugin("strategies", "delta") == {folder / name for name in ("delta/__init__.py", "delta/penalty.py",
                                                                "l2_sp/__init__.py", "l2_sp/penalty.py")}  # fmt: skip
-    assert recipe.code("l2_sp") == {folder / "l2_sp/__init__.py", folder / "l2_sp/penalty.py"}
-    assert recipe.code("full") == {folder / "full.py"}
+    assert closure.of_plugin("strategies", "l2_sp") == {folder / "l2_sp/__init__.py", folder / "l2_sp/penalty.py"}
+    assert closure.of_plugin("strategies", "full") == {folder / "full.py"}

@@ -2,6 +2,7 @@
 
 import tracemalloc
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -201,7 +202,7 @@ def test_planted_effects_are_found_and_named(name, num_seeds):
 
 @pytest.mark.parametrize("num_seeds", [1, 3])
 def test_where_lower_is_better_less_helps_and_more_hurts(num_seeds):
-    errors = ACCURACY._replace(values=lambda *given: 1 - ACCURACY.values(*given), higher_is_better=False)
+    errors = replace(ACCURACY, values=lambda *given: 1 - ACCURACY.values(*given), higher_is_better=False)
     better, worse, labels = two_arms(2.2, 1.4, np.random.default_rng(0), num_seeds=num_seeds)
     won = statistics.paired_difference(errors, better, worse, labels, None, **SETTINGS)
     assert won["verdict"] == "helps" and won["lower"] < won["difference"] < won["upper"] < 0

@@ -1,5 +1,7 @@
 """What learning curves say in words is what the numbers allow."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -72,7 +74,7 @@ def test_what_the_control_reaches_later_has_a_price_in_labels():
 
 
 def test_where_lower_is_better_the_curve_that_falls_first_is_worth_labels():
-    errors = ACCURACY._replace(higher_is_better=False, fraction=False)
+    errors = replace(ACCURACY, higher_is_better=False, fraction=False)
     assert told([4, 3, 2, 1], [5, 4, 3, 2], least=0.5, metric=errors) == (
         "Pretraining is worth about 400 labels here (interval 31 to 990): with 400 examples partial reaches 2, which "
         "random weights reach with about 800."
@@ -140,10 +142,10 @@ def test_a_control_that_is_better_with_all_examples_is_told():
 
 
 def test_one_seed_is_told():
-    assert "worth about 400 labels here (by one seed only, interval 31 to 990): with" in told(
+    assert "worth about 400 labels here (from a single seed, interval 31 to 990): with" in told(
         [0.6, 0.7, 0.8, 0.9], [0.5, 0.6, 0.7, 0.8], seeds=1
     )
-    assert "not shown to be worth any label here (by one seed only): with" in told([0.5] * 4, [0.5] * 4, seeds=1)
+    assert "not shown to be worth any label here (from a single seed): with" in told([0.5] * 4, [0.5] * 4, seeds=1)
 
 
 def test_one_label_is_singular_and_thousands_have_a_comma():

@@ -189,7 +189,7 @@ def test_a_pattern_that_matches_nothing_is_refused_with_what_comes_near(pattern,
     with pytest.raises(UserError) as error:
         layers.select(build("torchvision", "resnet18"), Trainable(patterns=["layer3.*", pattern]))
     said = str(error.value)
-    assert f"trainable.patterns: {pattern!r}" in said and near in said.partition("Near it:")[2].partition(" A pattern")[0]
+    assert f"trainable.patterns: {pattern!r}" in said and near in said.partition("Similar names:")[2].partition(" A pattern")[0]
     assert "conv1, layer1.0, layer1.1" in said
 
 

@@ -21,9 +21,8 @@ def test_mixing_in_batches_of_one_is_refused(raw):
 def test_steps_that_begin_before_the_warm_up_is_over_are_refused(raw):
     epochs = raw["strategies"]["full"]["epochs"]
     raw["strategies"]["full"] |= {"schedule": "step", "warmup_epochs": epochs / 2}
-    assert f"strategies.full: schedule step lowers the learning rate at half of the epochs (strategies.full.epochs: {epochs})" in mistakes(
-        raw
-    )
+    where = f"at half of the epochs (strategies.full.epochs: {epochs})"
+    assert f"strategies.full: schedule step lowers the learning rate {where}" in mistakes(raw)
     raw["strategies"]["full"]["warmup_epochs"] = epochs / 2 - 0.1
     validate(raw)
 

@@ -262,7 +262,7 @@ def test_all_is_for_penalties_and_not_for_partial(raw):
         ("strategies.magic", {}, ["strategies.magic: 'magic' does not exist", "feature_extraction"]),
         ("datasets.mono.reader", "elvp", ["datasets.mono.reader", "Did you mean 'elpv'"]),
         ("datasets.mono.raw", "data/raw/elvp", ["datasets.mono.raw", "Did you mean 'elpv'"]),
-        ("datasets.mono.split.test", 0.95, ["datasets.mono.split", "leave images to train"]),
+        ("datasets.mono.split.test", 0.95, ["datasets.mono.split", "leave examples to train"]),
         ("datasets.mono.split.size", 1, ["datasets.mono.split.size: unknown key"]),
         ("datasets.size", {}, ["datasets.size: not a usable name", "DVC ignores"]),
         ("datasets.my data", {}, ["datasets.my data: not a usable name"]),

@@ -15,12 +15,12 @@ from tests.tiny import PARAMS, model_card
 ERRORS = Metric(values=lambda *given: None, differ=lambda *given: None, higher_is_better=False, fraction=False)
 
 
-def lines(before, after, half, most=0.1):
+def lines(before, after, half, most=0.1, scale=ERRORS):
     """What is said of a model that went from `before` to `after`, with the half width of its interval."""
     change = after - before
     row = {"model": "target dots-0", "before": before, "after": after, "change": change, "lower": change - half,
            "upper": change + half}  # fmt: skip
-    return verdict.catastrophic("dots", "classify", pd.DataFrame([row]), most)
+    return verdict.catastrophic("dots", "accuracy", scale, pd.DataFrame([row]), most)
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ def lines(before, after, half, most=0.1):
     ids=["far less", "maybe chance", "not enough", "just enough", "more"],
 )
 def test_forgetting_is_named_where_it_is_more_than_allowed_and_no_chance(after, half, named):
-    found = lines(0.9, after, half)
+    found = lines(0.9, after, half, scale=measures.METRICS["accuracy"])
     assert len(found) == named
     if named:
         low, high = (f"{100 * (after - 0.9 + end):+.1f}" for end in (-half, half))
@@ -45,8 +45,7 @@ def test_forgetting_is_named_where_it_is_more_than_allowed_and_no_chance(after, 
     [(4.0, 0.5, True), (4.0, 2.5, False), (2.1, 0.01, False), (2.3, 0.01, True), (1.0, 0.1, False)],
     ids=["far more", "maybe chance", "not enough", "just enough", "less"],
 )
-def test_where_lower_is_better_more_is_forgetting_as_a_fraction_of_what_it_was(monkeypatch, after, half, named):
-    monkeypatch.setitem(measures.METRICS, "accuracy", ERRORS)
+def test_where_lower_is_better_more_is_forgetting_as_a_fraction_of_what_it_was(after, half, named):
     found = lines(2.0, after, half)
     assert len(found) == named
     if named:

@@ -42,6 +42,7 @@ def finish(folder: Path, values: dict = PARAMS) -> Path:
             (trained / "history.csv").write_text("phase,epoch,lr_head,train_loss,val_loss,best\n" + rows)
             (trained / "certificate.csv").write_text("tensor,declared,moved\nhead.weight,trainable,True\n")
             (trained / "layers.csv").write_text("phase,layer\n0,head\n")
+            (trained / "alpha.csv").write_text("alpha,kept\n0.5,True\n")  # a table that the strategy adds
             settings = {"strategy": "partial", "lr": 0.01}
             run = {
                 "key": f"key-{kind}-{name}",
@@ -52,7 +53,8 @@ def finish(folder: Path, values: dict = PARAMS) -> Path:
             }
             cards.write_json(trained / "run.json", run)
             measured = {"accuracy": {"value": 0.9, "lower": 0.8, "upper": 1.0}, "auroc": {"value": None}}
-            cards.write_json(evaluated / "report.json", {"task": "classify", "metrics": measured, "num_examples": 20})
+            primary = {"name": "accuracy", "higher_is_better": True, "fraction": True}
+            cards.write_json(evaluated / "report.json", {"primary": primary, "metrics": measured, "num_examples": 20})
             for name in EVALUATED:
                 (evaluated / name).write_text("column\n")
     lock |= {"advise": {"cmd": "advise"}, "forgetting@dots": {"cmd": "forget"}}
@@ -181,7 +183,7 @@ def test_a_state_becomes_one_run_with_everything_in_it(tracked):
         (3, 1 / 3),
     ]
     evaluated = {f"evaluate/{name}" for name in [*EVALUATED, "report.json"]}
-    assert files(client, child) == {"certificate.csv", "history.csv", "layers.csv"} | evaluated
+    assert files(client, child) == {"alpha.csv", "certificate.csv", "history.csv", "layers.csv"} | evaluated
     assert child.data.tags["mlflow.note.content"].startswith(
         "The target, trained on lines by partial.\nTest accuracy 90.0 % (80.0 % to 100.0 %).\n3 epochs; kept: epoch 3."
     )

@@ -85,7 +85,7 @@ def alarms(outputs: torch.Tensor, targets: torch.Tensor, classes: Sequence[str])
     if len(predicted) > 1 or len(targets.unique()) == 1:
         return []
     return [
-        f"The model answers {classes[int(predicted[0])]!r} for every validation example. Train longer, choose another learning "
+        f"The model predicts {classes[int(predicted[0])]!r} for every validation example. Train longer, choose another learning "
         "rate, or look at the balance of the classes (training.balance)."
     ]
 

@@ -134,7 +134,7 @@ def test_figures_are_the_mean_loss_and_the_fraction_of_right_answers():
 def test_one_answer_for_all_examples_is_an_alarm_that_names_it():
     outputs = logits(12) + torch.tensor([0.0, 100.0, 0.0])
     (told,) = learning.alarms(outputs, torch.arange(12) % 3, CLASSES)
-    for words in ("answers 'bee' for every validation example", "learning rate", "training.balance"):
+    for words in ("predicts 'bee' for every validation example", "learning rate", "training.balance"):
         assert words in told
 
 

@@ -56,4 +56,4 @@ def strata(targets: torch.Tensor) -> torch.Tensor:
 
 def alarms(outputs: torch.Tensor, targets: torch.Tensor, names: Sequence[str]) -> list[str]:
     """The same answer for everything."""
-    return ["The model answers the same number for everything."] if outputs.std() < 1e-6 else []
+    return ["The model predicts the same number for everything."] if outputs.std() < 1e-6 else []
