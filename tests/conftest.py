@@ -3,6 +3,8 @@
 import os
 import shutil
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from filelock import FileLock
@@ -15,17 +17,33 @@ from tests.tiny import PARAMS, Repo, new_repo
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory, worker_id) -> Repo:
+def shared(tmp_path_factory, worker_id) -> Callable[[str, Callable[[Path], None]], Path]:
+    """Give a folder that one of the processes of the tests fills, and the others find filled."""
+
+    def shared(name: str, fill: Callable[[Path], None]) -> Path:
+        folder = tmp_path_factory.getbasetemp()
+        folder = (folder if worker_id == "master" else folder.parent) / name
+        with FileLock(f"{folder}.lock"):
+            if not (folder / "filled").exists():
+                fill(folder)
+                (folder / "filled").touch()
+        return folder
+
+    return shared
+
+
+@pytest.fixture(scope="session")
+def finished(shared) -> Repo:
     """The small pipeline, run once for all processes of the tests. Tests that change it take a copy (`copy_of`)."""
-    folder = tmp_path_factory.getbasetemp()
-    folder = (folder if worker_id == "master" else folder.parent) / "finished"
-    with FileLock(f"{folder}.lock"):
-        if not (folder / "output.txt").exists():
-            repo = new_repo(folder / "repo", PARAMS)
-            output = repo.run("dvc", "repro")
-            repo.run("git", "add", "-A")
-            repo.run("git", "commit", "-qm", "run")
-            (folder / "output.txt").write_text(output)
+
+    def fill(folder: Path) -> None:
+        repo = new_repo(folder / "repo", PARAMS)
+        output = repo.run("dvc", "repro")
+        repo.run("git", "add", "-A")
+        repo.run("git", "commit", "-qm", "run")
+        (folder / "output.txt").write_text(output)
+
+    folder = shared("finished", fill)
     repo = Repo(folder / "repo")
     repo.output = (folder / "output.txt").read_text()
     return repo

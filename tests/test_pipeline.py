@@ -17,7 +17,7 @@ from ruamel.yaml import YAML
 from stages.lib.advice import rule
 from stages.lib.core import cards
 from tests.helpers import leaves, put
-from tests.tiny import FULL, PARAMS, write_params
+from tests.tiny import FULL, PARAMS, Repo, write_params
 
 TARGETS = {"target@dots-0", "target@tiny-0"}
 TRAININGS = TARGETS | {"intermediate@dots", "scratch@0"}
@@ -284,16 +284,22 @@ if sys.orig_argv[1:3] == ["-m", "stages"]:
 """
 
 
-@pytest.fixture(scope="module")
-def again(finished, tmp_path_factory):
+@pytest.fixture(scope="session")
+def again(finished, shared):
     """Everything run once more by force, and what each command opened to read."""
-    folder = tmp_path_factory.mktemp("again")
-    repo = type(finished)(shutil.copytree(finished.path, folder / "repo", symlinks=True))
-    shutil.rmtree(repo.path / ".transfer")  # or the finished trainings would be found there
-    for name in ("look", "looked"):
-        (folder / name).mkdir()
-    (folder / "look/sitecustomize.py").write_text(LOOK)  # which Python runs first
-    repo.executed = repo.ran("repro", "-f", PYTHONPATH=str(folder / "look"), LOOKED=str(folder / "looked"))
+
+    def fill(folder):
+        repo = Repo(shutil.copytree(finished.path, folder / "repo", symlinks=True))
+        shutil.rmtree(repo.path / ".transfer")  # or the finished trainings would be found there
+        for name in ("look", "looked"):
+            (folder / name).mkdir()
+        (folder / "look/sitecustomize.py").write_text(LOOK)  # which Python runs first
+        executed = repo.ran("repro", "-f", PYTHONPATH=str(folder / "look"), LOOKED=str(folder / "looked"))
+        (folder / "executed.json").write_text(json.dumps(sorted(executed)))
+
+    folder = shared("again", fill)
+    repo = Repo(folder / "repo")
+    repo.executed = set(json.loads((folder / "executed.json").read_text()))
     repo.looked = dict(json.loads(path.read_text()) for path in (folder / "looked").iterdir())
     return repo
 
