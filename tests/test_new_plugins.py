@@ -117,7 +117,7 @@ def test_verdict_and_report_speak_of_the_new_metric(toy):
     assert "mean absolute error" in verdict and "test sequences" in verdict
     assert "accuracy" not in verdict and "image" not in verdict
     page = (toy.path / "metrics/report.html").read_text()
-    assert "mean_absolute_error" in page and "no advice" in page
+    assert "mean absolute error" in page and "no advice" in page
 
 
 def test_every_run_is_in_mlflow_and_the_shipped_model_answers(toy):
