@@ -39,6 +39,8 @@ def test_it_answers_as_evaluate_did_and_knows_its_classes(repo, tmp_path, call, 
 
 def test_what_cannot_be_exported_is_said_and_nothing_is_written(repo, tmp_path, call):
     assert "must end in .onnx or .pt2" in call(repo, "export", str(tmp_path / "model.h5"), ok=False)
+    told = call(repo, "export", str(tmp_path / "m.onnx"), "--model", "models/tiny", ok=False)
+    assert "tiny is a source and not trained for a task" in told
     weights = repo.path / "models/target/dots-0/weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1])
     words = ["export", str(tmp_path / "m.onnx"), "--model", "models/target/dots-0"]

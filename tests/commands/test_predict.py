@@ -43,7 +43,11 @@ def test_a_broken_file_is_named_and_the_others_are_answered(repo, tmp_path, caps
 
 @pytest.mark.parametrize(
     ("words", "told"),
-    [(["nowhere.png"], "nowhere.png does not exist"), (["images/lines", "--model", "models"], "is not a trained model")],
+    [
+        (["nowhere.png"], "nowhere.png does not exist"),
+        (["images/lines", "--model", "models"], "is not a trained model"),
+        (["images/lines", "--model", "models/tiny"], "tiny is a source and not trained for a task"),
+    ],
 )
 def test_mistakes_are_answered_in_words(finished, call, words, told):
     assert told in call(finished, "predict", *words, ok=False)
