@@ -26,11 +26,11 @@ def main(*, watch: runs.Watch) -> None:
     values = {"stage": "advise", "settings": settings, "data": data.model_dump(), "start": card.model_dump()}
     doors = closure.plugin("modalities", card.modality) + closure.plugin("tasks", p.target.task)
     key = closure.key(closure.files(closure.STAGES / "advise.py", *doors), values)
-    told = NOTHING
-    if plugins.load("tasks", p.target.task).ADVISED:
+    told, advised = NOTHING, plugins.load("tasks", p.target.task).ADVISED
+    if advised:  # the labels are classes
         fabric = launch(accelerator=p.device.accelerator, devices=1, num_nodes=1, precision="32-true")
         look = Look(p.inits[0], p.target.data, p.target.task, p.advise, fabric.device)
-        told = told | look.advice()
+        told = told | look.advice(ranked=card.modality in advised)
         if plugins.has("modalities", card.modality, "variants"):
             told = told | look.preprocessing()
     with watch("advise", "advise", key, settings) as session:
@@ -45,7 +45,7 @@ def main(*, watch: runs.Watch) -> None:
 
 def figures(told: dict[str, Any]) -> dict[str, float]:
     """The numbers that MLflow shows as metrics."""
-    if not told["ranking"]:
+    if not told["facts"]:
         return {}
     numbers = {name: value for name, value in told["facts"].items() if isinstance(value, int | float)}
     expected = {f"expected_{entry['strategy']}": entry["expected"] for entry in told["ranking"]}
@@ -55,7 +55,7 @@ def figures(told: dict[str, Any]) -> dict[str, float]:
 def say(told: dict[str, Any], init: str, data: str, task: str) -> None:
     """Print the advice."""
     known = told["facts"]
-    if not told["ranking"]:
+    if not known:
         print(f"{data} from {init}: the advisor has not been measured on the task {task}, so it gives no advice.")
         return
     print(f"{data} from {init}: {known['num_examples']} training examples of {known['num_classes']} classes ({known['min']} to "
@@ -63,4 +63,7 @@ def say(told: dict[str, Any], init: str, data: str, task: str) -> None:
           f"{known['probe_accuracy']:.1%} (the largest class alone {known['chance']:.1%})")  # fmt: skip
     for entry in told["ranking"]:
         print(f"  {entry['strategy']:20} {entry['expected']:.1%} expected: {entry['why']}")
-    print(f"advice: {told['choice']}" + (f", unsure: {told['unsure']}" if told["unsure"] else ""))
+    if told["ranking"]:
+        print(f"advice: {told['choice']}" + (f", unsure: {told['unsure']}" if told["unsure"] else ""))
+    else:
+        print("The advisor has not been measured on inputs of this kind, so it gives no advice.")

@@ -20,12 +20,13 @@ def main(kind: str, name: str, data: str) -> None:
         raise UserError(f"{kind!r} is not a kind of training. Allowed: {listed(KINDS)}.")
     training, folder = runs.Training(kind, name, data), runs.prepared(data)
     tensors, card = cards.read_model(training.model)
+    names = card.output_names or []
     packed = measure.require_fit(training.model, card, folder)
     model, device = measure.network(tensors, card, p.device)
     predictions = measure.predictions(model, device, card, folder, p.evaluate.batch_size)
-    report = measure.report(predictions, card, packed, p.evaluate)
-    measure.write(training.evaluation, predictions, report, card, p.evaluate)
-    measure.show(training.evaluation / "mistakes.png", model, card, predictions, p.evaluate.num_shown)
+    report = measure.report(predictions, card.trained_for, names, packed, p.evaluate)
+    measure.write(training.evaluation, predictions, report, card.trained_for, names, p.evaluate)
+    measure.show(training.evaluation, model, card, predictions, p.evaluate.num_shown)
     primary, scale = scale_of(report)
     figure = scale.interval(report["metrics"][primary])
     print(f"{training.label} on {data}: {primary.replace('_', ' ')} {figure}, {p.evaluate.confidence:.0%} interval, "

@@ -21,13 +21,16 @@ def main(name: str) -> None:
         card = packing.pack(name, block, p.modality, inputs.packing(preprocessing=source.preprocessing, **own), out)
     except UserError as error:
         raise UserError(f"datasets.{name}: {error}") from None
-    cards.write_data_card(out, card)
     packed = {split: cards.read_split(out, split) for split in splits.NAMES}
-    show.samples(out / "samples.png", packed, card.labels, name)
+    card = card.model_copy(update={"notes": inputs.notes(packed, source.how | card.packing)})
+    cards.write_data_card(out, card)
+    show.samples(out / show.FILE, packed, card.labels, name)
     totals = ", ".join(f"{split} {card.num(split)}" for split in splits.NAMES)
     of = f" of {len(card.labels)} classes" if card.labels else ""
     print(f"{name}: {totals} {door.NOUN}s{of}; licence: {block.licence}")
-    for key in own.keys() & source.preprocessing.keys():
-        if own[key] != source.preprocessing[key]:
-            print(f"{name}: packed with {key} {own[key]}; the weights of {block.preprocessing} were trained with "
-                  f"{source.preprocessing[key]}")  # fmt: skip
+    for note in card.notes + [
+        f"packed with {key} {own[key]}; the weights of {block.preprocessing} were trained with {source.preprocessing[key]}"
+        for key in own.keys() & source.preprocessing.keys()
+        if own[key] != source.preprocessing[key]
+    ]:
+        print(f"{name}: {note}")

@@ -7,7 +7,7 @@ import os
 import platform
 from importlib.metadata import version
 
-from stages.lib.core import cards, runs
+from stages.lib.core import cards, plugins, runs
 from stages.lib.evaluation import comparison
 from stages.lib.params import read as params
 from stages.lib.reporting import page
@@ -37,6 +37,7 @@ def main() -> None:
         ship=ship,
         shipped=shipped,
         plots=page.plots_of(p.target.task),
+        caption=plugins.load("modalities", shipped.modality).CAPTION,
         machine={"Python": platform.python_version(), "system": f"{platform.system()} {platform.machine()}",
                  "processors": os.cpu_count()} | {name: version(name) for name in LIBRARIES},
     )  # fmt: skip

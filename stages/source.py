@@ -14,13 +14,17 @@ def main(name: str) -> None:
     given = {key: getattr(block, key) for key in ("architecture", "preprocessing") if hasattr(block, key)}
     source = plugin.fetch(**given, **plugins.arguments(block, plugin))
     try:
-        preprocessing = plugins.load("modalities", p.modality).Preprocessing.model_validate(source.preprocessing)
+        checked = plugins.load("modalities", p.modality).Preprocessing.model_validate(source.preprocessing)
     except ValidationError as error:
         raise UserError(f"source.{name}: these weights are not for the modality {p.modality}: {error}") from None
+    preprocessing, files = checked.model_dump(mode="json"), dict[str, bytes]()
+    if plugins.has("modalities", p.modality, "beside"):
+        keep = plugins.load("modalities", p.modality, "beside").keep
+        preprocessing, files = keep(preprocessing, source.beside, source.architecture)
     cards.write_model(runs.starting_point(name), source.tensors, cards.ModelCard(
         kind="source", name=name, modality=p.modality, architecture=source.architecture,
-        preprocessing=preprocessing.model_dump(mode="json"), output_names=source.classes, pretrained=block.weights != "random",
+        preprocessing=preprocessing, output_names=source.classes, pretrained=block.weights != "random",
         origin=source.origin, code=closure.digest(closure.of_plugin("libraries", source.architecture["library"])),
         chain=[name], licences=[block.licence],
-    ))  # fmt: skip
+    ), files)  # fmt: skip
     print(f"{name}: {source.architecture['library']} {source.architecture['model']} from {source.origin}; {block.licence}")

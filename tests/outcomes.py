@@ -72,8 +72,8 @@ def evaluated(rate: float, seed: int, num_groups: int) -> Path:
     split = cards.PackedSplit(np.empty(0), None, [CLASSES[index] for index in targets], keys, groups)
     found, settings = measure.Predictions(answers, targets, split), Evaluate.model_validate(PARAMS["evaluate"])
     by_group = FOLDER | {"split": FOLDER["split"] | {"by_group": num_groups > 0}}
-    report = measure.report(found, model_card("any"), data_card("lines", settings=by_group), settings)
-    measure.write(out, found, report, model_card("any"), settings)
+    report = measure.report(found, "classify", CLASSES, data_card("lines", settings=by_group), settings)
+    measure.write(out, found, report, "classify", CLASSES, settings)
     return out
 
 

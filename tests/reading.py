@@ -15,23 +15,25 @@ MEASURING = {"modalities": ("__init__", "inputs"), "tasks": ("__init__", "learni
 LOADS: dict[str, dict[str, tuple[str, ...] | None]] = {
     "check": {},
     "download": {"downloads": None},
-    "source": {"weights": None, "libraries": None, "modalities": ("__init__",)},
+    "source": {"weights": None, "libraries": None, "modalities": ("__init__", "beside")},
     "prepare": {"readers": None, "modalities": ("__init__", "inputs", "show")},
     "recipe": {},  # it takes the hash of what a training will run: the files themselves
     "intermediate": {},
     "target": {},
     "scratch": {},
     "advise": {"modalities": ("__init__", "inputs", "variants"), "tasks": ("__init__", "learning")},
+    "before": MEASURING,
+    "baseline": MEASURING | {"baselines": None},
     "evaluate": MEASURING | {"modalities": ("__init__", "inputs", "explain")},
     "forgetting": MEASURING,
     "compare": {"modalities": ("__init__",), "tasks": ("__init__", "measures")},
-    "report": {"tasks": ("__init__", "measures")},
+    "report": {"modalities": ("__init__",), "tasks": ("__init__", "measures")},
     "track": {},
 }
 # Plug-ins whose hash stands in what these stages read instead: in the recipe, and of libraries in the model's card.
 RECIPE: dict[str, tuple[str, ...] | None] = {"strategies": None, "modalities": ("inputs",), "tasks": ("learning",)}
 HASHED = {word: RECIPE | {"libraries": None} for word in ("intermediate", "target", "scratch")}
-HASHED |= {word: {"libraries": None} for word in ("advise", "evaluate", "forgetting")}
+HASHED |= {word: {"libraries": None} for word in ("advise", "evaluate", "before", "forgetting")}
 
 
 def body(stage: str) -> dict:

@@ -166,7 +166,7 @@ def test_what_is_shown_are_the_figures_that_are_numbers(project):
 
 
 def test_of_a_task_on_which_the_rule_was_not_measured_nothing_is_said(project, monkeypatch, capsys):
-    monkeypatch.setattr(classify, "ADVISED", False)
+    monkeypatch.setattr(classify, "ADVISED", ())
     told = run()
     assert told["ranking"] == told["warnings"] == [] and told["choice"] == "" and told["figures"] == {}
     assert capsys.readouterr().out == (

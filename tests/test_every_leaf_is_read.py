@@ -20,7 +20,7 @@ from tests.reading import STAGES, code, sections
 from tests.tiny import ROOT, noise, options
 
 FUNCTIONS = {"downloads": ["fetch"], "readers": ["read"], "weights": ["fetch"],
-             "strategies": ["plan", "adapt", "finish", "head"]}  # fmt: skip
+             "strategies": ["plan", "adapt", "finish", "head"], "baselines": ["predictions"]}  # fmt: skip
 GIVEN = {"architecture", "preprocessing", "start", "train", "val", "task", "batch_size", "num_examples"}  # not from their blocks
 PLUGINS = [(folder, name) for folder in FUNCTIONS for name in plugins.names(folder)]
 
@@ -61,7 +61,7 @@ def does():
 
     def does(strategy: str, hyperparameters: dict) -> tuple:
         setup = setups.prepare(
-            fabric, None, {"library": "timm", "model": "test_convnext"}, 2,
+            fabric, None, {"library": "timm", "model": "test_convnext"}, 2, "example",
             strategy=strategy, hyperparameters=hyperparameters, options=options(), num_examples=30, seed=0,
         )  # fmt: skip
         phases = [phase._replace(penalties=[(each.func, each.keywords) for each in phase.penalties]) for phase in setup.phases]

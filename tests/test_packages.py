@@ -19,7 +19,7 @@ def package(path):
 
 
 def test_the_table_lists_every_package():
-    plugins = {"downloads", "readers", "weights", "libraries", "strategies", "modalities", "tasks"}
+    plugins = {"downloads", "readers", "weights", "libraries", "strategies", "modalities", "tasks", "baselines"}
     folders = {path.name for path in (STAGES / "lib").iterdir() if path.is_dir() and path.name != "__pycache__"}
     assert set(ORDER) == folders - plugins
 

@@ -51,6 +51,7 @@ PARAMS = {
     "inits": ["dots", "tiny"],
     "seeds": [0],
     "scratch": {"epochs": 2, "lr": 0.01, "like": "tiny"},
+    "baselines": {},
     "advise": {"num_examples": 100, "neighbours": 3, "preprocessing": "warn", "margin": 0.05, "confidence": 0.95},
     "evaluate": {"batch_size": 16, "num_resamples": 200, "confidence": 0.95, "ece_bins": 5, "num_shown": 3},
     "compare": {"metric": "accuracy", "num_resamples": 500, "confidence": 0.95},
@@ -183,7 +184,7 @@ def data_card(name: str, **changes: Any) -> cards.DataCard:
     """The card of prepared images, but for some changes."""
     values = {"name": name, "modality": "image", "labels": CLASSES, "counts": {}, "packing": PACKING, "preprocessing_of": "tiny",
               "licence": "our own", "reader": "image_folder", "settings": FOLDER, "given_splits": [], "broken": [],
-              "duplicates_dropped": [], "sha256": {}}  # fmt: skip
+              "duplicates_dropped": [], "notes": [], "sha256": {}}  # fmt: skip
     return cards.DataCard.model_validate(values | changes)
 
 

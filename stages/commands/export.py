@@ -1,16 +1,17 @@
 """Export a trained model to ONNX or torch.export, to run without this code: python -m stages export FILE [--model FOLDER]
 
-FILE ends in .onnx (ONNX Runtime, other languages) or .pt2 (torch.export.load). The exported network takes packed inputs (for
-images uint8 (N, px, px, 3), resized as the model's card says), normalises them itself and returns predictions (for classes
-probabilities (N, classes)). Classes and preprocessing are stored in the file. The file is written only if its predictions agree
-with the model's to within 1e-4.
+FILE ends in .onnx (ONNX Runtime, other languages) or .pt2 (torch.export.load). The exported network takes what `standalone` of the
+modality says (images: uint8 (N, px, px, 3), resized as the model's card says; texts: pieces of the tokenizer, which is written
+beside FILE) and returns predictions (for classes probabilities (N, classes)). Classes and preprocessing are stored in the file. The
+file is written only if its predictions agree with the model's to within 1e-4.
 """
 
 import argparse
+import inspect
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -47,6 +48,10 @@ def main(words: list[str]) -> None:
         part.replace(asked.file)
     finally:
         part.unlink(missing_ok=True)
+    for name, content in card.contents.items():
+        beside = asked.file.with_suffix(f".{name}")
+        beside.write_bytes(content)
+        print(f"{beside}: what makes its inputs")
     print(f"{asked.file}: {asked.file.stat().st_size / 1e6:.1f} MB, answers as the model does (largest difference {worst:.1g})")
 
 
@@ -68,28 +73,36 @@ def export(tensors: "dict[str, torch.Tensor]", card: ModelCard, path: Path) -> f
     standalone = plugins.load("modalities", card.modality, "standalone")
     activation = plugins.load("tasks", card.trained_for, "measures").activation
     model = backbones.trained(tensors, card.architecture, card.num_outputs)
-    network = standalone.network(model, card.preprocessing, activation).eval()
+    network = standalone.network(model, card.how, activation).eval()
     about = {name: getattr(card, name) for name in ("name", "task", "preprocessing", "chain", "licences", "sha256")}
     about["classes"] = card.output_names
     write = _onnx if path.suffix == ".onnx" else _pt2
-    answer = write(network, standalone.examples(card.preprocessing, 2), json.dumps(about, ensure_ascii=False), path)
+    names = inspect.signature(network.forward).parameters
+    varying = tuple(dict.fromkeys(standalone.VARYING, torch.export.Dim.DYNAMIC) for _ in names)
+
+    def examples(num: int) -> tuple[torch.Tensor, ...]:
+        made = standalone.examples(card.how, num)
+        return (made,) if isinstance(made, torch.Tensor) else tuple(made)[: len(names)]
+
+    answer = write(network, examples(2), varying, list(names), json.dumps(about, ensure_ascii=False), path)
     differences = []
     for num in (1, 5):
-        packed = standalone.examples(card.preprocessing, num)
+        packed = examples(num)
         with torch.inference_mode():
-            expected = network(packed).numpy()
-        differences.append(float(np.abs(answer(packed.numpy()) - expected).max()))
+            expected = network(*packed).numpy()
+        differences.append(float(np.abs(answer(*(each.numpy() for each in packed)) - expected).max()))
     return max(differences)
 
 
-def _onnx(network: "torch.nn.Module", example: "torch.Tensor", about: str, path: Path) -> Callable[[np.ndarray], np.ndarray]:
+def _onnx(
+    network: "torch.nn.Module", example: "tuple[torch.Tensor, ...]", varying: Any, names: list[str], about: str, path: Path
+) -> Callable[..., np.ndarray]:
     import onnx
     import onnxruntime
     import torch
 
     program = torch.onnx.export(
-        network, (example,), dynamo=True, input_names=["inputs"], output_names=["predictions"],
-        dynamic_shapes=({0: torch.export.Dim.DYNAMIC},), verbose=False,
+        network, example, dynamo=True, input_names=names, output_names=["predictions"], dynamic_shapes=varying, verbose=False,
     )  # fmt: skip
     assert program is not None, "dynamo=True gives a program"
     model = program.model_proto
@@ -97,13 +110,15 @@ def _onnx(network: "torch.nn.Module", example: "torch.Tensor", about: str, path:
     onnx.checker.check_model(model)
     path.write_bytes(model.SerializeToString())
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    return lambda packed: session.run(None, {"inputs": packed})[0]
+    return lambda *packed: session.run(None, dict(zip(names, packed, strict=True)))[0]
 
 
-def _pt2(network: "torch.nn.Module", example: "torch.Tensor", about: str, path: Path) -> Callable[[np.ndarray], np.ndarray]:
+def _pt2(
+    network: "torch.nn.Module", example: "tuple[torch.Tensor, ...]", varying: Any, names: list[str], about: str, path: Path
+) -> Callable[..., np.ndarray]:
     import torch
 
-    program = torch.export.export(network, (example,), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},))
+    program = torch.export.export(network, example, dynamic_shapes=varying)
     torch.export.save(program, path, extra_files={"card.json": about})
     loaded = torch.export.load(path).module()
-    return lambda packed: loaded(torch.from_numpy(packed)).detach().numpy()
+    return lambda *packed: loaded(*map(torch.from_numpy, packed)).detach().numpy()

@@ -1,6 +1,6 @@
 """Predict new inputs with a trained model: python -m stages predict FILE... [--model FOLDER] [--csv FILE]
 
-A folder stands for all files in it. The predictions are those of the served model (stages.lib.tracking.serving).
+A folder stands for all files in it. For a model of texts, a sentence in quotes may stand in place of a file. The predictions are those of the served model (stages.lib.tracking.serving).
 """
 
 import argparse
@@ -17,7 +17,7 @@ from stages.lib.errors import UserError
 
 def main(words: list[str]) -> None:
     parser = argparse.ArgumentParser("python -m stages predict", description=(__doc__ or "").partition(":")[0])
-    parser.add_argument("files", nargs="+", type=Path, help="files to predict, or folders of them", metavar="FILE")
+    parser.add_argument("files", nargs="+", help="files to predict, or folders of them (or texts)", metavar="FILE")
     parser.add_argument("--model", type=Path, help="folder of a model; default: the one that the comparison ships")
     parser.add_argument("--csv", type=Path, help="write the table to this file, with all digits")
     asked = parser.parse_args(words)
@@ -29,17 +29,17 @@ def main(words: list[str]) -> None:
     card = cards.read_model_card(model)
     served = plugins.load("modalities", card.modality, "served")
     plugins.load("tasks", card.trained_for)  # a source cannot predict: fail before any file is read
-    paths = list(files(asked.files))
-    readable: list[Path] = []
-    broken: dict[Path, Exception] = {}
-    for path in paths:
+    cells = dict(given(asked.files, getattr(served, "TEXT", False)))
+    readable: dict[str, bytes | str] = {}
+    broken: dict[str, Exception] = {}
+    for name, cell in cells.items():
         try:
-            served.receive(path.read_bytes())
-            readable.append(path)
+            served.receive(cell)
+            readable[name] = cell
         except Exception as error:  # damaged files raise almost any exception
-            broken[path] = error
-    for path, reason in broken.items():
-        print(f"{path}: cannot be read as {served.COLUMN} ({reason})", file=sys.stderr)
+            broken[name] = error
+    for name, reason in broken.items():
+        print(f"{name}: cannot be read as {served.COLUMN} ({reason})", file=sys.stderr)
     if readable:
         table = answer(model, readable, served.COLUMN)
         print(shown(table).to_string(index=False))
@@ -47,7 +47,7 @@ def main(words: list[str]) -> None:
             asked.csv.parent.mkdir(parents=True, exist_ok=True)
             table.to_csv(asked.csv, index=False)
     if broken:
-        raise UserError(f"{len(broken)} of {len(paths)} files could not be read.")
+        raise UserError(f"{len(broken)} of {len(cells)} files could not be read.")
 
 
 def shipped() -> Path:
@@ -59,25 +59,35 @@ def shipped() -> Path:
     return runs.target_model(cards.read_json(runs.COMPARISON)["ship"])
 
 
-def files(paths: list[Path]) -> Iterator[Path]:
-    """The paths, with folders replaced by the files in them, in order."""
-    for path in paths:
+def given(words: list[str], texts: bool) -> Iterator[tuple[str, bytes | str]]:
+    """Each file by its path, with its content; a folder stands for the files in it, in order.
+
+    Args:
+        words: paths.
+        texts: words with a space in them that are no paths are taken as texts.
+    """
+    for word in words:
+        path = Path(word)
+        if texts and " " in word and not (len(word) < 200 and path.exists()):  # longer names may be too long for the system
+            yield word, word
+            continue
         if not path.exists():
             raise UserError(f"{path} does not exist.")
         found = sorted(inner for inner in path.rglob("*") if inner.is_file()) if path.is_dir() else [path]
         if not found:
             raise UserError(f"{path} holds no files.")
-        yield from found
+        for file in found:
+            yield str(file), file.read_bytes()
 
 
-def answer(model: Path, paths: list[Path], column: str) -> pd.DataFrame:
-    """One row per file: its path and the served model's prediction."""
+def answer(model: Path, cells: dict[str, bytes | str], column: str) -> pd.DataFrame:
+    """One row per input: its path (or text) and the served model's prediction."""
     from stages.lib.tracking.serving import Served  # imports torch and mlflow: only once the arguments are valid
 
     served = Served()
     served.load_context(SimpleNamespace(artifacts={"model": model}))
-    answers = served.predict(None, pd.DataFrame({column: [path.read_bytes() for path in paths]}))
-    answers.insert(0, column, [str(path) for path in paths])
+    answers = served.predict(None, pd.DataFrame({column: list(cells.values())}))
+    answers.insert(0, column, list(cells))
     return answers
 
 
@@ -85,6 +95,6 @@ def shown(table: pd.DataFrame) -> pd.DataFrame:
     """The table as it is printed: probabilities in percent."""
     table = table.copy()
     for column in table.columns:
-        if column == "probability" or column.startswith("p_"):
+        if column in ("probability", "confidence") or column.startswith("p_"):
             table[column] = (100 * table[column]).map("{:.1f} %".format)
     return table

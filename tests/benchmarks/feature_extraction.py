@@ -66,7 +66,7 @@ def this_pipeline(fabric, card, tensors, data, names, p, epochs):
     block, plugin = p.strategies["feature_extraction"], plugins.load("strategies", "feature_extraction")
     options = overridden(p.training, block).model_copy(update={"patience": epochs})  # all epochs, as the other loop
     prepared = setup.prepare(
-        fabric, tensors, card.architecture, len(names), strategy="feature_extraction",
+        fabric, tensors, card.architecture, len(names), "example", strategy="feature_extraction",
         hyperparameters=plugins.arguments(block, plugin) | {"epochs": epochs}, options=options,
         num_examples=len(data.train.targets), seed=0,
     )  # fmt: skip

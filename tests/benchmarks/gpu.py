@@ -73,7 +73,7 @@ def packed(path: Path, num: int, px: int, device: torch.device) -> contracts.Loa
 def prepared(fabric: Any, model: str, num: int, options: TrainingOptions, strategy: str, **hyperparameters: Any) -> setups.Setup:
     """A network with random weights and a strategy."""
     return setups.prepare(
-        fabric, None, {"library": "torchvision", "model": model}, len(NAMES), strategy=strategy,
+        fabric, None, {"library": "torchvision", "model": model}, len(NAMES), "example", strategy=strategy,
         hyperparameters=hyperparameters, options=options, num_examples=num, seed=0,
     )  # fmt: skip
 

@@ -23,7 +23,7 @@ from stages.lib.core.cards import PackedSplit
 from stages.lib.core.contracts import LoadedSplit, Metric, Mix
 from stages.lib.errors import UserError
 from stages.lib.evaluation import comparison
-from stages.lib.params.schema import Evaluate
+from stages.lib.params.schema import Evaluate, TrainingOptions
 from tests.tiny import HOW, PARAMS, ROOT, options
 
 TOYS = {"modalities": "sequence", "tasks": "regress"}
@@ -126,7 +126,8 @@ def test_a_task_names_its_metrics_and_heads(task):
     door = task.door
     assert tuple(task.measures.METRICS) == door.METRICS and door.PRIMARY in door.METRICS
     assert all(isinstance(metric, Metric) for metric in task.measures.METRICS.values())
-    assert door.HEADS and isinstance(door.ADVISED, bool)
+    assert door.HEADS and isinstance(door.ADVISED, tuple) and door.PER in ("example", "word", "frame")
+    assert set(door.UNUSED) <= set(TrainingOptions.model_fields)
 
 
 def test_outputs_have_names_that_do_not_depend_on_the_order_of_examples(task):
@@ -253,9 +254,9 @@ def test_the_report_has_every_metric_with_its_interval_and_what_is_shown_exists(
 
 def test_the_served_model_answers_with_a_row_for_each_example(task):
     predictions, _ = task.found()
-    answers = pd.DataFrame(task.measures.served(predictions, task.names))
+    answers = pd.DataFrame(task.measures.served(predictions, task.names, [""] * NUM))
     assert len(answers) == NUM
-    assert list(pd.DataFrame(task.measures.served(predictions[:0], task.names)).columns) == list(answers.columns)
+    assert list(pd.DataFrame(task.measures.served(predictions[:0], task.names, [])).columns) == list(answers.columns)
 
 
 @pytest.mark.parametrize("num", [0, 3, 2 * NUM])
@@ -332,7 +333,7 @@ def same(part: Any, whole: Any, rows: list[int]) -> bool:
 def test_a_modality_says_what_its_inputs_are(modality):
     door = modality.door
     assert isinstance(door.NOUN, str) and door.NOUN and "none" in door.AUGMENTATIONS
-    assert isinstance(door.MIXES, bool) and isinstance(door.RAGGED, bool)
+    assert isinstance(door.MIXES, bool) and isinstance(door.RAGGED, bool) and "example" in door.PER
 
 
 @pytest.mark.parametrize("name", ["Preprocessing", "Packing"])

@@ -34,27 +34,27 @@ class Look:
         self.rows = np.sort(np.random.default_rng(seed_for(0, "advise", "images")).permutation(len(self.targets))[:num])
         self.labels = self.targets[self.rows]
         self.groups = None if self.split.groups is None else self.split.groups[self.rows]
-        how = self.card.preprocessing | cards.read_data_card(folder).packing
-        self.loaded = contracts.load(self.split, self.card.modality, task, names, how, device)
+        packing = cards.read_data_card(folder).packing
+        self.loaded = contracts.load(self.split, self.card.modality, task, names, self.card.how | packing, device)
+        self.how = packing | self.card.how  # for variants: what the weights were trained with wins
         self.model = self.build(self.card, self.tensors)
         drift = Drift(self.model.backbone)
         self.on_card = self.features(self.model.backbone, lambda rows: self.loaded.inputs(rows, "none", None), "features")
         self.drift = drift.end()
 
-    def advice(self) -> dict[str, Any]:
-        """The facts, the rule's ranking of the strategies, and how uncertain it is."""
+    def advice(self, *, ranked: bool) -> dict[str, Any]:
+        """The facts and, if `ranked`, the rule's ranking of the strategies and how uncertain it is."""
         known = rule.facts(self.on_card, self.labels) | transferability.imbalance(self.targets)
         known |= {"num_examples": len(self.targets), "num_looked_at": len(self.rows)}
         known |= {"chance": float(np.bincount(self.labels).max() / len(self.rows)), "drift": self.drift}
         known |= {"num_parameters": sum(each.numel() for each in self.model.backbone.parameters()), "device": self.device.type}
+        found = {"facts": known, "knn_accuracy": float(self.neighbours(self.on_card).mean())}
+        if not ranked:
+            return found
         ranking = rule.rank(known, {name: left for name, left in rule.ERRORS_LEFT.items() if rule.takes(self.model, name)})
-        return {
-            "choice": ranking[0]["strategy"],
-            "unsure": rule.unsure(known, ranking, rule.SPREAD),
-            "ranking": ranking,
-            "facts": known,
-            "knn_accuracy": float(self.neighbours(self.on_card).mean()),
-        }
+        return found | {
+            "choice": ranking[0]["strategy"], "unsure": rule.unsure(known, ranking, rule.SPREAD), "ranking": ranking
+        }  # fmt: skip
 
     def preprocessing(self) -> dict[str, Any]:
         """Compare common wrong preprocessings with the card's, on features of the chain's source."""
@@ -65,8 +65,7 @@ class Look:
             right = self.features(backbone, lambda rows: self.loaded.inputs(rows, "none", None), "card")
         correct = {"card": self.neighbours(right)}
         variants = plugins.load("modalities", self.card.modality, "variants")
-        how = self.card.preprocessing
-        tried = preprocessing.possible(variants.VARIANTS, variants.as_on_card, self.packed(self.rows[:BATCH]), how)
+        tried = preprocessing.possible(variants.VARIANTS, variants.as_on_card, self.packed(self.rows[:BATCH]), self.how)
         for name, variant in tried.items():
             try:
                 features = self.features(backbone, partial(self.varied, variant), name)
@@ -82,19 +81,19 @@ class Look:
 
     def build(self, card: cards.ModelCard, tensors: dict[str, torch.Tensor]) -> backbones.Model:
         """A model in evaluation mode, under a new head."""
-        model = backbones.build({key: card.architecture[key] for key in ("library", "model")}, 1)
+        model = backbones.build(backbones.asked_for(card.architecture, "example"), 1)
         backbones.load(model, tensors)
         model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's types lack it
         return model.eval()
 
-    def packed(self, rows: np.ndarray) -> torch.Tensor:
-        """Packed examples, as variants take them."""
-        return torch.from_numpy(self.split.rows(rows))
+    def packed(self, rows: np.ndarray) -> Any:
+        """Packed examples, as variants take them: a tensor, or a list of arrays if they are ragged."""
+        found = self.split.rows(rows)
+        return found if isinstance(found, list) else torch.from_numpy(found)
 
-    def varied(self, variant: contracts.Variant, rows: torch.Tensor) -> torch.Tensor:
+    def varied(self, variant: contracts.Variant, rows: torch.Tensor) -> Any:
         """A batch under another preprocessing."""
-        inputs: torch.Tensor = variant.prepare(self.packed(rows.numpy()), self.card.preprocessing)
-        return inputs.to(self.device)
+        return moved(variant.prepare(self.packed(rows.numpy()), self.how), self.device)
 
     def features(self, backbone: torch.nn.Module, batch: Callable[[torch.Tensor], Any], title: str) -> np.ndarray:
         """Features (N, D) of the examples; `batch` gives the inputs for some rows."""
@@ -109,3 +108,8 @@ class Look:
     def neighbours(self, features: np.ndarray) -> np.ndarray:
         """Whether each example is classified correctly by its neighbours."""
         return transferability.knn_accuracy(features, self.labels, k=self.settings.neighbours, groups=self.groups)
+
+
+def moved(batch: Any, device: torch.device) -> Any:
+    """A batch (a tensor, or a named tuple of them) on a device."""
+    return batch.to(device) if isinstance(batch, torch.Tensor) else type(batch)(*(each.to(device) for each in batch))

@@ -32,7 +32,7 @@ class Row(NamedTuple):
 
 def possible(
     variants: Mapping[str, Variant],
-    on_card: Callable[[Any, dict[str, Any]], torch.Tensor],
+    on_card: Callable[[Any, dict[str, Any]], Any],
     packed: Any,
     preprocessing: dict[str, Any],
 ) -> dict[str, Variant]:
@@ -145,13 +145,13 @@ def _measured(row: Row) -> str:
     )
 
 
-def _differ(
-    one: Callable[..., torch.Tensor], other: Callable[..., torch.Tensor], packed: Any, preprocessing: dict[str, Any]
-) -> bool:
+def _differ(one: Callable[..., Any], other: Callable[..., Any], packed: Any, preprocessing: dict[str, Any]) -> bool:
     """Whether two preprocessings give different numbers for any of the examples."""
     for start in range(0, len(packed), CHUNK):
         chunk = packed[start : start + CHUNK]
-        first, second = one(chunk, preprocessing), other(chunk, preprocessing)
-        if first.shape != second.shape or (first - second).abs().max() > TOLERANCE:
-            return True
+        batches = one(chunk, preprocessing), other(chunk, preprocessing)
+        tensors = [(batch,) if isinstance(batch, torch.Tensor) else batch for batch in batches]
+        for first, second in zip(*tensors, strict=True):
+            if first.shape != second.shape or (first.float() - second.float()).abs().max() > TOLERANCE:
+                return True
     return False

@@ -2,13 +2,13 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError
 
 from stages.lib.errors import UserError
 
@@ -43,6 +43,7 @@ class DataCard(Card):
     given_splits: list[str]  # the splits that came with the data
     broken: list[dict[str, str]]  # key and reason of each example that cannot be read
     duplicates_dropped: list[dict[str, str]]
+    notes: list[str]  # what packing changed, in words: texts that were cut
     sha256: dict[str, str]  # of each file
 
     def num(self, split: str) -> int:
@@ -78,6 +79,25 @@ class ModelCard(Card):
     licences: list[str]
     best: dict[str, float] = {}  # best epoch, and its metrics on validation
     sha256: str = ""  # of weights.safetensors
+    files: dict[str, str] = {}  # sha256 of the files beside the weights that its preprocessing needs (tokenizer.json)
+
+    _folder: Path = PrivateAttr(default=Path())
+
+    @property
+    def how(self) -> dict[str, Any]:
+        """The preprocessing as the modality takes it: with the `folder` of its files, if there are any."""
+        return self.preprocessing | ({"folder": str(self._folder)} if self.files else {})
+
+    @property
+    def contents(self) -> dict[str, bytes]:
+        """The contents of these files; a UserError if one is missing or not the file that the card describes."""
+        found = {}
+        for name, digest in self.files.items():
+            path = self._folder / name
+            if not path.is_file() or sha256(path) != digest:
+                raise UserError(f"{path} is missing, or is not the file that its card describes. {AGAIN}")
+            found[name] = path.read_bytes()
+        return found
 
     @property
     def trained_for(self) -> str:
@@ -178,7 +198,9 @@ def read_data_card(folder: Path) -> DataCard:
 
 def read_model_card(folder: Path) -> ModelCard:
     """The card of a source or of a trained model."""
-    return _card(folder, ModelCard)
+    card = _card(folder, ModelCard)
+    card._folder = folder
+    return card
 
 
 def write_data_card(folder: Path, card: DataCard) -> None:
@@ -239,13 +261,19 @@ def read_split(folder: Path, name: str) -> PackedSplit:
     return PackedSplit(inputs, offsets, table["label"].tolist(), table["key"].tolist(), groups)
 
 
-def write_model(folder: Path, tensors: "dict[str, torch.Tensor]", card: ModelCard) -> None:
-    """Write a model: its tensors by name as safetensors, and its card with the file's sha256."""
+def write_model(
+    folder: Path, tensors: "dict[str, torch.Tensor]", card: ModelCard, files: Mapping[str, bytes] | None = None
+) -> None:
+    """Write a model: its tensors by name as safetensors, the files that its preprocessing needs, and its card with their
+    sha256."""
     from safetensors.torch import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
+    for name, content in (files or {}).items():
+        (folder / name).write_bytes(content)
     save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, folder / "weights.safetensors")
-    card = card.model_copy(update={"sha256": sha256(folder / "weights.safetensors")})
+    digests = {name: sha256(folder / name) for name in files or {}}
+    card = card.model_copy(update={"sha256": sha256(folder / "weights.safetensors"), "files": digests})
     write_json(folder / "card.json", card.model_dump())
 
 
@@ -261,4 +289,5 @@ def read_model(folder: Path) -> "tuple[dict[str, torch.Tensor], ModelCard]":
     weights = folder / "weights.safetensors"
     if not weights.exists() or sha256(weights) != card.sha256:
         raise UserError(f"{weights} is missing, or is not the file that its card describes. {AGAIN}")
+    _ = card.contents  # are they complete?
     return load_file(weights), card

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from stages.lib.core import plugins
 
@@ -19,11 +19,19 @@ if TYPE_CHECKING:
     from stages.lib.core.cards import PackedSplit
 
 
+# Sequences of a batch are padded to its longest. In padded steps every channel of the network's features and outputs is NO_STEP,
+# far below any number that a network computes (and exact enough in bfloat16), and targets are NO_TARGET.
+NO_STEP = -1e9
+NO_TARGET = -100
+
+Per = Literal["example", "word", "frame"]  # what the network gives one output for
+
+
 class Example(NamedTuple):
     """One labelled example whose file has not been opened yet."""
 
     key: str  # its name, unique in the dataset
-    label: str  # its class, in words
+    label: str  # the right answer as text: a class, tags with spaces between them, a transcript
     group: str  # what it has in common with others (patient, module); "" for none
     split: str  # train | val | test if the data comes with splits; "" otherwise
     open: Callable[[], Any]  # returns the encoded bytes or a PIL image; called once, possibly in a thread
@@ -32,11 +40,12 @@ class Example(NamedTuple):
 class Source(NamedTuple):
     """Pretrained (or random) weights, under their names in stages.lib.networks.backbones.Model."""
 
-    architecture: dict[str, str]  # library and model, as stages.lib.networks.backbones.build takes them
+    architecture: dict[str, Any]  # library and its own params, as stages.lib.networks.backbones.build takes them
     tensors: dict[str, Any]  # torch tensors; torch is not imported here, to keep checking params.yaml fast
     preprocessing: dict[str, Any]  # how inputs were preprocessed when the weights were trained: the modality's Preprocessing
     classes: list[str] | None  # what the head's outputs mean, if the library says so
     origin: str  # where the weights came from, for the card
+    beside: dict[str, bytes] = {}  # small files that lay beside the weights (config.json, tokenizer.json)
 
 
 class Mix(NamedTuple):
@@ -59,6 +68,9 @@ class LoadedSplit(NamedTuple):
     mix: Callable[[Any, Any, Mix], tuple[Any, float]] | None = None
     """(inputs, the partners' inputs, how) -> mixed inputs and the fraction of each example's own target; None if inputs cannot
     be mixed."""
+    lengths: torch.Tensor | None = None
+    """(N,) on the CPU: how long each input is, in any unit, so that batches can hold inputs of like length; None if all are
+    equally long."""
 
 
 def load(
@@ -82,6 +94,7 @@ def part(split: LoadedSplit, rows: torch.Tensor) -> LoadedSplit:
     return split._replace(
         inputs=lambda indices, level, draws: inputs(rows[indices], level, draws),
         targets=split.targets[rows.to(split.targets.device)],
+        lengths=None if split.lengths is None else split.lengths[rows],
     )
 
 

@@ -1,7 +1,7 @@
 """The trainings that params.yaml defines, and the paths of the files that the stages exchange."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple, Protocol
@@ -15,7 +15,7 @@ VERDICT = METRICS / "verdict.md"
 PLOTS = METRICS / "plots"
 REPORT = METRICS / "report.html"
 
-Kind = Literal["intermediate", "target", "scratch"]  # of a training: its DVC stage
+Kind = Literal["intermediate", "target", "scratch", "baseline", "before"]  # of a training: its DVC stage
 
 
 class Training(NamedTuple):
@@ -38,6 +38,8 @@ class Training(NamedTuple):
     @property
     def evaluation_stage(self) -> str:
         """The name of the DVC stage that evaluates it."""
+        if self.kind == "baseline":  # it has no other stage
+            return self.stage
         return f"{'evaluate' if self.kind == 'target' else f'evaluate-{self.kind}'}@{self.name}"
 
     @property
@@ -92,10 +94,30 @@ def scratch(seed: int | str, data: str) -> Training:
     return Training(SCRATCH, str(seed), data)
 
 
+def baseline(name: str, data: str) -> Training:
+    """A control without a network, which is trained where it is measured and leaves no model."""
+    return Training("baseline", name, data)
+
+
+def before(hop: str, data: str) -> Training:
+    """A hop as it is, measured on the target's data."""
+    return Training("before", hop, data)
+
+
+def baselines(names: Iterable[str], seeds: Sequence[int], data: str) -> dict[str, list[Training]]:
+    """The controls without a network as arms: they have no randomness, so each seed has the same."""
+    return {name: [baseline(name, data)] * len(seeds) for name in names}
+
+
 def arms(inits: Sequence[str], seeds: Sequence[int], data: str) -> dict[str, list[Training]]:
     """The trainings on the target's data by starting point, one per seed; the proposal first and random weights last."""
     found = {init: [target(init, seed, data) for seed in seeds] for init in inits}
     return found | {SCRATCH: [scratch(seed, data) for seed in seeds]}
+
+
+def as_is(hop: str) -> str:
+    """The name of the arm of a hop that was not trained on the target."""
+    return f"{hop} as it is"
 
 
 def shown(arm: str) -> str:

@@ -89,6 +89,7 @@ def pack(name: str, block: Any, modality: str, packing: dict[str, Any], out: Pat
         given_splits=sorted({examples[row].split for row in rows} - {""}),
         broken=broken,
         duplicates_dropped=[_pair(examples[row], examples[kept]) for row, kept in sorted(dropped.items())],
+        notes=[],
         sha256={path.relative_to(out).as_posix(): cards.sha256(path) for path in files},
     )
 

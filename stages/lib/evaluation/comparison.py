@@ -11,6 +11,7 @@ from stages.lib.core import cards, plugins
 from stages.lib.core.cards import ModelCard
 from stages.lib.core.contracts import Metric
 from stages.lib.core.runs import SCRATCH, Training
+from stages.lib.core.runs import as_is as as_is_name
 from stages.lib.core.seeds import seed_for
 from stages.lib.errors import UserError
 from stages.lib.evaluation import statistics
@@ -25,7 +26,8 @@ class Test(NamedTuple):
     data: str
     keys: list[str]
     targets: np.ndarray  # (N, ...)
-    groups: np.ndarray | None  # (N,)
+    groups: np.ndarray | None  # (N,), if there are several
+    only_group: str  # the name of the group that all belong to, or ""
     split_by_group: bool
     split_given: bool  # whether it came with the data
 
@@ -43,11 +45,13 @@ def best(models: Mapping[str, ModelCard]) -> str:
     return min(models, key=lambda name: models[name].best["val_loss"])
 
 
-def plan(proposal: str, chain: list[str], controls: Sequence[str]) -> list[Pair]:
-    """The comparisons: the proposal against random weights and against each other starting point.
+def plan(proposal: str, chain: list[str], controls: Sequence[str], titles: Mapping[str, str], as_is: bool) -> list[Pair]:
+    """The comparisons: the proposal against random weights, each other starting point and each control without a network.
 
     Args:
         chain: names from the source to the proposal (the last); a control in it is the proposal without its last hops.
+        titles: of the controls without a network, by name.
+        as_is: whether the proposal's last hop could be measured without training on the target.
     """
     pairs = [Pair("transfer", f"Transfer as a whole ({' -> '.join(chain)}, against random weights)", SCRATCH)]
     for control in controls:
@@ -58,6 +62,12 @@ def plan(proposal: str, chain: list[str], controls: Sequence[str]) -> list[Pair]
             pairs.append(Pair(key, f"The intermediate hop{plural} ({', '.join(hops)}, against {control} directly)", control))
         else:
             pairs.append(Pair(f"{proposal}_against_{control}", f"{proposal} against {control}", control))
+    if as_is:
+        pairs.append(
+            Pair("training", f"Training on the target at all ({proposal}, against {as_is_name(proposal)})", as_is_name(proposal))
+        )
+    for name, title in titles.items():
+        pairs.append(Pair(f"against_{name}", f"A network at all ({proposal}, against {title})", name))
     return pairs
 
 
@@ -95,7 +105,8 @@ def read_arms(arms: Mapping[str, Sequence[Training]], card: ModelCard) -> tuple[
             if test is None:
                 report = cards.read_json(training.evaluation / "report.json")
                 split = {key: report[key] for key in ("split_by_group", "split_given")}
-                test = Test(training.data, table["key"].tolist(), targets, groups_of(table), **split)
+                only = "" if len(set(table["group"])) > 1 else str(table["group"].iloc[0])
+                test = Test(training.data, table["key"].tolist(), targets, groups_of(table), only, **split)
                 first, name = table[["key", "label", "group"]], training.label
             elif not table[["key", "label", "group"]].equals(first):
                 raise UserError(
@@ -103,14 +114,23 @@ def read_arms(arms: Mapping[str, Sequence[Training]], card: ModelCard) -> tuple[
                     f"they cannot be compared ({training.evaluation.parent}). Make them again with: dvc repro"
                 )
             parts.append(predictions)
-        found[arm] = np.stack(parts).astype(np.float64)
+        found[arm] = stacked(parts)
     assert test is not None, "there is always an arm of random weights"
     return test, found
 
 
+def stacked(parts: Sequence[np.ndarray]) -> np.ndarray:
+    """Predictions (N, ...) of several models as (S, N, ...) float64; texts of different lengths are padded with -1."""
+    shape = np.max([part.shape for part in parts], axis=0)
+    padded = [np.pad(part, [(0, most - own) for most, own in zip(shape, part.shape, strict=True)], constant_values=-1)
+              for part in parts]  # fmt: skip
+    joined: np.ndarray = np.stack(padded).astype(np.float64)
+    return joined
+
+
 def groups_of(table: pd.DataFrame) -> np.ndarray | None:
-    """The group of each test example (N,), or None if the data has no groups."""
-    return None if (table["group"] == "").all() else table["group"].to_numpy()
+    """The group of each test example (N,), or None if the data does not have several."""
+    return statistics.units(table["group"].to_numpy())
 
 
 def read_predictions(path: Path) -> pd.DataFrame:

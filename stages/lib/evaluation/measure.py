@@ -1,6 +1,7 @@
 """Open the test split and measure a trained model. No other module opens it, and nothing here trains or selects a model."""
 
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,6 +12,7 @@ from stages.lib.core import cards, contracts, plugins
 from stages.lib.core.cards import DataCard, ModelCard, PackedSplit
 from stages.lib.core.seeds import seed_for
 from stages.lib.errors import UserError, listed
+from stages.lib.evaluation import statistics
 from stages.lib.networks import backbones
 from stages.lib.networks.device import launch
 from stages.lib.networks.inference import predict
@@ -45,6 +47,30 @@ def require_fit(folder: Path, card: ModelCard, data: Path) -> DataCard:
     return packed
 
 
+def why_not(card: ModelCard, task: str, data: Path) -> str:
+    """Why a model cannot be measured on data of another training's task, or "" if it can.
+
+    Args:
+        task: of the data.
+    """
+    packed = cards.read_data_card(data)
+    train = cards.read_split(data, "train")
+    names = plugins.load("tasks", task, "learning").outputs(train.labels)
+    if card.task != task:
+        return f"it was trained for the task {card.task}, and not for {task}."
+    if card.output_names != names:
+        return f"its outputs mean {shortened(card.output_names or [])}, and not {shortened(names)}."
+    differ = [name for name, given in packed.packing.items() if given != card.preprocessing.get(name)]
+    if differ:
+        return f"its inputs were packed with another {listed(differ)}."
+    return ""
+
+
+def shortened(names: list[str]) -> str:
+    """A list of names for a message, of which the first are enough."""
+    return listed(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
+
+
 def network(tensors: dict[str, torch.Tensor], card: ModelCard, device: Device) -> tuple[backbones.Model, torch.device]:
     """The trained network in evaluation mode, and its device.
 
@@ -59,7 +85,7 @@ def network(tensors: dict[str, torch.Tensor], card: ModelCard, device: Device) -
 def predictions(model: backbones.Model, device: torch.device, card: ModelCard, data: Path, batch_size: int) -> Predictions:
     """Predict the test split of a prepared dataset."""
     split = cards.read_split(data, "test")
-    loaded = contracts.load(split, card.modality, card.trained_for, card.output_names or [], card.preprocessing, device)
+    loaded = contracts.load(split, card.modality, card.trained_for, card.output_names or [], card.how, device)
     outputs = predict(model, loaded, batch_size)
     if not torch.isfinite(outputs).all():
         raise UserError(f"{card.name} predicts numbers that are not finite; its training must have diverged.")
@@ -68,16 +94,34 @@ def predictions(model: backbones.Model, device: torch.device, card: ModelCard, d
     )
 
 
-def report(found: Predictions, card: ModelCard, packed: DataCard, settings: Evaluate) -> dict[str, Any]:
-    """All metrics of a model with their intervals, as stored in report.json."""
-    groups = found.split.groups
+def baseline(plugin: ModuleType, params: dict[str, Any], data: Path, task: str) -> tuple[Predictions, list[str]]:
+    """Predictions of a control without a network for the test split, and what they mean.
+
+    Args:
+        plugin: of stages/lib/baselines, and its params; it gets the training and validation examples, and the test's without
+            their labels.
+    """
+    train, val, test = (cards.read_split(data, name) for name in ("train", "val", "test"))
+    learning = plugins.load("tasks", task, "learning")
+    names = learning.outputs(train.labels)
+    values = plugin.predictions(train, val, test._replace(labels=[""] * len(test.labels)), names, **params)
+    return Predictions(values, learning.targets(test.labels, names).numpy(), test), names
+
+
+def report(found: Predictions, task: str, names: list[str], packed: DataCard, settings: Evaluate) -> dict[str, Any]:
+    """All metrics of a model with their intervals, as stored in report.json.
+
+    Args:
+        names: what its outputs mean.
+    """
+    groups = statistics.units(found.split.groups)
     # A fixed seed, not the experiment's: every model is measured on the same resamples.
     seed = seed_for(0, "evaluate", "bootstrap")
-    measures = plugins.load("tasks", card.trained_for, "measures")
-    figures: dict[str, Any] = measures.report(found.values, found.targets, groups, card.output_names, settings, seed)
-    name, metric = contracts.primary(card.trained_for)
+    measures = plugins.load("tasks", task, "measures")
+    figures: dict[str, Any] = measures.report(found.values, found.targets, groups, names, settings, seed)
+    name, metric = contracts.primary(task)
     return figures | {
-        "task": card.task,
+        "task": task,
         "primary": {"name": name, "higher_is_better": metric.higher_is_better, "fraction": metric.fraction},
         "num_examples": len(found.split.keys),
         "num_groups": None if groups is None else len(set(groups)),
@@ -88,18 +132,18 @@ def report(found: Predictions, card: ModelCard, packed: DataCard, settings: Eval
     }
 
 
-def write(folder: Path, found: Predictions, report: dict[str, Any], card: ModelCard, settings: Evaluate) -> None:
+def write(folder: Path, found: Predictions, report: dict[str, Any], task: str, names: list[str], settings: Evaluate) -> None:
     """Write report.json, predictions.csv, and the task's own tables and plots."""
-    measures = plugins.load("tasks", card.trained_for, "measures")
+    measures = plugins.load("tasks", task, "measures")
     cards.write_json(folder / "report.json", report)
     groups = "" if found.split.groups is None else found.split.groups
-    columns = measures.table(found.values, found.targets, card.output_names)
+    columns = measures.table(found.values, found.targets, names)
     pd.DataFrame({"key": found.split.keys, "group": groups} | columns).to_csv(folder / "predictions.csv", index=False)
     measures.write(folder, found.values, found.targets, report, folder.name, settings)
 
 
-def show(path: Path, model: backbones.Model, card: ModelCard, found: Predictions, num: int) -> None:
-    """Draw the `num` most confident mistakes of the model, and half as many correct predictions."""
+def show(folder: Path, model: backbones.Model, card: ModelCard, found: Predictions, num: int) -> None:
+    """Show the `num` most confident mistakes of the model, and half as many correct predictions."""
     measures, modality = plugins.load("tasks", card.trained_for, "measures"), plugins.load("modalities", card.modality, "explain")
     chosen = measures.most_certain(found.values, found.targets, found.split.keys, card.output_names, num)
-    modality.explained(path, model, card.preprocessing, found.split, *chosen)
+    modality.explained(folder / modality.FILE, model, card.how, found.split, *chosen)

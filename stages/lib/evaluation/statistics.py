@@ -14,6 +14,11 @@ from stages.lib.errors import UserError
 CHUNK = 2_000_000  # weights in memory at once (16 MB), so memory does not grow with the number of resamples
 
 
+def units(groups: np.ndarray | None) -> np.ndarray | None:
+    """The groups that resamples draw whole; None, so that examples are drawn one by one, if there are not several groups."""
+    return None if groups is None or len(set(groups)) < 2 else groups
+
+
 def resample(num_examples: int, groups: np.ndarray | None, num_resamples: int, seed: int) -> Iterator[np.ndarray]:
     """Draw bootstrap resamples of the test set, with replacement.
 

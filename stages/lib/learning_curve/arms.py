@@ -48,7 +48,7 @@ def read_arms(fabric: Any, p: SimpleNamespace, strategies: Sequence[str], packed
     for name, block in blocks.items():
         start = like if name == runs.SCRATCH else card
         hop.require_fit(packed, start)
-        preprocessing = start.preprocessing | packed.packing
+        preprocessing = start.how | packed.packing
         data, names = hop.load(runs.prepared(packed.name), packed, p.target.task, preprocessing, fabric.device)
         hyperparameters = plugins.arguments(block, plugins.load("strategies", name))
         tensors = None if name == runs.SCRATCH else proposal

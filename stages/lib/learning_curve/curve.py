@@ -10,6 +10,7 @@ from stages.lib.core import contracts
 from stages.lib.core.runs import SCRATCH
 from stages.lib.core.seeds import seed_for
 from stages.lib.evaluation import statistics
+from stages.lib.evaluation.comparison import stacked
 from stages.lib.evaluation.measure import Predictions
 from stages.lib.learning_curve.label_savings import interval_of_labels
 from stages.lib.params.schema import Compare
@@ -25,9 +26,10 @@ class Curve:
             settings: num_resamples and confidence, of the bootstrap.
         """
         self.name, self.metric = contracts.primary(task)
-        self.predictions = {point: np.stack([each.values for each in seeds]).astype(np.float64) for point, seeds in found.items()}
+        self.predictions = {point: stacked([each.values for each in seeds]) for point, seeds in found.items()}
         test = next(iter(found.values()))[0]
-        self.targets, self.groups, self.num_test = test.targets, test.split.groups, len(test.split.keys)
+        self.targets, self.num_test = test.targets, len(test.split.keys)
+        self.groups = statistics.units(test.split.groups)
         # A fixed seed, not the experiment's: all are measured on the same resamples.
         self.how: dict[str, Any] = {"num_resamples": settings.num_resamples, "seed": seed_for(0, "learning_curve", "bootstrap")}
         self.confidence = settings.confidence

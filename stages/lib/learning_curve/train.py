@@ -42,16 +42,15 @@ def train_on_subset(
     chosen = subset(learning.strata(data.train.targets), learning.strata(data.val.targets), num, seed)
     drawn = Data(*(part(split, torch.from_numpy(rows)) for split, rows in zip(data, chosen, strict=True)))
     setup = setups.prepare(
-        fabric, tensors, start.architecture, len(names),
+        fabric, tensors, start.architecture, len(names), plugins.load("tasks", task).PER,
         strategy=strategy, hyperparameters=hyperparameters, options=options, num_examples=num, seed=seed,
     )  # fmt: skip
-    preprocessing = start.preprocessing | packed.packing
-    setups.require_that_it_takes(setup, inputs.probe(preprocessing, fabric.device), packed.name, packed.packing)
+    setups.require_that_it_takes(setup, inputs.probe(start.how | packed.packing, fabric.device), packed.name, packed.packing)
     trained = train(
         fabric, setup, drawn, learning, options, names, loss_jump=loss_jump, seed=seed, state=None, save=lambda state: None
     )
     card = start.model_copy(update={
         "kind": "target", "name": f"{strategy} on {num} examples", "architecture": setup.architecture, "task": task,
-        "output_names": names, "preprocessing": preprocessing,
+        "output_names": names, "preprocessing": start.preprocessing | packed.packing,
     })  # fmt: skip
     return Fitted(setup.model.state_dict(), card, trained.best, trained.warnings)

@@ -7,12 +7,14 @@ import torch
 from torch import nn
 
 from stages.lib.core import plugins
-from stages.lib.errors import UserError
+from stages.lib.core.contracts import Per
+from stages.lib.errors import UserError, listed
 from stages.lib.networks import heads
 
 
 class Model(nn.Module):
-    """A backbone (inputs -> features, (N, D) or (N, steps, D)) and a head (features -> outputs, (..., num_outputs))."""
+    """A backbone (inputs -> features, (N, D), or (N, steps, D) with one step per word or frame) and a head (features ->
+    outputs, (N, num_outputs) or (N, steps, num_outputs))."""
 
     def __init__(self, backbone: nn.Module, head: nn.Module):
         super().__init__()
@@ -28,9 +30,10 @@ def build(architecture: dict[str, Any], num_outputs: int | None = None) -> Model
     """Build a network with random weights (seed torch first).
 
     Args:
-        architecture: {"library": a plug-in of stages/lib/libraries, "model": its name there, "head": the optional specification
-            of a head (stages.lib.networks.heads); default: a plain linear layer}.
-        num_outputs: of the head; None keeps the library's own head (1000 outputs for ImageNet models).
+        architecture: {"library": a plug-in of stages/lib/libraries, its params ("model": its name there), "head": the optional
+            specification of a head (stages.lib.networks.heads); default: a plain linear layer}; where the library can give
+            several, "per": what there is one output for.
+        num_outputs: of the head; None keeps the library's own head (1000 outputs for ImageNet models), if it has one.
 
     Raises:
         UserError: the library does not have this model, or it does not end in a linear layer.
@@ -39,12 +42,26 @@ def build(architecture: dict[str, Any], num_outputs: int | None = None) -> Model
     head = _library(architecture).head(network)
     if head is None:
         raise UserError(f"{architecture['library']} {architecture['model']} has no single linear layer as its head to replace.")
-    linear = network.get_submodule(head)
-    network.set_submodule(head, nn.Identity())
-    if num_outputs is not None:
-        num_features: Any = linear.in_features
-        return Model(network, heads.build(num_features, num_outputs, **architecture.get("head", {})))
-    return Model(network, linear)
+    own: Any = network.get_submodule(head) if head else nn.Identity()
+    if head:
+        network.set_submodule(head, nn.Identity())
+    if num_outputs is None:
+        return Model(network, own)
+    num_features: Any = own.in_features if head else network.num_features
+    steps = architecture.get("per", "example") != "example"
+    return Model(network, heads.build(num_features, num_outputs, steps=steps, **architecture.get("head", {})))
+
+
+def asked_for(architecture: dict[str, Any], per: Per) -> dict[str, Any]:
+    """An architecture without its head, whose features are per example, word or frame.
+
+    Raises:
+        UserError: the library cannot give them.
+    """
+    library, able = architecture["library"], getattr(_library(architecture), "PER", ("example",))
+    if per not in able:
+        raise UserError(f"The task needs one output per {per}, and networks of {library} give one per {listed(able)}.")
+    return {name: value for name, value in architecture.items() if name != "head"} | ({"per": per} if len(able) > 1 else {})
 
 
 def trained(tensors: dict[str, torch.Tensor], architecture: dict[str, Any], num_outputs: int) -> Model:
@@ -84,7 +101,7 @@ def from_library(architecture: dict[str, Any], state: dict[str, torch.Tensor], b
         )
     head = _library(architecture).head(network)
     return {
-        f"head.{name.removeprefix(head + '.')}" if name.startswith(head + ".") else f"backbone.{name}": tensor
+        f"head.{name.removeprefix(head + '.')}" if head and name.startswith(head + ".") else f"backbone.{name}": tensor
         for name, tensor in state.items()
     }
 
@@ -111,7 +128,8 @@ def load(model: Model, tensors: dict[str, torch.Tensor]) -> list[str]:
 
 
 def _network(architecture: dict[str, Any]) -> nn.Module:
-    network: nn.Module = _library(architecture).network(architecture["model"])
+    own = {name: value for name, value in architecture.items() if name not in ("library", "head")}
+    network: nn.Module = _library(architecture).network(**own)
     return network
 
 

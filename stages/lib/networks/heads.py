@@ -1,4 +1,5 @@
-"""Heads of a backbone: features (N, D) -> logits (N, C). Most heads are trained; two are computed from features."""
+"""Heads of a backbone: features (N, D) -> logits (N, C), or for each step of sequences. Most heads are trained; two are computed
+from features."""
 
 from typing import Any
 
@@ -6,13 +7,16 @@ import torch
 from torch import nn
 from torch.nn.functional import normalize, one_hot
 
+from stages.lib.core.contracts import NO_STEP
 
-def build(num_features: int, num_classes: int, *, kind: str = "linear", **spec: Any) -> nn.Module:
+
+def build(num_features: int, num_classes: int, *, steps: bool = False, kind: str = "linear", **spec: Any) -> nn.Module:
     """Build a head from its specification, which is stored on the model's card.
 
     Args:
         num_features: D.
         num_classes: C.
+        steps: features are (N, steps, D), and each step gets its own logits; only for the kind "linear".
         kind: "linear" (trained: `hidden`, `dropout`, `zero`, none of them for a plain layer), "knn" (`neighbours`,
             `temperature`, `num_examples`) or "prototype" (`temperature`).
     """
@@ -20,7 +24,8 @@ def build(num_features: int, num_classes: int, *, kind: str = "linear", **spec: 
         return Neighbours(num_features, num_classes, **spec)
     if kind == "prototype":
         return Prototypes(num_features, num_classes, **spec)
-    return _linear(num_features, num_classes, **spec)
+    layers = _linear(num_features, num_classes, **spec)
+    return EachStep(layers) if steps else layers
 
 
 def _linear(num_features: int, num_classes: int, *, hidden: int = 0, dropout: float = 0.0, zero: bool = False) -> nn.Module:
@@ -38,6 +43,19 @@ def _linear(num_features: int, num_classes: int, *, hidden: int = 0, dropout: fl
         nn.init.zeros_(last.bias)
     layers += [nn.Dropout(dropout)] if dropout else []
     return nn.Sequential(*layers, last) if layers else last
+
+
+class EachStep(nn.Module):
+    """Layers that are applied to each step of features (N, steps, D); padded steps (NO_STEP) stay padded steps."""
+
+    def __init__(self, layers: nn.Module):
+        super().__init__()
+        self.layers = layers
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        padded = features[..., :1] < NO_STEP / 2
+        logits: torch.Tensor = self.layers(features.masked_fill(padded, 0))
+        return logits.masked_fill(padded, NO_STEP)
 
 
 class Neighbours(nn.Module):

@@ -7,27 +7,28 @@ from torch import nn
 from torch.nn.functional import pad
 from tqdm import tqdm
 
-from stages.lib.core.contracts import LoadedSplit
+from stages.lib.core.contracts import NO_STEP, LoadedSplit
 from stages.lib.networks.backbones import Model
 
 
 def predict(network: nn.Module, split: LoadedSplit, batch_size: int) -> torch.Tensor:
-    """Outputs (N, ...) in float32, in evaluation mode and without augmentation; sequences are padded with 0 to the longest."""
+    """Outputs (N, ...) in float32, in evaluation mode and without augmentation; sequences are padded to the longest."""
     network.eval()
     with torch.inference_mode():
-        batches = torch.arange(len(split.targets)).split(batch_size)
-        return _joined([network(split.inputs(indices, "none", None)).float() for indices in batches])
+        order, batches = _batches(split, batch_size)
+        return _joined([network(split.inputs(indices, "none", None)).float() for indices in batches], order)
 
 
 def features(fabric: Any, model: Model, split: LoadedSplit, batch_size: int) -> LoadedSplit:
     """The same examples, as features of the frozen backbone, (N, D) or (N, steps, D)."""
     backbone = model.backbone.eval()
-    batches = torch.arange(len(split.targets)).split(batch_size)
+    order, batches = _batches(split, batch_size)
     with torch.no_grad(), fabric.autocast():
-        computed = _joined([
+        parts = [
             backbone(split.inputs(indices, "none", None)).float()
             for indices in tqdm(batches, desc="features", disable=None, leave=False)
-        ])  # fmt: skip
+        ]
+    computed = _joined(parts, order)
     return LoadedSplit(lambda indices, level, draws: computed[indices], split.targets, num_draws=0)
 
 
@@ -38,7 +39,16 @@ def compute_head(fabric: Any, model: Model, train: LoadedSplit, batch_size: int)
     head.compute(computed.inputs(torch.arange(len(train.targets)), "none", None), train.targets)
 
 
-def _joined(parts: list[torch.Tensor]) -> torch.Tensor:
-    """Join batches into one tensor; sequences are as long as the longest of their batch."""
-    longest = max(part.shape[1] for part in parts) if parts[0].ndim > 2 else 0
-    return torch.cat([pad(part, (0, 0, 0, longest - part.shape[1])) if part.ndim == 3 else part for part in parts])
+def _batches(split: LoadedSplit, batch_size: int) -> tuple[torch.Tensor | None, tuple[torch.Tensor, ...]]:
+    """Indices of all examples in batches; those of sequences are sorted by length, and their order is returned too."""
+    order = None if split.lengths is None else split.lengths.argsort(stable=True)
+    return order, (torch.arange(len(split.targets)) if order is None else order).split(batch_size)
+
+
+def _joined(parts: list[torch.Tensor], order: torch.Tensor | None) -> torch.Tensor:
+    """Join batches into one tensor, in the order of the examples; sequences are as long as the longest of their batch."""
+    if parts[0].ndim == 3:
+        longest = max(part.shape[1] for part in parts)
+        parts = [pad(part, (0, 0, 0, longest - part.shape[1]), value=NO_STEP) for part in parts]
+    joined = torch.cat(parts)
+    return joined if order is None else joined[order.argsort()]

@@ -30,12 +30,12 @@ class Layer(NamedTuple):
 def blocks(model: "Model") -> dict[str, list[str]]:
     """The backbone's blocks, starting from the input, and the names of the parameters in each.
 
-    A block is a child of the backbone; a child that is only a container (Sequential, ModuleList), or nearly the whole
-    network (torchvision's ViT encoder), is replaced by its own children. A child without any layer, such as a single
-    normalisation, belongs to the block before it, and what comes before all layers (class token) to the first block.
+    A block is a child of the backbone; a child that is only a container (Sequential, ModuleList), little more than one (the
+    encoder of a BERT), or nearly the whole network (torchvision's ViT encoder), is replaced by its own children. A child without
+    any layer, such as a single normalisation, belongs to the block before it, and what comes before all layers (class token) to
+    the first block.
     """
-    total = sum(parameter.numel() for parameter in model.backbone.parameters())
-    units = dict(_units(model.backbone, NEARLY_ALL * total))
+    units = dict(_units(model.backbone, NEARLY_ALL * _size(model.backbone)))
     placed = [name for name, module in units.items() if any(_is_layer(inner) for inner in module.modules())]
     found: dict[str, list[str]] = {}
     early: list[str] = []  # before the first block
@@ -137,17 +137,29 @@ def _is_layer(module: "nn.Module") -> bool:
 
 
 def _units(module: "nn.Module", most: float, prefix: str = "") -> Iterator[tuple[str, "nn.Module"]]:
-    """Children in order; containers, and children with more than `most` parameters, are replaced by their own children."""
+    """Children in order; containers, stacks and those with more than `most` parameters are replaced by their own children."""
     from torch import nn
 
     for name, child in module.named_children():
         path, inner = f"{prefix}{name}", list(child.named_children())
         if inner and isinstance(child, nn.Sequential | nn.ModuleList):
             yield from ((f"{path}.{listed}", unit) for listed, unit in inner)
-        elif inner and sum(parameter.numel() for parameter in child.parameters()) > most:
+        elif inner and (_size(child) > most or _is_stack(child)):
             yield from _units(child, most, f"{path}.")
         else:
             yield path, child
+
+
+def _is_stack(module: "nn.Module") -> bool:
+    """Whether most of its parameters are in one ModuleList of larger parts directly inside it: the layers of a BERT's encoder."""
+    from torch import nn
+
+    lists = [unit for unit in module.children() if isinstance(unit, nn.ModuleList) and any([*part.children()] for part in unit)]
+    return 2 * max(map(_size, lists), default=0) > _size(module)
+
+
+def _size(module: "nn.Module") -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
 
 
 def _gather(root: "nn.Module", prefix: str, tensors: list[str]) -> dict[str, list[str]]:

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
 
+from pydantic import BaseModel
+
 from stages.lib.core import plugins
 from stages.lib.errors import listed, nearest
 from stages.lib.params.schema import Dataset, Hop, Strategy, TrainingOptions
@@ -76,17 +78,42 @@ def mistakes(p: SimpleNamespace) -> list[str]:
 
 
 def _tasks(p: SimpleNamespace, hops: dict[str, Hop], strategies: dict[str, Strategy]) -> list[str]:
-    """Settings that a task does not support: heads that it cannot use, metrics that it does not have."""
-    users = [(f"intermediate.{name}.strategy", hop.strategy, hop.task) for name, hop in hops.items()]
+    """Settings that a task does not support: inputs, heads, options, metrics."""
+    users: list[tuple[str, str, str, BaseModel]]
+    users = [(f"intermediate.{name}", hop.strategy, hop.task, hop) for name, hop in hops.items()]
     if p.target and p.strategy in strategies:
-        users.append(("strategy", p.strategy, p.target.task))
+        users.append(("strategy", p.strategy, p.target.task, strategies[p.strategy]))
+    if p.target and p.scratch:
+        users.append(("scratch", "scratch", p.target.task, p.scratch))
     errors = []
-    for path, strategy, task in users:
-        head = getattr(plugins.load("strategies", strategy), "HEAD", "linear")
-        if head not in (heads := plugins.load("tasks", task).HEADS):
-            errors.append(f"{path}: {strategy} needs a {head} head, which the task {task} does not take ({listed(heads)}).")
-    if p.target and p.strategy == "auto" and not plugins.load("tasks", p.target.task).ADVISED:
-        errors.append(f"strategy: auto: the advisor has not been measured on the task {p.target.task}; name a strategy.")
+    for path, strategy, task, block in users:
+        door, plugin = plugins.load("tasks", task), plugins.load("strategies", strategy)
+        head = getattr(plugin, "HEAD", "linear")
+        if head not in door.HEADS:
+            where = path if path == "strategy" else f"{path}.strategy"
+            errors.append(f"{where}: {strategy} needs a {head} head, which the task {task} does not take ({listed(door.HEADS)}).")
+        options = plugins.overridden(p.training, block).model_dump() if p.training else {}
+        for name, only in door.UNUSED.items():
+            if name in options and name not in getattr(plugin, "UNUSED", ()) and options[name] != only:
+                where = "training" if name not in block.model_fields_set else path.replace("strategy", f"strategies.{strategy}")
+                errors.append(f"{where}.{name}: the task {task} does not use it; set it to {only}. Given: {options[name]}.")
+    if p.modality:
+        able = plugins.load("modalities", p.modality).PER
+        for task in dict.fromkeys(task for _, _, task, _ in users):
+            if (per := plugins.load("tasks", task).PER) not in able:
+                errors.append(f"modality: the task {task} needs one output per {per}, and the modality {p.modality} has one per "
+                              f"{listed(able)}.")  # fmt: skip
+    advised = p.target and plugins.load("tasks", p.target.task).ADVISED
+    if p.target and p.strategy == "auto" and not (advised and p.modality in advised):
+        errors.append(f"strategy: auto: the advisor has not been measured on {p.modality}s and the task {p.target.task}; name a "
+                      "strategy.")  # fmt: skip
+    for name in (p.baselines or {}).keys() & {*(p.source or {}), *(p.intermediate or {})}:
+        errors.append(f"baselines.{name}: a source or hop has the same name, and their results could not be told apart.")
+    for name, block in (p.baselines or {}).items():
+        control: Any = plugins.load("baselines", name) if block else None
+        if control and p.target and (p.target.task not in control.TASKS or p.modality not in control.MODALITIES):
+            errors.append(f"baselines.{name}: it is for the task {listed(control.TASKS)} on {listed(control.MODALITIES)}; leave it "
+                          f"out. Given: {p.target.task} on {p.modality}.")  # fmt: skip
     if p.target and p.compare and p.compare.metric not in (metrics := plugins.load("tasks", p.target.task).METRICS):
         errors.append(f"compare.metric: the task {p.target.task} has no {p.compare.metric!r}."
                       f"{nearest(p.compare.metric, metrics)} Allowed: {listed(metrics)}.")  # fmt: skip

@@ -38,7 +38,7 @@ def plugin(kind: str) -> AfterValidator:
 
 
 class Architecture(Strict):
-    """A network, by its name in its library."""
+    """A network, by its name in its library; a library may declare more params."""
 
     library: Annotated[str, plugin("libraries")]
     model: str = Field(min_length=1)

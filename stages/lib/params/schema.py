@@ -86,6 +86,10 @@ class Advise(Strict):
     confidence: float = Field(gt=0.5, lt=1)
 
 
+class Baseline(Strict):
+    """A block of `baselines`: the params of its plug-in."""
+
+
 class Strategy(Strict):
     """A block of `strategies`: the hyperparameters of its plug-in, and the training options that it overrides."""
 
@@ -126,6 +130,7 @@ BLOCKS: dict[str, tuple[type[Strict], str | None, str]] = {
     "download": (Download, "fetch", "downloads"),
     "datasets": (Dataset, "reader", "readers"),
     "source": (Source, "weights", "weights"),
+    "baselines": (Baseline, None, "baselines"),
     "intermediate": (Hop, "strategy", "strategies"),
     "strategies": (Strategy, None, "strategies"),
 }
@@ -153,4 +158,4 @@ SECTIONS = [
     "source",
     "intermediate",
 ]
-SECTIONS += ["target", "inits", "seeds", "scratch", "advise", "evaluate", "compare"]
+SECTIONS += ["target", "inits", "seeds", "scratch", "baselines", "advise", "evaluate", "compare"]

@@ -13,7 +13,7 @@ from pydantic_core import ErrorDetails
 from stages.lib.core import plugins
 from stages.lib.errors import UserError, listed, nearest
 from stages.lib.params import across
-from stages.lib.params.fields import Strict
+from stages.lib.params.fields import Architecture, Strict
 from stages.lib.params.schema import (
     BLOCKS,
     FORBIDDEN,
@@ -82,7 +82,7 @@ def _blocks(section: str, raw: Any, modality: str | None, errors: list[str]) -> 
         choice = name if chooser is None else block.get(chooser) if isinstance(block, dict) else None
         where = path if chooser is None else f"{path}.{chooser}"
         if choice in plugins.names(folder):
-            joined, unused = _joined(path, schema, plugins.load(folder, choice), modality)
+            joined, unused = _joined(path, schema, plugins.load(folder, choice), modality, _library(block))
             blocks[name] = _check(joined, block, path, errors, unused)
         elif choice is not None:
             allowed = plugins.names(folder)
@@ -100,9 +100,10 @@ class _Open(BaseModel):
 
 @cache
 def _joined(
-    name: str, schema: type[BaseModel], module: ModuleType, modality: str | None
+    name: str, schema: type[BaseModel], module: ModuleType, modality: str | None, library: str | None = None
 ) -> tuple[type[BaseModel], tuple[str, ...]]:
-    """The schema of a block with the params of its plug-in (and of the modality), and the options that the plug-in ignores."""
+    """The schema of a block with the params of its plug-in (of the modality, and of the library of its network), and the options
+    that the plug-in ignores."""
     unused: tuple[str, ...] = getattr(module, "UNUSED", ())
     bases: tuple[type[BaseModel], ...] = (module.Params, schema)
     own: dict[str, Any] = {}
@@ -114,7 +115,16 @@ def _joined(
         bases += (door.Packing if door else _Open,)
     if schema is Source and not getattr(module, "BRINGS_PREPROCESSING", False):
         own["preprocessing"] = (door.Preprocessing if door else Any, ...)
+    if library and (extra := getattr(plugins.load("libraries", library), "Params", None)):
+        own["architecture"] = (create_model("Architecture", __base__=(extra, Architecture)), ...)
     return create_model(name, __base__=bases, **own), unused
+
+
+def _library(block: Any) -> str | None:
+    """The library that a block's architecture names, if it is one."""
+    network = block.get("architecture") if isinstance(block, dict) else None
+    name = network.get("library") if isinstance(network, dict) else None
+    return name if name in plugins.names("libraries") else None
 
 
 def _annotated(field: FieldInfo) -> Any:

@@ -98,21 +98,21 @@ def forgetting(path: Path, models: list[str], tasks: list[str], values: np.ndarr
     Args:
         models, tasks: names of rows and columns.
         values: (models, tasks) of each task's metric; NaN if the model does not come after the task.
-        metrics: of the tasks; the column of a metric that is not a fraction is not coloured.
+        metrics: of the tasks; the column of a metric that is not a fraction is not coloured. Bright is good.
     """
     fractions = np.where([metric.fraction for metric in metrics], values, np.nan)
+    goodness = np.where([metric.higher_is_better for metric in metrics], fractions, 1 - fractions)
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(figsize=(max(4.5, 2.5 + 1.1 * len(tasks)), 1.4 + 0.4 * len(models)), layout="constrained")
         axes.grid(visible=False)
-        shown = axes.imshow(100 * fractions, cmap="viridis", vmin=0, vmax=100, aspect="auto")
+        axes.imshow(goodness, cmap="viridis", vmin=0, vmax=1, aspect="auto")
         axes.set(title="Earlier tasks after later training, %", xlabel="task (test examples)", ylabel="after training")
         axes.set_xticks(range(len(tasks)), tasks)
         axes.set_yticks(range(len(models)), models)
         for row, column in zip(*np.nonzero(~np.isnan(values)), strict=True):
             text = metrics[column].text(values[row, column]).removesuffix(" %")
-            dark = fractions[row, column] < 0.6
+            dark = goodness[row, column] < 0.6
             axes.text(column, row, text, ha="center", va="center", color="white" if dark else "black")
-        figure.colorbar(shown, ax=axes)
         save(figure, path)
 
 
@@ -161,7 +161,7 @@ def waterfall(path: Path | BinaryIO, name: str, metric: Metric, steps: list[dict
             axes.annotate(text, (max(start, value), row), (5, 0), textcoords="offset points", va="center", fontsize=8)
         values = [scale * step["value"] for step in steps]
         lowest = max(0, min(values) - 10) if metric.fraction else min(0, *values)
-        highest = 100 if metric.fraction else max(0, *values)
+        highest = max(100, *values) if metric.fraction else max(0, *values)
         axes.set_xlim(lowest, highest + (highest - lowest) * 0.6)  # room for the text
         axes.set_xticks([tick for tick in axes.get_xticks() if lowest <= tick <= highest])
         axes.set_yticks(range(len(steps)), [step["name"] for step in steps])

@@ -36,6 +36,7 @@ def render(verdict: str, **parts: Any) -> str:
         verdict=html(top.partition("\n")[2]),
         sections=[(title, html(text)) for title, _, text in (section.partition("\n") for section in sections)],
         picture=lambda path: embedded(Path(path).read_bytes()) if Path(path).exists() else None,
+        fragment=lambda path: Markup(Path(path).read_text("utf-8")) if Path(path).exists() else "",  # noqa: S704 (escaped by the modality)
         **parts,
     )
 

@@ -72,7 +72,8 @@ def parent(raw: dict[str, Any], trainings: list[Training]) -> Run:
         tags["dvc.experiment"] = experiment
     files = [(path, "") for path in (Path("params.yaml"), Path("dvc.lock"), runs.COMPARISON, verdict, _there(runs.REPORT))]
     evaluation = _shipped(raw).evaluation
-    files += [(_there(evaluation / name), SHIPPED) for name in ("predictions.csv", "mistakes.png")]
+    files += [(_there(evaluation / "predictions.csv"), SHIPPED)]
+    files += [(path, SHIPPED) for path in sorted(evaluation.glob("mistakes.*"))]
     seeds = ", ".join(str(seed) for seed in raw["seeds"])
     return Run(
         stage=PIPELINE,
@@ -184,7 +185,7 @@ def _note(training: Training, run: dict[str, Any], history: list[dict[str, float
         f"Test {name.replace('_', ' ')} {scale.interval(report['metrics'][name])}.",
         f"{num_epochs} epochs; kept: epoch {run['best']['epoch']}." if num_epochs else "Computed from features, not trained.",
         "",
-        "Artifacts: `layers.csv`, the learning rate of each layer; `certificate.csv`, what changed; `evaluate/mistakes.png`, the "
+        "Artifacts: `layers.csv`, the learning rate of each layer; `certificate.csv`, what changed; `evaluate/mistakes.*`, the "
         "most confident mistakes.",
     ]
     return "\n".join(lines)

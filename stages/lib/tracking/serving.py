@@ -20,8 +20,8 @@ from stages.lib.core import cards, plugins
 from stages.lib.networks import backbones
 
 BATCH = 64  # inputs per forward pass; limits the memory and does not affect predictions
-# The packages that the code packaged with the model imports.
-PACKAGES = ("mlflow", "numpy", "pandas", "pillow", "pydantic", "safetensors", "timm", "torch", "torchvision")
+# The packages that the code packaged with the model imports, besides those of its modality and its task.
+PACKAGES = ("mlflow", "numpy", "pandas", "pydantic", "safetensors", "timm", "torch", "torchvision")
 
 
 class Served(PythonModel):
@@ -45,20 +45,25 @@ class Served(PythonModel):
         served, measures = self._part("modalities", "served"), self._part("tasks", "measures")
         column = list(model_input[served.COLUMN])
         parts = [self._outputs(column[start : start + BATCH], start) for start in range(0, len(column), BATCH)]
-        outputs = torch.cat(parts) if parts else torch.zeros(0, self.card.num_outputs)
-        return pd.DataFrame(measures.served(measures.predictions(outputs), self.card.output_names), index=model_input.index)
+        tables = []
+        for given, outputs in parts:
+            tables.append(pd.DataFrame(measures.served(measures.predictions(outputs), self.card.output_names, given)))
+        if not tables:
+            tables = [pd.DataFrame(empty(self.card)).iloc[:0]]
+        return pd.concat(tables).set_index(model_input.index)
 
-    def _outputs(self, cells: list[Any], first: int) -> torch.Tensor:
-        """Outputs (n, ...) for cells; the first cell is in row `first`."""
-        inputs, how = self._part("modalities", "inputs"), self.card.preprocessing
+    def _outputs(self, cells: list[Any], first: int) -> tuple[list[Any], torch.Tensor]:
+        """Decoded inputs and outputs (n, ...) for cells; the first cell is in row `first`."""
+        inputs, how = self._part("modalities", "inputs"), self.card.how
         keywords = inspect.signature(inputs.pack).parameters.values()
         packing = {each.name: how[each.name] for each in keywords if each.kind is each.KEYWORD_ONLY}
-        packed = [inputs.pack(self._receive(cell, row), **packing) for row, cell in enumerate(cells, first)]
+        decoded = [self._receive(cell, row) for row, cell in enumerate(cells, first)]
+        packed = [inputs.pack(each, **packing) for each in decoded]
         split = cards.in_memory(packed, plugins.load("modalities", self.card.modality).RAGGED)
         loaded = inputs.load(split, torch.zeros(len(cells)), how, torch.device("cpu"))
         with torch.inference_mode():
             outputs: torch.Tensor = self.model(loaded.inputs(torch.arange(len(cells)), "none", None)).float()
-        return outputs
+        return decoded, outputs
 
     def _receive(self, cell: Any, row: int) -> Any:
         served = self._part("modalities", "served")
@@ -73,6 +78,15 @@ class Served(PythonModel):
         return plugins.load(kind, self.card.modality if kind == "modalities" else self.card.trained_for, part)
 
 
+def empty(card: cards.ModelCard) -> dict[str, Any]:
+    """The columns of an answer."""
+    measures = plugins.load("tasks", card.trained_for, "measures")
+    steps = () if plugins.load("tasks", card.trained_for).PER == "example" else (1,)
+    outputs = torch.zeros(1, *steps, card.num_outputs)
+    columns: dict[str, Any] = measures.served(measures.predictions(outputs), card.output_names, [""])
+    return columns
+
+
 def package(folder: Path) -> dict[str, Any]:
     """Keyword arguments of mlflow.pyfunc.save_model and log_model for the model in `folder`.
 
@@ -81,17 +95,16 @@ def package(folder: Path) -> dict[str, Any]:
     """
     card = cards.read_model_card(folder)
     served = plugins.load("modalities", card.modality, "served")
-    empty = plugins.load("tasks", card.trained_for, "measures").served(
-        np.zeros((1, card.num_outputs), np.float32), card.output_names
-    )
+    doors = plugins.load("modalities", card.modality), plugins.load("tasks", card.trained_for)
+    packages = sorted({*PACKAGES, *(name for door in doors for name in getattr(door, "PACKAGES", ()))})
     outputs: list[ColSpec | TensorSpec]
-    outputs = [ColSpec("string" if np.asarray(values).dtype == object else "float", name) for name, values in empty.items()]
+    outputs = [ColSpec("string" if np.asarray(values).dtype == object else "float", name) for name, values in empty(card).items()]
     return {
         "python_model": str(Path(__file__).resolve()),
         "artifacts": {"model": str(folder.resolve())},
         "code_paths": [str(Path(__file__).resolve().parents[2])],
-        "pip_requirements": [f"{name}=={version(name).partition('+')[0]}" for name in PACKAGES],  # no "+cu128": not on PyPI
-        "input_example": pd.DataFrame({served.COLUMN: [served.example(card.preprocessing)]}),
+        "pip_requirements": [f"{name}=={version(name).partition('+')[0]}" for name in packages],  # no "+cu128": not on PyPI
+        "input_example": pd.DataFrame({served.COLUMN: [served.example(card.how)]}),
         "signature": ModelSignature(Schema([ColSpec(AnyType(), served.COLUMN)]), Schema(outputs)),
     }
 

@@ -41,19 +41,20 @@ def run(
     Raises:
         UserError: start and data do not fit together, or training did not behave as declared.
     """
+    assert training.kind != "baseline" and training.kind != "before", "they are only measured"  # noqa: PT018 (narrows the type)
     fabric = launch(**device.model_dump())
     folder = prepared(training.data)
     packed, start_card = cards.read_data_card(folder), cards.read_model_card(start)
     require_fit(packed, start_card)
-    preprocessing = start_card.preprocessing | packed.packing
+    how = start_card.how | packed.packing
     inputs, task = plugins.load("modalities", packed.modality, "inputs"), plugins.load("tasks", recipe.task, "learning")
-    data, names = load(folder, packed, recipe.task, preprocessing, fabric.device)
+    data, names = load(folder, packed, recipe.task, how, fabric.device)
     num = len(data.train.targets)
     setup = setups.prepare(
-        fabric, None if from_random else cards.read_model(start)[0], start_card.architecture, len(names),
+        fabric, None if from_random else cards.read_model(start)[0], start_card.architecture, len(names), plugins.load("tasks", recipe.task).PER,
         strategy=recipe.strategy, hyperparameters=recipe.arguments(), options=recipe.options, num_examples=num, seed=seed,
     )  # fmt: skip
-    setups.require_that_it_takes(setup, inputs.probe(preprocessing, fabric.device), packed.name, packed.packing)
+    setups.require_that_it_takes(setup, inputs.probe(how, fabric.device), packed.name, packed.packing)
     warnings = []
     if start_card.pretrained and not from_random:  # from random weights, training everything is intended
         warnings = setups.foreseen(setup, num, checks.params_per_example)
@@ -81,10 +82,11 @@ def run(
         licences = {packed.licence, *([] if from_random else start_card.licences)}
         cards.write_model(training.model, setup.model.state_dict(), ModelCard(
             kind=training.kind, name=training.name, modality=packed.modality, task=recipe.task,
-            architecture=setup.architecture, preprocessing=preprocessing, output_names=names, code=start_card.code,
+            architecture=setup.architecture, preprocessing=start_card.preprocessing | packed.packing, output_names=names,
+            code=start_card.code,
             parent=None if from_random else cards.Parent(name=start_card.name, sha256=start_card.sha256),
             chain=[*inherited, training.name], data=packed.name, settings=settings, licences=sorted(licences), best=trained.best,
-        ))  # fmt: skip
+        ), start_card.contents)  # fmt: skip
 
 
 def load(

@@ -3,7 +3,7 @@ a particular strategy or task nor on what an example is."""
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from statistics import fmean
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -23,6 +23,9 @@ from stages.lib.training import diagnostics, mixing
 from stages.lib.training.certificate import certify, certify_own, require
 from stages.lib.training.freezing import set_modes
 from stages.lib.training.phases import Data, Log, Run, Tensors, copy_of, open_phase
+
+
+POOL = 16  # batches within which examples are sorted by length
 
 
 class Fitted(NamedTuple):
@@ -76,6 +79,8 @@ def train_epoch(run: Run, epoch: int) -> list[float]:
     set_modes(run.network, run.phase.statistics)
     torch.manual_seed(seed_for(run.seed, "dropout", run.fabric.global_rank, run.number, epoch))
     batches = run.task.batches(run.train.targets, run.options, _generator(run.seed_for("shuffle", epoch)))
+    if run.train.lengths is not None:
+        batches = alike(batches, run.train.lengths, _generator(run.seed_for("lengths", epoch)))
     sizes = [len(batch) for batch in batches]
     draws = torch.rand(sum(sizes), run.train.num_draws, generator=_generator(run.seed_for("draws", epoch))).split(sizes)
     random = np.random.default_rng(run.seed_for("mix", epoch))
@@ -181,6 +186,23 @@ def _part(num: int, rank: int, world_size: int) -> tuple[torch.Tensor, torch.Ten
     weight = torch.ones(most)
     weight[len(mine) :] = 0
     return torch.cat([mine, positions[: most - len(mine)]]), weight
+
+
+def alike(batches: Sequence[torch.Tensor], lengths: torch.Tensor, generator: torch.Generator) -> list[torch.Tensor]:
+    """The same examples in as many batches of the same sizes, but batches hold examples of like length, so that little is padding.
+
+    Examples are sorted by length within pools of some batches only, and the batches are shuffled: the order stays mostly random.
+
+    Args:
+        batches: (n,) indices each.
+        lengths: (N,) of all examples.
+    """
+    made: list[torch.Tensor] = []
+    for start in range(0, len(batches), POOL):
+        pool = torch.cat(list(batches[start : start + POOL]))
+        pool = pool[lengths[pool].argsort(stable=True)]
+        made += pool.split([len(batch) for batch in batches[start : start + POOL]])
+    return [made[index] for index in torch.randperm(len(made), generator=generator)]
 
 
 def _generator(seed: int) -> torch.Generator:

@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 
 from stages.lib.core import plugins
-from stages.lib.core.contracts import Phase
+from stages.lib.core.contracts import Per, Phase
 from stages.lib.core.seeds import seed_for
 from stages.lib.errors import UserError
 from stages.lib.networks import backbones, layers
@@ -34,7 +34,7 @@ class Setup(NamedTuple):
 
 
 def prepare(
-    fabric: Any, tensors: Tensors | None, architecture: dict[str, Any], num_outputs: int, *,
+    fabric: Any, tensors: Tensors | None, architecture: dict[str, Any], num_outputs: int, per: Per, *,
     strategy: str, hyperparameters: dict[str, Any], options: TrainingOptions, num_examples: int, seed: int,
 ) -> Setup:  # fmt: skip
     """Build the network of a hop and decide what is trained.
@@ -44,6 +44,7 @@ def prepare(
         tensors: of the starting point; None for random weights.
         architecture: of the starting point.
         num_outputs: of the new head.
+        per: what there is one output for.
         strategy: a plug-in of stages/lib/strategies.
         hyperparameters: of the strategy.
         options: how training runs; their head is used unless the strategy defines its own.
@@ -57,7 +58,7 @@ def prepare(
     head = {"kind": "linear", **options.head.model_dump()}
     if hasattr(plugin, "head"):
         head = plugin.head(num_examples=num_examples, **taken(plugin.head, hyperparameters))
-    architecture = {key: architecture[key] for key in ("library", "model")} | {"head": head}
+    architecture = backbones.asked_for(architecture, per) | {"head": head}
     torch.manual_seed(seed_for(seed, "weights"))
     model = backbones.build(architecture, num_outputs)
     if tensors is not None:

@@ -2,17 +2,26 @@
 
 import io
 import pickle
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from stages.lib.core import plugins
 from stages.lib.core.contracts import Source
-from stages.lib.errors import UserError
+from stages.lib.errors import UserError, listed
 from stages.lib.params.fields import Architecture, Strict
 
 if TYPE_CHECKING:
     import torch
 
+# Small files that belong to the weights beside which they lie: the network's configuration and the tokenizer.
+BESIDE = ("config.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt")
+WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # the file of weights in a folder in Hugging Face's layout
 
-def read(content: bytes, name: str, origin: str, by_order: bool, architecture: Architecture, preprocessing: Strict) -> Source:
+
+def read(
+    content: bytes, name: str, origin: str, by_order: bool, architecture: Architecture, preprocessing: Strict,
+    beside: Mapping[str, bytes] | None = None,
+) -> Source:  # fmt: skip
     """A Source from the bytes of a weights file.
 
     Args:
@@ -20,15 +29,36 @@ def read(content: bytes, name: str, origin: str, by_order: bool, architecture: A
         name: its name; the extension tells the format.
         origin: where it came from, for the card.
         by_order: match the tensors by order, because the file uses other names.
+        beside: contents of the files BESIDE it, as far as they are there.
 
     Raises:
         UserError: the file is not a weights file, would run code when loaded, or does not fit the architecture.
     """
-    from stages.lib.networks.backbones import from_library
+    from stages.lib.networks.backbones import asked_for, from_library
 
-    state = _tensors(content, name)
+    state, beside = _tensors(content, name), dict(beside or {})
     network = architecture.model_dump()
-    return Source(network, from_library(network, state, by_order), preprocessing.model_dump(), None, origin)
+    library = plugins.load("libraries", architecture.library)
+    if hasattr(library, "complete"):
+        network = library.complete(network, beside)
+        state, left_out = library.rename(state, network)
+        if left_out:
+            print(f"{name}: left out on purpose, because a new head replaces them: {listed(left_out[:10])}"
+                  + (f" and {len(left_out) - 10} more" if len(left_out) > 10 else ""))  # fmt: skip
+    network = asked_for(network, "example")
+    return Source(network, from_library(network, state, by_order), preprocessing.model_dump(), None, origin, beside)
+
+
+def in_folder(files: Mapping[str, bytes], where: str) -> tuple[str, dict[str, bytes]]:
+    """The file of weights among the files of a folder in Hugging Face's layout, and the files BESIDE it.
+
+    Raises:
+        UserError: there is none.
+    """
+    weights = next((name for name in WEIGHTS if name in files), None)
+    if weights is None:
+        raise UserError(f"{where} has none of {listed(WEIGHTS)}. Files in it: {listed(sorted(files)) or 'none'}.")
+    return weights, {name: files[name] for name in BESIDE if name in files}
 
 
 def _tensors(content: bytes, name: str) -> "dict[str, torch.Tensor]":
@@ -36,6 +66,12 @@ def _tensors(content: bytes, name: str) -> "dict[str, torch.Tensor]":
     from safetensors import SafetensorError
     from safetensors.torch import load
 
+    from stages.lib.formats import ctranslate2, onnx_bert
+
+    if name.endswith(".onnx"):
+        return onnx_bert.tensors(content)
+    if ctranslate2.is_one(content):
+        return ctranslate2.tensors(content)
     try:
         if name.endswith(".safetensors"):
             return load(content)
@@ -43,8 +79,8 @@ def _tensors(content: bytes, name: str) -> "dict[str, torch.Tensor]":
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
         raise UserError(
             f"{name} cannot be read as weights: {(str(error) or 'it is empty').splitlines()[0]}. "
-            "Allowed: .safetensors, or a file of torch.save that holds tensors alone "
-            "(a whole pickled model can run code when loaded, so it is refused)."
+            "Allowed: .safetensors, a file of torch.save that holds tensors alone (a whole pickled model can run code when "
+            "loaded, so it is refused), a BERT as .onnx, or a Whisper as CTranslate2's model.bin."
         ) from None
     for wrapper in ("state_dict", "model", "model_state"):  # training scripts often wrap the tensors
         if isinstance(state, dict) and isinstance(state.get(wrapper), dict):

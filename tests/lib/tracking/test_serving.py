@@ -20,6 +20,7 @@ import torch
 from PIL import Image
 
 from stages.lib.core import cards, contracts
+from stages.lib.modalities import image
 from stages.lib.modalities.image import inputs
 from stages.lib.networks import backbones
 from stages.lib.networks.inference import predict
@@ -131,7 +132,7 @@ def test_what_is_no_image_is_refused_by_its_row(loaded, bad):
 
 def test_the_requirements_are_pinned_to_what_is_on_the_package_index(saved):
     lines = (saved / "pyfunc/requirements.txt").read_text().split()
-    assert {line.split("==")[0] for line in lines} == set(serving.PACKAGES)
+    assert {line.split("==")[0] for line in lines} == {*serving.PACKAGES, *image.PACKAGES}
     assert not any("+" in line for line in lines)
 
 
@@ -163,7 +164,7 @@ def test_the_requirements_are_all_that_serving_imports(saved):
     command = [sys.executable, "-c", IMPORTS, str(saved / "dots-0"), str(other)]
     imported = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
     own = {"PIL": "pillow", "pydantic_core": "pydantic"}  # the package's name, where it is another than the module's
-    assert {own.get(name, name) for name in imported} == set(serving.PACKAGES)
+    assert {own.get(name, name) for name in imported} == {*serving.PACKAGES, *image.PACKAGES}
 
 
 @pytest.mark.slow

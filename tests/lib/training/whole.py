@@ -49,7 +49,7 @@ def prepare(strategy, network="test_resnet", seed=1, from_random=False, head=Non
     fabric = Fabric(accelerator="cpu", devices=1)
     setup = setups.prepare(
         fabric, None if from_random else copy.deepcopy(weights(network)), {"library": "timm", "model": network}, 2,
-        strategy=strategy, hyperparameters=HYPERPARAMETERS[strategy] | hyperparameters,
+        "example", strategy=strategy, hyperparameters=HYPERPARAMETERS[strategy] | hyperparameters,
         options=options(**{"head": head} if head else {}), num_examples=24, seed=seed,
     )  # fmt: skip
     return fabric, setup

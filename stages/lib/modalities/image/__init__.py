@@ -9,8 +9,15 @@ from stages.lib.params.fields import Strict
 NOUN = "image"  # what an example is called in messages
 AUGMENTATIONS = ("none", "light", "strong", "inspection")
 MIXES = True  # its inputs can be mixed (mixup, cutmix)
+PACKAGES = ("pillow",)  # what the served model needs besides torch and the like
 RAGGED = False  # all packed inputs of a dataset have the same shape
+PER = ("example",)  # what its networks can give one output for
 Positive = Annotated[float, Field(gt=0)]
+
+
+# What is shown beside the most certain mistakes.
+CAPTION = ("For networks with feature maps, the heat map beside each shows what the prediction comes from (Grad-CAM; bright areas "
+           "support it).")  # fmt: skip
 
 
 class Preprocessing(Strict):

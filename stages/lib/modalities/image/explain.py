@@ -12,6 +12,8 @@ from stages.lib.modalities.image import inputs, saliency
 from stages.lib.networks.backbones import Model
 from stages.lib.plots.style import STYLE, save, short
 
+FILE = "mistakes.png"
+
 
 def explained(
     path: Path,

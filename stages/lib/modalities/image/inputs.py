@@ -71,6 +71,11 @@ def pack(image: Image.Image, *, px: int, fit: str, crop_pct: float, interpolatio
     return np.asarray(image.crop((left, top, left + px, top + px)))
 
 
+def notes(splits: dict[str, PackedSplit], preprocessing: dict[str, Any]) -> list[str]:
+    """What packing changed in some of the images, in words: nothing that it does not do to all."""
+    return []
+
+
 def load(split: PackedSplit, targets: torch.Tensor, preprocessing: dict[str, Any], device: torch.device) -> LoadedSplit:
     """Load packed images for training and evaluation, normalised according to `preprocessing` (of a model's card)."""
 

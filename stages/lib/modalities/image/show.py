@@ -8,6 +8,7 @@ from matplotlib import pyplot as plt
 from stages.lib.core.cards import PackedSplit
 from stages.lib.plots.style import STYLE, save, short
 
+FILE = "samples.png"
 SAMPLES, MOST_CLASSES = 3, 12  # images per class and split, and most classes in one figure
 
 

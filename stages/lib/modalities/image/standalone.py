@@ -6,7 +6,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from stages.lib.modalities.image import inputs
+from stages.lib.modalities.image.inputs import normalise
+
+VARYING = (0,)  # dimensions of the input that may have any size
 
 
 class Standalone(torch.nn.Module):
@@ -16,8 +18,8 @@ class Standalone(torch.nn.Module):
         super().__init__()
         self.model, self.preprocessing, self.activation = model, preprocessing, activation
 
-    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        return self.activation(self.model(inputs.normalise(pixels, self.preprocessing).contiguous()))
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return self.activation(self.model(normalise(inputs, self.preprocessing).contiguous()))
 
 
 def network(

@@ -3,4 +3,6 @@
 METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "auroc")
 PRIMARY = "accuracy"  # the metric shown everywhere, also on validation
 HEADS = ("linear", "knn", "prototype")
-ADVISED = True  # the advisor's rule was measured on this task
+ADVISED = ("image",)  # the modalities on which the advisor's rule was measured for this task
+PER = "example"  # what there is one output for
+UNUSED: dict[str, object] = {}  # options of `training` that it does not use, each with the only value that it may have

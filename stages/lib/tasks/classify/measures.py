@@ -62,7 +62,7 @@ def read(table: pd.DataFrame, classes: Sequence[str]) -> tuple[np.ndarray, np.nd
     return table[[f"p_{name}" for name in classes]].to_numpy(np.float32), targets
 
 
-def served(predictions: np.ndarray, classes: Sequence[str]) -> dict[str, Any]:
+def served(predictions: np.ndarray, classes: Sequence[str], inputs: Sequence[Any]) -> dict[str, Any]:
     """Columns that the served model returns: label, its probability, and p_<class>."""
     labels = np.array(classes, dtype=object)[predictions.argmax(1)]
     columns: dict[str, Any] = {"label": labels, "probability": predictions.max(1)}

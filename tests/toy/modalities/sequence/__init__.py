@@ -7,7 +7,9 @@ from stages.lib.params.fields import Strict
 NOUN = "sequence"
 AUGMENTATIONS = ("none", "noise")
 MIXES = False
+CAPTION = "Drawn as lines."
 RAGGED = True
+PER = ("example",)
 
 
 class Preprocessing(Strict):

@@ -10,6 +10,8 @@ from torch import nn
 from stages.lib.core.cards import PackedSplit
 from stages.lib.plots.style import STYLE, save
 
+FILE = "mistakes.png"
+
 
 def explained(
     path: Path,

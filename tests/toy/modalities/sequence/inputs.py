@@ -45,6 +45,11 @@ def pack(numbers: np.ndarray, *, most_steps: int) -> np.ndarray:
     return numbers[:most_steps, None]
 
 
+def notes(splits: dict[str, PackedSplit], preprocessing: dict[str, Any]) -> list[str]:
+    """Nothing to tell."""
+    return []
+
+
 def load(split: PackedSplit, targets: torch.Tensor, preprocessing: dict[str, Any], device: torch.device) -> LoadedSplit:
     """Batches padded to their longest sequence."""
 

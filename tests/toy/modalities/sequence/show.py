@@ -7,6 +7,8 @@ from matplotlib import pyplot as plt
 from stages.lib.core.cards import PackedSplit
 from stages.lib.plots.style import STYLE, save
 
+FILE = "samples.png"
+
 
 def samples(path: Path, splits: dict[str, PackedSplit], labels: list[str] | None, title: str) -> None:
     """The first sequences of each split as lines."""

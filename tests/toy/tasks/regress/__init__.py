@@ -3,4 +3,6 @@
 METRICS = ("mean_absolute_error",)
 PRIMARY = "mean_absolute_error"
 HEADS = ("linear",)
-ADVISED = False
+ADVISED = ()
+PER = "example"
+UNUSED = {"label_smoothing": 0}

@@ -42,7 +42,7 @@ def read(table: pd.DataFrame, names: Sequence[str]) -> tuple[np.ndarray, np.ndar
     return table["answer"].to_numpy(np.float32), table["label"].astype(np.float32).to_numpy()
 
 
-def served(predictions: np.ndarray, names: Sequence[str]) -> dict[str, Any]:
+def served(predictions: np.ndarray, names: Sequence[str], inputs: Sequence[Any]) -> dict[str, Any]:
     """What the served model answers with."""
     return {"value": predictions}
 

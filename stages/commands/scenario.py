@@ -1,0 +1,112 @@
+"""Set params.yaml up for a ready-made system: python -m stages scenario [NAME] [--raw PATH] [--dry] [--force]
+
+Without NAME, lists the scenarios. A scenario (stages/scenarios) is an overlay on params.yaml: sections of named blocks (download,
+datasets, source, intermediate, baselines) are replaced, in all others only the keys that it names.
+"""
+
+import argparse
+import difflib
+import io
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from stages.lib.errors import UserError, listed, nearest
+from stages.lib.params.read import PATH
+from stages.lib.params.validate import validate
+
+FOLDER = Path(__file__).parents[1] / "scenarios"
+REPLACED = ("download", "datasets", "source", "intermediate", "baselines")
+
+
+def main(words: list[str]) -> None:
+    parser = argparse.ArgumentParser("python -m stages scenario", description=(__doc__ or "").partition(":")[0])
+    parser.add_argument("name", nargs="?", help="of a scenario; default: list them", metavar="NAME")
+    parser.add_argument("--raw", help="folder or archive of the target's data, instead of the scenario's", metavar="PATH")
+    parser.add_argument("--dry", action="store_true", help="only show what would change")
+    parser.add_argument("--force", action="store_true", help="overwrite changes of params.yaml that git does not hold")
+    asked = parser.parse_args(words)
+    known = {path.stem: path for path in sorted(FOLDER.glob("*.yaml"))}
+    if asked.name is None:
+        for name, path in known.items():
+            print(f"{name}\n{header(path)}\n")
+        return
+    if asked.name not in known:
+        raise UserError(f"There is no scenario {asked.name!r}.{nearest(asked.name, known)} Scenarios: {listed(known)}.")
+    before = PATH.read_text(encoding="utf-8")
+    after = overlaid(before, known[asked.name].read_text(encoding="utf-8"), asked.raw)
+    validate(YAML(typ="safe").load(after))
+    print(
+        "".join(difflib.unified_diff(before.splitlines(True), after.splitlines(True), str(PATH), f"{PATH} for {asked.name}", n=0))
+    )
+    if asked.dry:
+        return
+    if not asked.force and not held_by_git():
+        raise UserError(f"{PATH} has changes that git does not hold; commit them first, or give --force. Nothing was written.")
+    PATH.write_text(after, encoding="utf-8")
+    print(f"{PATH} is set up for {asked.name}. Next: dvc repro")
+
+
+def header(path: Path) -> str:
+    """The comment at the top of a scenario."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    end = next(number for number, line in enumerate(lines) if not line.startswith("#"))
+    return "\n".join(line.removeprefix("#").rstrip() for line in lines[:end])
+
+
+def overlaid(base: str, overlay: str, raw: str | None = None) -> str:
+    """The text of params.yaml with an overlay; the comments of both are kept.
+
+    Args:
+        base: text of params.yaml.
+        overlay: text of a scenario.
+        raw: of the target's dataset, instead of the overlay's.
+    """
+    yaml = YAML()
+    yaml.width, yaml.preserve_quotes = 130, True
+    extra = yaml.load(overlay)
+    own, new = _sections(base), _sections(overlay)
+    # Spliced as text: to ruamel, the comment above a section is a part of the one before it, and would be replaced with that.
+    merged = yaml.load("".join(new[name].rstrip() + "\n\n" if name in new and name in REPLACED else text
+                               for name, text in own.items()))  # fmt: skip
+    for section, value in extra.items():
+        if section in REPLACED:
+            continue
+        if isinstance(value, dict):
+            _merge(merged[section], value)
+        else:
+            merged[section] = value
+    if raw is not None:
+        merged["datasets"][merged["target"]["data"]]["raw"] = raw
+    text = io.StringIO()
+    yaml.dump(merged, text)
+    return text.getvalue()
+
+
+def held_by_git() -> bool:
+    """Whether git could give params.yaml back as it is."""
+    return subprocess.run(["git", "diff", "--quiet", "HEAD", "--", str(PATH)], check=False).returncode == 0
+
+
+def _sections(text: str) -> dict[str, str]:
+    """The lines of each section by its name, without the comment above it; what stands between sections has the name of its line."""
+    found: dict[str, str] = {}
+    name = ""
+    for number, line in enumerate(text.splitlines(True)):
+        if match := re.match(r"([a-z_]+):", line):
+            name = match[1]
+        elif line.startswith("#"):
+            name = f"line {number}"
+        found[name] = found.get(name, "") + line
+    return found
+
+
+def _merge(into: Any, values: Any) -> None:
+    for key, value in values.items():
+        if isinstance(value, dict) and isinstance(into.get(key), dict) and key != "trainable":
+            _merge(into[key], value)
+        else:
+            into[key] = value
