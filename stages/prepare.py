@@ -17,14 +17,14 @@ def main(name: str) -> None:
     out = runs.prepared(name)
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
+    how = inputs.packing(preprocessing=source.preprocessing, **own)
     try:
-        card = packing.pack(name, block, p.modality, inputs.packing(preprocessing=source.preprocessing, **own), out)
+        card = packing.pack(name, block, p.modality, how, source.how, out)
     except UserError as error:
         raise UserError(f"datasets.{name}: {error}") from None
-    packed = {split: cards.read_split(out, split) for split in splits.NAMES}
-    card = card.model_copy(update={"notes": inputs.notes(packed, source.how | card.packing)})
     cards.write_data_card(out, card)
-    show.samples(out / show.FILE, packed, card.labels, name)
+    packed = {split: cards.read_split(out, split) for split in splits.NAMES}
+    show.samples(out / show.FILE, packed, card.labels, name, card.packing)
     totals = ", ".join(f"{split} {card.num(split)}" for split in splits.NAMES)
     of = f" of {len(card.labels)} classes" if card.labels else ""
     print(f"{name}: {totals} {door.NOUN}s{of}; licence: {block.licence}")

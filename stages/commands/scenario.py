@@ -15,7 +15,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from stages.lib.errors import UserError, listed, nearest
-from stages.lib.params.read import PATH
+from stages.lib.params.read import PATH, read
 from stages.lib.params.validate import validate
 
 FOLDER = Path(__file__).parents[1] / "scenarios"
@@ -36,16 +36,22 @@ def main(words: list[str]) -> None:
         return
     if asked.name not in known:
         raise UserError(f"There is no scenario {asked.name!r}.{nearest(asked.name, known)} Scenarios: {listed(known)}.")
+    read()  # a UserError if it is missing, or no YAML
     before = PATH.read_text(encoding="utf-8")
     after = overlaid(before, known[asked.name].read_text(encoding="utf-8"), asked.raw)
     validate(YAML(typ="safe").load(after))
-    print(
-        "".join(difflib.unified_diff(before.splitlines(True), after.splitlines(True), str(PATH), f"{PATH} for {asked.name}", n=0))
-    )
+    if after == before:
+        print(f"{PATH} is already set up for {asked.name}.")
+        return
+    changes = difflib.unified_diff(before.splitlines(True), after.splitlines(True), str(PATH), f"{PATH} for {asked.name}", n=0)
+    print("".join(changes))
     if asked.dry:
         return
     if not asked.force and not held_by_git():
-        raise UserError(f"{PATH} has changes that git does not hold; commit them first, or give --force. Nothing was written.")
+        raise UserError(
+            f"git does not hold {PATH} as it is now, so it could not give it back. Commit it first, or give --force. Nothing was "
+            "written."
+        )
     PATH.write_text(after, encoding="utf-8")
     print(f"{PATH} is set up for {asked.name}. Next: dvc repro")
 
@@ -70,13 +76,13 @@ def overlaid(base: str, overlay: str, raw: str | None = None) -> str:
     extra = yaml.load(overlay)
     own, new = _sections(base), _sections(overlay)
     # Spliced as text: to ruamel, the comment above a section is a part of the one before it, and would be replaced with that.
-    merged = yaml.load("".join(new[name].rstrip() + "\n\n" if name in new and name in REPLACED else text
-                               for name, text in own.items()))  # fmt: skip
+    replaced = {name: new[name].rstrip() + "\n\n" for name in REPLACED if name in new}
+    merged = yaml.load("".join((own | replaced).values()))
     for section, value in extra.items():
         if section in REPLACED:
             continue
         if isinstance(value, dict):
-            _merge(merged[section], value)
+            _merge(merged.setdefault(section, {}), value)
         else:
             merged[section] = value
     if raw is not None:
@@ -87,20 +93,29 @@ def overlaid(base: str, overlay: str, raw: str | None = None) -> str:
 
 
 def held_by_git() -> bool:
-    """Whether git could give params.yaml back as it is."""
-    return subprocess.run(["git", "diff", "--quiet", "HEAD", "--", str(PATH)], check=False).returncode == 0
+    """Whether git could give params.yaml back as it is; it could not outside of a repository, or without git."""
+    try:
+        shown = subprocess.run(["git", "show", f"HEAD:./{PATH}"], capture_output=True, check=False)
+    except FileNotFoundError:
+        return False
+    return shown.returncode == 0 and shown.stdout == PATH.read_bytes()
 
 
 def _sections(text: str) -> dict[str, str]:
-    """The lines of each section by its name, without the comment above it; what stands between sections has the name of its line."""
+    """The lines of each section by its name; the comment above a section has a name of its own."""
     found: dict[str, str] = {}
-    name = ""
-    for number, line in enumerate(text.splitlines(True)):
+    name, comment = "", ""
+    for line in text.splitlines(True):
         if match := re.match(r"([a-z_]+):", line):
-            name = match[1]
-        elif line.startswith("#"):
-            name = f"line {number}"
-        found[name] = found.get(name, "") + line
+            if comment:
+                found[f"above {match[1]}"] = comment
+            name, comment = match[1], ""
+        elif line.startswith("#") or (comment and not line.strip()):
+            comment += line
+            continue
+        found[name] = found.get(name, "") + comment + line  # a comment between the lines of a section belongs to it
+        comment = ""
+    found[name] = found.get(name, "") + comment
     return found
 
 

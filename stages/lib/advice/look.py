@@ -69,7 +69,7 @@ class Look:
         for name, variant in tried.items():
             try:
                 features = self.features(backbone, partial(self.varied, variant), name)
-            except (AssertionError, RuntimeError):  # a network that takes only one size
+            except (AssertionError, RuntimeError, ValueError):  # a network that takes only one size, or no longer texts
                 continue
             correct[name] = self.neighbours(features)
         compared = preprocessing.compare(

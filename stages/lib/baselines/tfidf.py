@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
+from stages.lib.errors import UserError
 from stages.lib.params.fields import Strict
 
 if TYPE_CHECKING:
@@ -42,7 +43,12 @@ def predictions(
 
     words = [texts(split.rows(np.arange(len(split.keys)))) for split in (train, val, test)]
     vectors = TfidfVectorizer(ngram_range=(1, ngrams), sublinear_tf=True)
-    learned = vectors.fit_transform(words[0])
+    try:
+        learned = vectors.fit_transform(words[0])
+    except ValueError:
+        raise UserError(
+            "baselines.tfidf: no training text has a word of two letters or more, which is what TF-IDF counts; leave it out."
+        ) from None
     others = [vectors.transform(each) for each in words[1:]]
     fitted = [LogisticRegression(C=strength, max_iter=1000).fit(learned, train.labels) for strength in strengths]
     losses = [log_loss(val.labels, each.predict_proba(others[0]), labels=classes) for each in fitted]

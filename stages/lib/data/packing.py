@@ -4,7 +4,7 @@ import os
 import re
 import tempfile
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
@@ -28,12 +28,15 @@ class Packed(NamedTuple):
 
     digest: str  # of the decoded input before packing: equal for equal inputs, whatever the file format
     error: str  # why it cannot be read, or ""
+    remarks: Mapping[str, float] = {}  # what is changed in it: in words, with an amount
     place: int = 0  # where its packed input begins in the store
     shape: tuple[int, ...] = ()
     dtype: str = ""
 
 
-def pack(name: str, block: Any, modality: str, packing: dict[str, Any], out: Path) -> cards.DataCard:
+def pack(
+    name: str, block: Any, modality: str, packing: dict[str, Any], preprocessing: dict[str, Any], out: Path
+) -> cards.DataCard:
     """Write the splits of one dataset to `out`.
 
     Args:
@@ -41,6 +44,7 @@ def pack(name: str, block: Any, modality: str, packing: dict[str, Any], out: Pat
         block: its block of params.yaml.
         modality: name of a plug-in.
         packing: the keyword arguments of the modality's `pack`.
+        preprocessing: of the source's card, for remarks on what is cut.
         out: an empty folder.
 
     Returns:
@@ -55,7 +59,8 @@ def pack(name: str, block: Any, modality: str, packing: dict[str, Any], out: Pat
     _require_unique_keys(examples)
     examples = splits.limit(examples, block.limit, block.split.seed, block.split.stratify)
     with tempfile.TemporaryFile(dir=out) as store:  # holds the inputs until all have been seen and splits can be made
-        packed = pack_all(examples, plugins.load("modalities", modality, "inputs"), packing, store, noun)
+        inputs = plugins.load("modalities", modality, "inputs")
+        packed = pack_all(examples, inputs, packing, preprocessing, store, noun)
         broken = _broken(examples, packed, block.max_broken, noun)
         rows = [row for row in range(len(examples)) if not packed[row].error]
         same = _same(rows, packed)
@@ -89,12 +94,19 @@ def pack(name: str, block: Any, modality: str, packing: dict[str, Any], out: Pat
         given_splits=sorted({examples[row].split for row in rows} - {""}),
         broken=broken,
         duplicates_dropped=[_pair(examples[row], examples[kept]) for row, kept in sorted(dropped.items())],
-        notes=[],
+        notes=_notes([packed[row] for row in rows], noun),
         sha256={path.relative_to(out).as_posix(): cards.sha256(path) for path in files},
     )
 
 
-def pack_all(examples: list[Example], inputs: ModuleType, packing: dict[str, Any], store: IO[bytes], noun: str) -> list[Packed]:
+def pack_all(
+    examples: list[Example],
+    inputs: ModuleType,
+    packing: dict[str, Any],
+    preprocessing: dict[str, Any],
+    store: IO[bytes],
+    noun: str,
+) -> list[Packed]:
     """Decode and pack every example, and append its packed input to `store`."""
 
     def decode(example: Example) -> tuple[np.ndarray | None, Packed]:
@@ -103,7 +115,8 @@ def pack_all(examples: list[Example], inputs: ModuleType, packing: dict[str, Any
         except Exception as error:  # damaged files raise almost any exception, and must not end the stage
             reason = re.sub(r" <.*?>", "", f"{type(error).__name__}: {error}")  # memory addresses differ between runs
             return None, Packed("", reason)
-        return np.ascontiguousarray(inputs.pack(decoded, **packing)), Packed(inputs.digest(decoded), "")
+        remarks = inputs.remarks(decoded, preprocessing | packing)
+        return np.ascontiguousarray(inputs.pack(decoded, **packing)), Packed(inputs.digest(decoded), "", remarks)
 
     packed = []
     with ThreadPoolExecutor(os.cpu_count()) as pool, tqdm(total=len(examples), unit=noun, disable=None) as bar:
@@ -115,6 +128,15 @@ def pack_all(examples: list[Example], inputs: ModuleType, packing: dict[str, Any
                 packed.append(result)
                 bar.update()
     return packed
+
+
+def _notes(packed: list[Packed], noun: str) -> list[str]:
+    """The remarks on all examples, each with their number and the sum of their amounts."""
+    amounts = defaultdict(list)
+    for each in packed:
+        for remark, amount in each.remarks.items():
+            amounts[remark].append(amount)
+    return [f"{len(found)} of {len(packed)} {noun}s {remark.format(sum(found))}" for remark, found in sorted(amounts.items())]
 
 
 def _stored(store: IO[bytes], packed: Packed) -> np.ndarray:

@@ -104,6 +104,7 @@ def baseline(plugin: ModuleType, params: dict[str, Any], data: Path, task: str) 
     train, val, test = (cards.read_split(data, name) for name in ("train", "val", "test"))
     learning = plugins.load("tasks", task, "learning")
     names = learning.outputs(train.labels)
+    learning.targets(val.labels, names)  # a UserError if training has no such labels
     values = plugin.predictions(train, val, test._replace(labels=[""] * len(test.labels)), names, **params)
     return Predictions(values, learning.targets(test.labels, names).numpy(), test), names
 

@@ -44,6 +44,7 @@ def train_on_subset(
     setup = setups.prepare(
         fabric, tensors, start.architecture, len(names), plugins.load("tasks", task).PER,
         strategy=strategy, hyperparameters=hyperparameters, options=options, num_examples=num, seed=seed,
+        same_outputs=start.task == task and start.output_names == names,
     )  # fmt: skip
     setups.require_that_it_takes(setup, inputs.probe(start.how | packed.packing, fabric.device), packed.name, packed.packing)
     trained = train(

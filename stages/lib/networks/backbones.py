@@ -106,8 +106,8 @@ def from_library(architecture: dict[str, Any], state: dict[str, torch.Tensor], b
     }
 
 
-def load(model: Model, tensors: dict[str, torch.Tensor]) -> list[str]:
-    """Load a backbone; the head is replaced on purpose, and every other tensor must be present and fit.
+def load(model: Model, tensors: dict[str, torch.Tensor], *, head: bool = False) -> list[str]:
+    """Load a backbone; the head is replaced on purpose (or with `head` loaded too), and every other tensor must be present and fit.
 
     Returns:
         The names of the tensors that were not loaded, which are those of the old head.
@@ -115,7 +115,7 @@ def load(model: Model, tensors: dict[str, torch.Tensor]) -> list[str]:
     Raises:
         UserError: a tensor of the backbone is missing, left over or of another shape.
     """
-    backbone = {name: tensor for name, tensor in tensors.items() if not name.startswith("head.")}
+    backbone = {name: tensor for name, tensor in tensors.items() if head or not name.startswith("head.")}
     try:
         missing, left_over = model.load_state_dict(backbone, strict=False)
     except RuntimeError as error:  # another shape

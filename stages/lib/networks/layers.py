@@ -75,6 +75,9 @@ def select(model: "Model", trainable: Trainable | Literal["all"]) -> list[str]:
     if key == "patterns":
         matched = {tensor for pattern in value for tensor in matching(model, pattern, "trainable.patterns")}
         chosen = [tensor for tensor in everything if tensor in matched]
+    elif key == "freeze_feature_encoder":
+        frozen = tuple(f"backbone.{name}." for name in getattr(model.backbone, "feature_encoder", ()))
+        chosen = [tensor for tensor in everything if not tensor.startswith(frozen)]
     elif key == "last_blocks":
         chosen = [tensor for block in list(by_block)[-value:] for tensor in by_block[block]]
     else:  # Decimal is exact: 0.29 of 100 layers are 29, while binary floats give 28.999...
@@ -188,5 +191,6 @@ def _allowed(key: str, by_layer: list[Layer], by_block: dict[str, list[str]]) ->
         "last_blocks": f"Allowed: 1 to {len(by_block) - 1}.",
         "freeze_layers": f"Allowed: 1 to {len(by_layer) - 1}.",
         "freeze_fraction": f"Allowed: {1 / len(by_layer):.3g} (one layer) or more, and less than 1.",
+        "freeze_feature_encoder": "Only speech encoders (wav2vec2, hubert, wavlm, whisper) have one.",
         "patterns": "Allowed: patterns that leave some of its tensors out.",
     }[key]

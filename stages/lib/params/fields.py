@@ -48,12 +48,14 @@ Sha256 = Field(pattern=r"^[0-9a-f]{64}$")
 
 
 class Trainable(Strict):
-    """Which part of the backbone is trained; exactly one of the four fields is set."""
+    """Which part of the backbone is trained; exactly one of the fields is set."""
 
     last_blocks: int | None = Field(default=None, ge=1)  # this many blocks, counted from the head
     freeze_fraction: float | None = Field(default=None, gt=0, lt=1)  # all but this fraction of the layers, counted from the input
     freeze_layers: int | None = Field(default=None, ge=1)  # all but this many layers, counted from the input
     patterns: list[str] | None = Field(default=None, min_length=1)  # tensors whose name without "backbone." matches a pattern
+
+    freeze_feature_encoder: Literal[True] | None = None  # all but the convolutions that make the steps of speech encoders
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:

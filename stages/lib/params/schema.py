@@ -49,6 +49,7 @@ class Head(Strict):
     hidden: int = Field(ge=0)
     dropout: float = Field(ge=0, lt=1)
     zero: bool
+    keep: bool
 
 
 class TrainingOptions(Strict):

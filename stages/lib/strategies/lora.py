@@ -27,7 +27,7 @@ class Params(Strict):
 def adapt(model: "Model", *, rank: int, alpha: float) -> dict[str, str]:
     """Add adapters of the given rank to every linear layer of the backbone that is called; initially they add zero.
 
-    The attention of torchvision (and of torch) uses the weights of its linear layers without calling them, which bypasses any
+    The attention of torch, torchvision and WavLM uses the weights of its linear layers without calling them, which bypasses any
     adapter; in such networks only the other linear layers are adapted.
 
     Returns:
@@ -39,9 +39,10 @@ def adapt(model: "Model", *, rank: int, alpha: float) -> dict[str, str]:
     from peft import LoraConfig, inject_adapter_in_model  # here: importing it takes seconds, and no other strategy needs it
     from torch import nn
     from torchvision.models.swin_transformer import ShiftedWindowAttention
+    from transformers.models.wavlm.modeling_wavlm import WavLMAttention
 
     modules = dict(model.backbone.named_modules())
-    past = nn.MultiheadAttention | ShiftedWindowAttention
+    past = nn.MultiheadAttention | ShiftedWindowAttention | WavLMAttention
     linear = [
         name
         for name, module in modules.items()

@@ -35,7 +35,7 @@ class Setup(NamedTuple):
 
 def prepare(
     fabric: Any, tensors: Tensors | None, architecture: dict[str, Any], num_outputs: int, per: Per, *,
-    strategy: str, hyperparameters: dict[str, Any], options: TrainingOptions, num_examples: int, seed: int,
+    strategy: str, hyperparameters: dict[str, Any], options: TrainingOptions, num_examples: int, seed: int, same_outputs: bool = False,
 ) -> Setup:  # fmt: skip
     """Build the network of a hop and decide what is trained.
 
@@ -50,19 +50,21 @@ def prepare(
         options: how training runs; their head is used unless the strategy defines its own.
         num_examples: number of training examples, for heads that store them.
         seed: decides the initial weights of the head (or of everything).
+        same_outputs: whether the head of `tensors` answers the same, so that options.head.keep can keep it.
 
     Raises:
         UserError: the strategy does not fit the network.
     """
     plugin = plugins.load("strategies", strategy)
-    head = {"kind": "linear", **options.head.model_dump()}
+    head = {"kind": "linear", **options.head.model_dump(exclude={"keep"})}
+    keep = options.head.keep and same_outputs and architecture.get("head") == head and not hasattr(plugin, "head")
     if hasattr(plugin, "head"):
         head = plugin.head(num_examples=num_examples, **taken(plugin.head, hyperparameters))
     architecture = backbones.asked_for(architecture, per) | {"head": head}
     torch.manual_seed(seed_for(seed, "weights"))
     model = backbones.build(architecture, num_outputs)
     if tensors is not None:
-        backbones.load(model, tensors)
+        backbones.load(model, tensors, head=keep)
     before = copy_of(model)
     merged = plugin.adapt(model, **taken(plugin.adapt, hyperparameters)) if hasattr(plugin, "adapt") else {}
     model = synchronised(fabric, model)

@@ -1,8 +1,7 @@
 """Read weights files safely and convert them to a Source."""
 
 import io
-import pickle
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 from stages.lib.core import plugins
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
 # Small files that belong to the weights beside which they lie: the network's configuration and the tokenizer.
 BESIDE = ("config.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt")
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # the file of weights in a folder in Hugging Face's layout
+MOST_NAMES = 20  # of files that a message lists
 
 
 def read(
@@ -49,21 +49,22 @@ def read(
     return Source(network, from_library(network, state, by_order), preprocessing.model_dump(), None, origin, beside)
 
 
-def in_folder(files: Mapping[str, bytes], where: str) -> tuple[str, dict[str, bytes]]:
-    """The file of weights among the files of a folder in Hugging Face's layout, and the files BESIDE it.
+def in_folder(there: Collection[str], where: str) -> tuple[str, list[str]]:
+    """Of the names of the files in a folder in Hugging Face's layout, that of the weights and those BESIDE it.
 
     Raises:
-        UserError: there is none.
+        UserError: there are no weights.
     """
-    weights = next((name for name in WEIGHTS if name in files), None)
+    weights = next((name for name in WEIGHTS if name in there), None)
     if weights is None:
-        raise UserError(f"{where} has none of {listed(WEIGHTS)}. Files in it: {listed(sorted(files)) or 'none'}.")
-    return weights, {name: files[name] for name in BESIDE if name in files}
+        more = f" and {len(there) - MOST_NAMES} more" if len(there) > MOST_NAMES else ""
+        files = listed(sorted(there)[:MOST_NAMES]) if there else "none"
+        raise UserError(f"{where} has none of {listed(WEIGHTS)}. Files in it: {files}{more}.")
+    return weights, [name for name in BESIDE if name in there]
 
 
 def _tensors(content: bytes, name: str) -> "dict[str, torch.Tensor]":
     import torch
-    from safetensors import SafetensorError
     from safetensors.torch import load
 
     from stages.lib.formats import ctranslate2, onnx_bert
@@ -76,7 +77,7 @@ def _tensors(content: bytes, name: str) -> "dict[str, torch.Tensor]":
         if name.endswith(".safetensors"):
             return load(content)
         state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
+    except Exception as error:  # of any kind: what is damaged is read until something does not fit
         raise UserError(
             f"{name} cannot be read as weights: {(str(error) or 'it is empty').splitlines()[0]}. "
             "Allowed: .safetensors, a file of torch.save that holds tensors alone (a whole pickled model can run code when "

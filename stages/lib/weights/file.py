@@ -25,10 +25,9 @@ def fetch(*, path: str, sha256: str, by_order: bool, architecture: Architecture,
     """
     place = Path(path)
     if place.is_dir():
-        wanted = [file for name in (*_tensors.WEIGHTS, *_tensors.BESIDE) if (file := place / name).is_file()]
-        files = {file.name: file.read_bytes() for file in wanted}
-        name, beside = _tensors.in_folder(files, f"path: the folder {path}")
-        content, read = files[name], {name: files[name], **beside}
+        name, names = _tensors.in_folder([file.name for file in place.iterdir() if file.is_file()], f"path: the folder {path}")
+        content, beside = (place / name).read_bytes(), {each: (place / each).read_bytes() for each in names}
+        read = beside | {name: content}
         lines = "".join(f"{hashlib.sha256(read[each]).hexdigest()}  {each}\n" for each in sorted(read))
         found = hashlib.sha256(lines.encode()).hexdigest()
     elif place.is_file():

@@ -18,26 +18,25 @@ class Params(Strict):
 
 def fetch(*, repository: str, revision: str, architecture: Architecture, preprocessing: Strict) -> Source:
     """Download the weights, the configuration and the tokenizer of one commit; no code of the repository is downloaded or run."""
-    from huggingface_hub import HfApi, hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+    from huggingface_hub import HfApi, constants, hf_hub_download
 
+    constants.HF_HUB_DISABLE_TELEMETRY = True  # else the client also asks which program may be running it, and tells
     with tempfile.TemporaryDirectory() as folder:
         try:
             there = HfApi().list_repo_files(repository, revision=revision)
-            weights = [name for name in _tensors.WEIGHTS if name in there][:1]
-            files = {
-                name: Path(hf_hub_download(repository, name, revision=revision, local_dir=folder)).read_bytes()
-                for name in [*weights, *(name for name in _tensors.BESIDE if name in there)]
-            }
-        except (HfHubHTTPError, OfflineModeIsEnabled, OSError, ValueError) as error:
-            said = str(error).strip().splitlines()
+            name, names = _tensors.in_folder(there, f"repository: {repository}")
+            content, *others = (
+                Path(hf_hub_download(repository, each, revision=revision, local_dir=folder)).read_bytes()
+                for each in (name, *names)
+            )
+        except UserError:
+            raise
+        except Exception as error:  # the client, and what it is built on, raise many kinds
+            said = " ".join([line for line in str(error).splitlines() if line.strip()][:2]) or repr(error)
             raise UserError(
-                f"repository: {repository} at revision {revision} could not be downloaded: {said[0] if said else error!r}. Check "
+                f"repository: {repository} at revision {revision} could not be downloaded: {said.rstrip('.')}. Check "
                 "both names (the revision is a commit, 40 hexadecimal digits), the network, and whether it needs a login "
                 "(HF_TOKEN)."
             ) from None
-    if not weights:
-        files = dict.fromkeys(there, b"")
-    name, beside = _tensors.in_folder(files, f"repository: {repository}")
     origin = f"huggingface.co/{repository} at {revision}"
-    return _tensors.read(files[name], name, origin, False, architecture, preprocessing, beside)
+    return _tensors.read(content, name, origin, False, architecture, preprocessing, dict(zip(names, others, strict=True)))

@@ -1,6 +1,8 @@
 """Cards and folders on disk: read back as they were written, frozen, and refused in words where something is wrong."""
 
+import hashlib
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -168,3 +170,65 @@ def test_weights_that_the_card_does_not_describe_are_refused(tmp_path, how):
         (tmp_path / "other/weights.safetensors").rename(tmp_path / "weights.safetensors")
     with pytest.raises(UserError, match="is missing, or is not the file that its card describes"):
         cards.read_model(tmp_path)
+
+
+# The files that a model's preprocessing needs.
+
+FILES = {"tokenizer.json": b'{"a": 1}', "other.bin": bytes(range(256))}
+
+
+@pytest.fixture
+def with_files(tmp_path):
+    cards.write_model(tmp_path / "m", {"w": torch.zeros(2)}, model_card("x"), FILES)
+    return tmp_path / "m"
+
+
+def test_files_lie_beside_the_weights_and_their_hashes_are_on_the_card(with_files):
+    tensors, card = cards.read_model(with_files)
+    assert card.files == {name: hashlib.sha256(content).hexdigest() for name, content in FILES.items()}
+    assert {name: (with_files / name).read_bytes() for name in FILES} == FILES == card.contents and tensors.keys() == {"w"}
+    assert card.how == card.preprocessing | {"folder": str(with_files)} and "folder" not in card.preprocessing
+    assert (
+        "_folder" not in (with_files / "card.json").read_text() and str(with_files) not in (with_files / "card.json").read_text()
+    )
+
+
+def test_a_model_without_files_has_none(tmp_path):
+    cards.write_model(tmp_path, {"w": torch.zeros(2)}, model_card("x"))
+    _, card = cards.read_model(tmp_path)
+    assert card.files == card.contents == {} and card.how == card.preprocessing
+
+
+def test_a_changed_card_still_knows_where_its_files_are(with_files):
+    card = cards.read_model_card(with_files).model_copy(update={"name": "y"})
+    assert card.how["folder"] == str(with_files) and card.contents == FILES
+
+
+def test_a_copied_folder_is_as_good_and_the_files_are_read_from_it(with_files, tmp_path):
+    shutil.copytree(with_files, tmp_path / "copy")
+    shutil.rmtree(with_files)
+    card = cards.read_model(tmp_path / "copy")[1]
+    assert card.contents == FILES and card.how["folder"] == str(tmp_path / "copy")
+
+
+@pytest.mark.parametrize("how", ["missing", "changed", "folder"])
+def test_a_file_that_the_card_does_not_describe_is_refused(with_files, how):
+    path = with_files / "tokenizer.json"
+    if how == "changed":
+        path.write_bytes(b'{"a": 2}')
+    else:
+        path.unlink()
+    if how == "folder":
+        path.mkdir()
+    said = rf"{path} is missing, or is not the file that its card describes\. Make it again with: dvc repro"
+    with pytest.raises(UserError, match=said):
+        cards.read_model(with_files)
+    card = cards.read_model_card(with_files)  # which needs no more than the card
+    with pytest.raises(UserError, match=said):
+        _ = card.contents
+
+
+def test_files_of_one_model_are_handed_to_the_next(with_files, tmp_path):
+    card = cards.read_model_card(with_files)
+    cards.write_model(tmp_path / "next", {"w": torch.ones(2)}, model_card("y"), card.contents)
+    assert cards.read_model(tmp_path / "next")[1].files == card.files

@@ -130,6 +130,7 @@ def test_sizes_that_the_file_cannot_hold_allocate_nothing():
     for content, says in [
         (start + struct.pack("<I", 2**32 - 1), "2 bytes are needed, and 0 are left"),
         (start + struct.pack("<I", 1) + text("encoder/conv1/bias") + huge, "has the shape"),
+        (start + struct.pack("<I", 1) + text("encoder/conv1/bias") + struct.pack("<BIBI", 1, 0, 0, 0), r"has the shape \[0\]"),
         (start + struct.pack("<I", 1) + text("encoder/conv1/bias") + b"\xff", "255 dimensions"),
     ]:
         with pytest.raises(UserError, match=says):

@@ -45,7 +45,7 @@ def exported(bert) -> bytes:
     file = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the older export is deprecated, and such files are made with it
-        torch.onnx.export(Sentences(bert), (pieces, mask.long()), file, dynamo=False)
+        torch.onnx.export(Sentences(bert).eval(), (pieces, mask.long()), file, dynamo=False)
     return file.getvalue()
 
 

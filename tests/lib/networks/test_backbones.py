@@ -4,8 +4,10 @@ import pytest
 import torch
 from torch import nn
 
+from stages.lib.core.contracts import NO_STEP
 from stages.lib.errors import UserError
-from stages.lib.networks import backbones
+from stages.lib.networks import backbones, heads
+from tests import texts
 from tests.tiny import RESNET
 
 NETWORKS = [("timm", "test_resnet"), ("timm", "test_vit"), ("timm", "test_efficientnet"), ("timm", "test_convnext"),
@@ -128,3 +130,79 @@ def test_weights_by_order_must_agree_in_shape():
 def test_an_unknown_or_unfit_network_is_an_error_for_people(network):
     with pytest.raises(UserError, match=network[1]):
         backbones.build(name(network), 2)
+
+
+# What there is one output for, and networks without a head.
+
+
+def encoder(**changes):
+    return texts.ARCHITECTURE | {"config": texts.CONFIG, "per": "example"} | changes
+
+
+@pytest.mark.parametrize("per", ["example", "word"])
+def test_an_architecture_is_asked_for_what_a_task_needs(per):
+    card = encoder(head={"hidden": 3}, per="word")
+    assert backbones.asked_for(card, per) == encoder(per=per) and card["head"] == {"hidden": 3}
+    assert backbones.asked_for(texts.ARCHITECTURE, per) == texts.ARCHITECTURE | {"per": per}, "of a source, which has none yet"
+
+
+def test_a_library_of_one_kind_is_not_told_which():
+    assert backbones.asked_for(RESNET | {"head": {"hidden": 3}}, "example") == RESNET
+
+
+@pytest.mark.parametrize("per", ["word", "frame"])
+def test_what_a_library_cannot_give_is_told(per):
+    with pytest.raises(UserError, match=f"The task needs one output per {per}, and networks of timm give one per example"):
+        backbones.asked_for(RESNET, per)
+
+
+def test_what_a_network_of_the_library_cannot_give_is_told():
+    with pytest.raises(UserError, match="bert gives features per example or word; needed: one per frame"):
+        backbones.build(backbones.asked_for(encoder(), "frame"), 2)
+
+
+def batch(num=3):
+    pieces = torch.randint(5, 60, (num, 6), generator=torch.Generator().manual_seed(0))
+    starts = torch.tensor([[1, 2, 4], [1, 3, -1], [2, -1, -1]])[:num]
+    return pieces, torch.ones_like(pieces, dtype=torch.bool), starts
+
+
+def test_a_network_without_a_head_gets_one_on_its_features():
+    torch.manual_seed(0)
+    bare = backbones.build(encoder()).eval()
+    assert type(bare.head) is nn.Identity and [name for name in bare.state_dict() if name.startswith("head")] == []
+    assert bare(batch()).shape == (3, texts.CONFIG["hidden_size"])
+    model = backbones.build(encoder(), 4).eval()
+    assert type(model.head) is nn.Linear and model.head.in_features == 16 and model(batch()).shape == (3, 4)
+    assert backbones.load(model, bare.state_dict()) == []
+    torch.testing.assert_close(model.backbone(batch()), bare(batch()))
+
+
+def test_a_head_of_a_network_per_word_is_applied_to_each_word():
+    model = backbones.build(encoder(per="word", head={"hidden": 5}), 4).eval()
+    outputs = model(batch())
+    assert type(model.head) is heads.EachStep and outputs.shape == (3, 3, 4)
+    assert ((outputs < NO_STEP / 2).all(2) == (batch()[2] < 0)).all()
+    one = backbones.build(encoder(), 4)
+    assert backbones.load(one, model.state_dict()) == sorted(name for name in model.state_dict() if name.startswith("head."))
+
+
+def test_weights_of_a_network_without_a_head_are_all_of_the_backbone():
+    torch.manual_seed(0)
+    original = backbones._network(encoder()).eval()
+    tensors = backbones.from_library(encoder(), original.state_dict(), by_order=False)
+    assert {f"backbone.{name}" for name in original.state_dict()} == tensors.keys()
+    model = backbones.build(encoder(), 2).eval()
+    assert backbones.load(model, tensors) == []
+    assert torch.equal(model.backbone(batch()), original(batch()))
+    state = original.state_dict()
+    with pytest.raises(UserError, match=r"classifier\.weight is left over"):
+        backbones.from_library(encoder(), state | {"classifier.weight": torch.zeros(2, 16)}, by_order=False)
+
+
+def test_a_trained_network_comes_back_as_it_was():
+    for per in ("example", "word"):
+        architecture = encoder(per=per, head={"kind": "linear", "hidden": 0, "dropout": 0.1, "zero": False})
+        model = backbones.build(architecture, 2).eval()
+        again = backbones.trained(model.state_dict(), architecture, 2)
+        assert not again.training and torch.equal(again(batch()), model(batch()))

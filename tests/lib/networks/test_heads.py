@@ -8,6 +8,7 @@ import torch
 from sklearn.neighbors import KNeighborsClassifier
 from torch import nn
 
+from stages.lib.core.contracts import NO_STEP
 from stages.lib.networks import heads
 
 
@@ -138,3 +139,50 @@ def test_a_zero_head_thinks_every_class_equally_likely_and_can_learn(hidden, dro
 def test_an_argument_that_a_kind_does_not_have_is_an_error():
     with pytest.raises(TypeError, match="neighbours"):
         heads.build(6, 3, kind="prototype", temperature=0.1, neighbours=3)
+
+
+# For each step of sequences.
+
+
+def steps(*lengths, width=6, dtype=torch.float32):
+    """Random features (N, longest, width) with NO_STEP beyond each length, and which steps are real."""
+    values = torch.randn(len(lengths), max(lengths), width, generator=torch.Generator().manual_seed(0))
+    real = torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
+    return values.masked_fill(~real[..., None], NO_STEP).to(dtype), real
+
+
+@pytest.mark.parametrize("spec", [{}, {"hidden": 4}, {"hidden": 4, "dropout": 0.5}, {"zero": True}])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_each_step_has_its_own_logits_and_padded_steps_stay_padded(spec, dtype):
+    head = heads.build(6, 3, steps=True, **spec).eval().to(dtype)
+    features, real = steps(4, 1, 3, dtype=dtype)
+    logits = head(features)
+    assert logits.shape == (3, 4, 3) and (logits[~real] < NO_STEP / 2).all() and (logits[real] > NO_STEP / 2).all()
+    assert logits[~real].float().allclose(torch.tensor(NO_STEP), rtol=0.01)
+    torch.testing.assert_close(logits[real], head.layers(features[real]))
+
+
+def test_padded_steps_give_no_gradient_and_spoil_none():
+    head = heads.build(6, 3, steps=True, hidden=4)
+    features, real = steps(4, 1, 3)
+    features.requires_grad_()
+    head(features)[real].square().sum().backward()
+    whole = [parameter.grad.clone() for parameter in head.parameters()]
+    assert all(gradient.isfinite().all() for gradient in whole)
+    assert not features.grad[~real].any() and features.grad[real].any()
+    head.zero_grad()
+    head.layers(features.detach()[real]).square().sum().backward()
+    for gradient, parameter in zip(whole, head.parameters(), strict=True):
+        torch.testing.assert_close(gradient, parameter.grad)
+
+
+def test_a_head_for_steps_holds_the_layers_of_a_plain_one():
+    torch.manual_seed(0)
+    each = heads.build(6, 3, steps=True, hidden=4)
+    torch.manual_seed(0)
+    plain = heads.build(6, 3, hidden=4)
+    assert type(heads.build(6, 3, steps=True)) is heads.EachStep
+    assert {f"layers.{name}": tuple(each.shape) for name, each in plain.state_dict().items()} == {
+        name: tuple(each.shape) for name, each in each.state_dict().items()
+    }
+    assert all(torch.equal(one, other) for one, other in zip(plain.parameters(), each.parameters(), strict=True))

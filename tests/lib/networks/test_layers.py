@@ -10,6 +10,7 @@ from torch import nn
 from stages.lib.errors import UserError
 from stages.lib.networks import backbones, layers
 from stages.lib.params.fields import Strict, Trainable, TrainableOrAll
+from tests.lib.libraries import encoders
 
 NETWORKS = [("timm", "test_resnet"), ("timm", "test_vit"), ("timm", "test_efficientnet"), ("timm", "test_convnext"),
             ("timm", "tf_efficientnet_lite0"), ("timm", "resnet18"), ("timm", "convnext_atto"), ("torchvision", "resnet18"),
@@ -88,6 +89,21 @@ def test_the_blocks_of_torchvisions_vit_are_its_transformer_blocks():
     found = layers.blocks(build("torchvision", "vit_b_16"))
     assert list(found) == ["conv_proj", *(f"encoder.layers.encoder_layer_{index}" for index in range(12))]
     assert found["encoder.layers.encoder_layer_11"][-1] == "backbone.encoder.ln.bias"
+
+
+def test_a_list_that_is_the_smaller_part_of_a_child_or_holds_single_layers_stays_inside_it():
+    class Child(nn.Module):
+        def __init__(self, extra, parts):
+            super().__init__()
+            self.extra, self.parts = nn.Linear(4, extra), nn.ModuleList(parts)
+
+    def blocks_of(child):
+        return list(layers.blocks(by_hand(nn.ModuleDict({"stem": nn.Linear(4, 8), "child": child}))))
+
+    stack = [nn.Sequential(nn.Linear(4, 4)) for _ in range(2)]
+    assert blocks_of(Child(4, stack)) == ["stem", "child.extra", "child.parts.0", "child.parts.1"]
+    assert blocks_of(Child(9, stack)) == ["stem", "child"]
+    assert blocks_of(Child(4, [nn.Linear(4, 4) for _ in range(2)])) == ["stem", "child"]
 
 
 def test_a_norm_belongs_to_the_layer_before_it_but_never_leaves_its_block():
@@ -195,7 +211,10 @@ def test_a_pattern_that_matches_nothing_is_refused_with_what_comes_near(pattern,
 
 @pytest.mark.parametrize("given", [{}, {"last_blocks": None}, {"last_blocks": 1, "patterns": ["a"]}])
 def test_exactly_one_way_to_choose_must_be_given(given):
-    with pytest.raises(ValidationError, match="must hold exactly one of last_blocks, freeze_fraction, freeze_layers, patterns"):
+    with pytest.raises(
+        ValidationError,
+        match="must hold exactly one of last_blocks, freeze_fraction, freeze_layers, patterns, freeze_feature_encoder",
+    ):
         Trainable.model_validate(given)
 
 
@@ -227,3 +246,20 @@ def test_a_mistake_beside_the_word_all_has_the_path_of_its_key(given, where):
     with pytest.raises(ValidationError) as error:
         Holder.model_validate({"trainable": given})
     assert [mistake["loc"] for mistake in error.value.errors()] == [where]
+
+
+@pytest.mark.parametrize(
+    ("model", "convolutions"), [("whisper", ["base.conv1", "base.conv2"]), ("wav2vec2", ["base.feature_extractor"])]
+)
+def test_the_feature_encoder_of_a_speech_encoder_can_be_frozen(model, convolutions):
+    speech = backbones.Model(encoders.built(model, encoders.TINY[model], "frame"), nn.Identity())
+    chosen = layers.select(speech, Trainable(freeze_feature_encoder=True))
+    frozen = {name for name, _ in speech.named_parameters()} - set(chosen)
+    assert frozen and all(name.startswith(tuple(f"backbone.{each}." for each in convolutions)) for name in frozen)
+    left = {name for name in chosen if any(f".{each.rpartition('.')[2]}." in name for each in convolutions)}
+    assert not left
+
+
+def test_a_network_without_a_feature_encoder_says_so():
+    with pytest.raises(UserError, match="Only speech encoders"):
+        layers.select(build("timm", "test_resnet"), Trainable(freeze_feature_encoder=True))

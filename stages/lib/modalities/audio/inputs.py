@@ -12,7 +12,7 @@ from stages.lib.core.cards import PackedSplit
 from stages.lib.core.contracts import LoadedSplit
 from stages.lib.errors import UserError
 from stages.lib.modalities.audio.augmentation import NUM_DRAWS, changed, masked
-from stages.lib.modalities.audio.features import MELS, Recordings, features
+from stages.lib.modalities.audio.features import HOP, MELS, Recordings, features
 from stages.lib.modalities.audio.files import FULL, Recording, decode
 
 __all__ = ["decode", "digest", "load", "mismatch", "notes", "pack", "packing", "probe", "remarks"]
@@ -64,14 +64,14 @@ def pack(recording: Recording, *, sample_rate: int, max_seconds: float) -> np.nd
     return packed
 
 
-def remarks(recording: Recording, *, sample_rate: int, max_seconds: float) -> dict[str, float]:
+def remarks(recording: Recording, preprocessing: dict[str, Any]) -> dict[str, float]:
     """What people should know about how one recording is packed; afterwards nobody can see it.
 
     Returns:
         By a sentence that continues "... recordings ", an amount; "{:.1f}" in the sentence stands for the sum of the amounts of
         all recordings.
     """
-    found = {}
+    found, sample_rate, max_seconds = {}, preprocessing["sample_rate"], preprocessing["max_seconds"]
     lost = len(recording.samples) / recording.rate - max_seconds
     if lost > 0:
         found[f"were cut after {max_seconds:g} s (max_seconds) and lost {{:.1f}} s together"] = lost
@@ -84,29 +84,6 @@ def remarks(recording: Recording, *, sample_rate: int, max_seconds: float) -> di
         found[f"had {recording.channels} channels, which were averaged"] = 0.0
     if recording.clipped > CLIPPED:
         found[f"are clipped: more than {CLIPPED:.0%} of their samples are at full scale"] = 0.0
-    return found
-
-
-def notes(splits: dict[str, PackedSplit], preprocessing: dict[str, Any]) -> list[str]:
-    """What packed recordings show of how they were packed, in words.
-
-    Args:
-        preprocessing: of the source's card, with the dataset's packing.
-    """
-    most = round(preprocessing["max_seconds"] * preprocessing["sample_rate"])
-    total = cut = clipped = 0
-    for split in splits.values():
-        for row in range(len(split.keys)):
-            (samples,) = split.rows(np.array([row]))
-            total += 1
-            cut += len(samples) >= most
-            clipped += bool(((samples == FULL - 1) | (samples == -FULL)).mean() > CLIPPED)
-    found = []
-    if cut:
-        longest = f"{preprocessing['max_seconds']:g} s (max_seconds)"
-        found.append(f"{cut} of {total} recordings last {longest}: they were cut there, or end there")
-    if clipped:
-        found.append(f"{clipped} of {total} recordings are clipped: more than {CLIPPED:.0%} of their samples are at full scale")
     return found
 
 
@@ -125,8 +102,9 @@ def load(split: PackedSplit, targets: torch.Tensor, preprocessing: dict[str, Any
             assert draws is not None
             most = round(preprocessing["max_seconds"] * preprocessing["sample_rate"])
             waves, lengths = changed(waves, lengths, level, draws.cpu(), most)
-            values, lengths = features(waves, lengths.to(device), preprocessing)
-            return Recordings(masked(values, lengths.cpu(), preprocessing["features"], level, draws.cpu()), lengths)
+            batch, kind = features(waves, lengths.to(device), preprocessing), preprocessing["features"]
+            steps = lengths // HOP if kind in MELS else lengths
+            return batch._replace(values=masked(batch.values, steps, kind, level, draws.cpu()))
 
     lengths = torch.from_numpy(np.diff(split.offsets))
     return LoadedSplit(inputs, targets.to(device), NUM_DRAWS, lengths=lengths)

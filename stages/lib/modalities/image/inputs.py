@@ -71,9 +71,9 @@ def pack(image: Image.Image, *, px: int, fit: str, crop_pct: float, interpolatio
     return np.asarray(image.crop((left, top, left + px, top + px)))
 
 
-def notes(splits: dict[str, PackedSplit], preprocessing: dict[str, Any]) -> list[str]:
-    """What packing changed in some of the images, in words: nothing that it does not do to all."""
-    return []
+def remarks(image: Image.Image, preprocessing: dict[str, Any]) -> dict[str, float]:
+    """What people should know about how this image is packed, in addition to what is done to all."""
+    return {}
 
 
 def load(split: PackedSplit, targets: torch.Tensor, preprocessing: dict[str, Any], device: torch.device) -> LoadedSplit:

@@ -1,6 +1,7 @@
 """Sample images of a dataset, for people to look at."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib import pyplot as plt
@@ -12,11 +13,12 @@ FILE = "samples.png"
 SAMPLES, MOST_CLASSES = 3, 12  # images per class and split, and most classes in one figure
 
 
-def samples(path: Path, splits: dict[str, PackedSplit], classes: list[str] | None, title: str) -> None:
+def samples(path: Path, splits: dict[str, PackedSplit], classes: list[str] | None, title: str, packing: dict[str, Any]) -> None:
     """Draw the first packed images of each class and split, to look at before training.
 
     Args:
         splits: by name.
+        packing: of the data's card.
         classes: the labels to show; None shows the first images regardless of their labels.
     """
     found = {}

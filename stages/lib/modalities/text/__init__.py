@@ -16,9 +16,8 @@ CAPTION = "The darker a word, the more it mattered for the prediction (gradient 
 class Preprocessing(Strict):
     """How texts were cut into pieces when the weights were trained."""
 
-    tokenizer: str = Field(
-        min_length=1
-    )  # "beside": tokenizer.json (or vocab.txt) beside the weights; else the path of such a file
+    # "beside": tokenizer.json (or vocab.txt) beside the weights; else the path of such a file
+    tokenizer: str = Field(min_length=1)
     tokenizer_sha256: str = Field(pattern=r"^([0-9a-f]{64})?$")  # of your own file; "" for the one beside the weights
     special_tokens: bool  # whether each text begins and ends with the tokenizer's own marks ([CLS], [SEP])
 

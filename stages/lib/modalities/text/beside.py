@@ -31,6 +31,11 @@ def keep(
             "that they were trained with."
         )
     digest = hashlib.sha256(content).hexdigest()
+    if preprocessing["tokenizer"] == "beside" and preprocessing["tokenizer_sha256"] not in ("", digest):
+        raise UserError(
+            f"preprocessing.tokenizer_sha256: {FILE} beside the weights has {digest}, but params.yaml says "
+            f"{preprocessing['tokenizer_sha256']}. If the file is right, copy its sha256, or give ''."
+        )
     return preprocessing | {"tokenizer_sha256": digest}, {FILE: content}
 
 
@@ -40,15 +45,33 @@ def _beside(beside: dict[str, bytes]) -> bytes:
     if "vocab.txt" not in beside:
         raise UserError(
             f"preprocessing.tokenizer: there is no {FILE} (and no vocab.txt) beside the weights; files there: "
-            f"{listed(sorted(beside)) or 'none'}. Give the path of such a file."
+            f"{listed(sorted(beside)) if beside else 'none'}. Give the path of such a file."
         )
+    return _of_vocabulary(beside["vocab.txt"], beside.get("tokenizer_config.json"))
+
+
+def _of_vocabulary(content: bytes, config: bytes | None) -> bytes:
+    """The tokenizer of an older BERT from its vocab.txt, and its settings if there are any."""
     from tokenizers.implementations.bert_wordpiece import BertWordPieceTokenizer
 
-    settings = json.loads(beside.get("tokenizer_config.json", b"{}"))
-    vocabulary = {piece: number for number, piece in enumerate(beside["vocab.txt"].decode().splitlines())}
-    lower = settings.get("do_lower_case", True)
-    accents = settings.get("strip_accents")
-    converted: str = BertWordPieceTokenizer(vocabulary, lowercase=lower, strip_accents=accents).to_str()  # as older BERT models
+    try:
+        settings = dict(json.loads(config or b"{}"))
+    except (TypeError, ValueError) as error:
+        raise UserError(f"preprocessing.tokenizer: tokenizer_config.json cannot be read: {error}") from None
+    try:
+        lines = content.decode().replace("\r\n", "\n").removesuffix("\n").split("\n")  # other separators of lines are pieces
+        capitals = any(piece != piece.lower() for piece in lines if not piece.startswith("["))  # [CLS]
+        converted: str = BertWordPieceTokenizer(
+            {piece: number for number, piece in enumerate(lines)},
+            lowercase=settings.get("do_lower_case", bool(config) or not capitals),
+            strip_accents=settings.get("strip_accents"),
+            handle_chinese_chars=settings.get("tokenize_chinese_chars", True),
+        ).to_str()
+    except Exception as error:  # tokenizers raises plain exceptions
+        raise UserError(
+            f"preprocessing.tokenizer: vocab.txt is not that of a BERT, with a piece in each line, [UNK], [CLS] and [SEP] among "
+            f"them ({error}). Give the path of a {FILE}."
+        ) from None
     return converted.encode()
 
 
@@ -63,17 +86,18 @@ def _own(preprocessing: dict[str, Any]) -> bytes:
             f"preprocessing.tokenizer_sha256: {path} has {found}, but params.yaml says "
             f"{preprocessing['tokenizer_sha256'] or 'nothing'}. If the file is right, copy its sha256."
         )
-    return _beside({"vocab.txt": content}) if path.name == "vocab.txt" else content
+    return _of_vocabulary(content, None) if path.name == "vocab.txt" else content
 
 
 def _num_pieces(content: bytes) -> int:
+    """One more than the highest number of a piece, which the network looks up."""
     from tokenizers import Tokenizer
 
     try:
-        num: int = Tokenizer.from_str(content.decode()).get_vocab_size()
+        numbers = Tokenizer.from_str(content.decode()).get_vocab().values()
     except Exception as error:  # tokenizers raises plain exceptions
         raise UserError(f"preprocessing.tokenizer: {FILE} cannot be read: {error}") from None
-    return num
+    return 1 + max(numbers, default=-1)
 
 
 def _num_known(architecture: dict[str, Any]) -> int | None:

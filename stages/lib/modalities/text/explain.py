@@ -68,12 +68,13 @@ def importance(model: Model, preprocessing: dict[str, Any], text: str, output: i
     finally:
         hook.remove()
     by_piece = (gradient * kept[0]).sum(-1).abs()[0].tolist()
-    begins = batch.starts[0].tolist()
-    ends = [*(begin for begin in begins[1:]), -1]
-    last = int(batch.mask[0].sum()) - int(preprocessing["special_tokens"])
-    by_word = [
-        sum(by_piece[begin : end if end > 0 else last]) if begin >= 0 else 0.0 for begin, end in zip(begins, ends, strict=True)
-    ]
+    (encoding,) = inputs.encode(tokenizer, [text], preprocessing)
+    word_of = {begin: word for word, begin in enumerate(batch.starts[0].tolist()) if begin >= 0}
+    by_word, word = [0.0] * batch.starts.shape[1], None
+    for piece, special in enumerate(encoding.special_tokens_mask):
+        word = word_of.get(piece, word)
+        if word is not None and not special:
+            by_word[word] += by_piece[piece]
     most = max(by_word, default=0.0)
     return [value / most if most else 0.0 for value in by_word]
 

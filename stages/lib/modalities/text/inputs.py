@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,8 +10,9 @@ import numpy as np
 import torch
 from tokenizers import Encoding, Tokenizer
 
-from stages.lib.core.cards import PackedSplit
+from stages.lib.core.cards import AGAIN, PackedSplit
 from stages.lib.core.contracts import LoadedSplit
+from stages.lib.errors import UserError
 
 DROPPED = 0.1  # fraction of the pieces that the augmentation "light" hides
 WORD = re.compile(r"\S+")
@@ -36,6 +38,7 @@ def decode(source: bytes | str) -> str:
         raise ValueError("it is empty")
     if "\0" in text:
         raise ValueError("it holds zero bytes, so it is no text")
+    text.encode()  # may raise an error: a half of a pair of surrogates, as JSON can hold, is none either
     return text
 
 
@@ -64,21 +67,26 @@ def texts(rows: Any) -> list[str]:
     return [bytes(row).decode() for row in rows]
 
 
-def notes(splits: dict[str, PackedSplit], preprocessing: dict[str, Any]) -> list[str]:
-    """How many texts are cut, and how much of them is lost."""
-    tokenizer = tokenizer_of(preprocessing | {"max_tokens": None})
-    most, found = preprocessing["max_tokens"], []
-    for name, split in splits.items():
-        num, lost, total = 0, 0, 0
-        for start in range(0, len(split.keys), 1000):  # so that memory does not grow with the split
-            rows = split.rows(np.arange(start, min(start + 1000, len(split.keys))))
-            for encoding in encode(tokenizer, texts(rows), preprocessing):
-                num, lost = num + (len(encoding) > most), lost + max(0, len(encoding) - most)
-                total += len(encoding)
-        if num:
-            found.append(f"{num} of {len(split.keys)} texts of {name} are longer than {most} tokens and are cut, by {lost / total:.1%} "
-                         f"of all tokens of {name} (datasets.<name>.max_tokens)")  # fmt: skip
-    return found
+def remarks(text: str, preprocessing: dict[str, Any]) -> dict[str, float]:
+    """Whether the end of a text is cut off, and how many tokens of it are lost.
+
+    Args:
+        preprocessing: of the source's card, with the dataset's packing.
+    """
+    most = preprocessing["max_tokens"]
+    (encoding,) = encode(whole(preprocessing["folder"], preprocessing["tokenizer_sha256"]), [text], preprocessing)
+    lost = len(encoding) - most
+    return (
+        {f"are longer than {most} tokens (max_tokens), are cut there and lose {{:,.0f}} tokens together": lost}
+        if lost > 0
+        else {}
+    )
+
+
+@cache
+def whole(folder: str, sha256: str) -> Tokenizer:
+    """The tokenizer of a model, without any limit; read once for all texts."""
+    return tokenizer_of({"folder": folder, "max_tokens": None})
 
 
 def load(split: PackedSplit, targets: torch.Tensor, preprocessing: dict[str, Any], device: torch.device) -> LoadedSplit:
@@ -106,7 +114,10 @@ def probe(preprocessing: dict[str, Any], device: torch.device) -> Texts:
 
 def tokenizer_of(preprocessing: dict[str, Any]) -> Tokenizer:
     """The tokenizer of a model, which cuts texts at max_tokens (None: not at all)."""
-    tokenizer = Tokenizer.from_file(str(Path(preprocessing["folder"]) / "tokenizer.json"))
+    path = Path(preprocessing["folder"]) / "tokenizer.json"
+    if not path.is_file():
+        raise UserError(f"{path} is missing. {AGAIN}")
+    tokenizer = Tokenizer.from_file(str(path))
     tokenizer.no_padding()
     tokenizer.no_truncation()
     if preprocessing["max_tokens"] is not None:
@@ -165,12 +176,13 @@ def hidden(batch: Texts, tokenizer: Tokenizer, draws: torch.Tensor) -> Texts:
     )
     if token is None:
         return batch
-    special = torch.tensor([number for number, added in tokenizer.get_added_tokens_decoder().items() if added.special])
+    special = [number for number, added in tokenizer.get_added_tokens_decoder().items() if added.special]
+    special += tokenizer.encode("").ids  # some files do not say which are special
     chances = torch.ones(batch.pieces.shape)
     for row, draw in enumerate(draws.tolist()):
         num = int(batch.mask[row].sum())
         chances[row, :num] = torch.from_numpy(np.random.default_rng(int(draw * 2**32)).random(num, np.float32))
-    covered = (chances < DROPPED) & ~torch.isin(batch.pieces, special)
+    covered = (chances < DROPPED) & ~torch.isin(batch.pieces, torch.tensor(special, dtype=torch.int64))
     return batch._replace(pieces=batch.pieces.masked_fill(covered, token))
 
 

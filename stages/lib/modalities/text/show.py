@@ -1,6 +1,7 @@
 """Sample texts of a dataset, for people to look at."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from markupsafe import Markup
@@ -12,11 +13,12 @@ FILE = "samples.html"
 SAMPLES, MOST_CLASSES, MOST_CHARACTERS = 2, 12, 240  # texts per class and split, most classes, most of each text
 
 
-def samples(path: Path, splits: dict[str, PackedSplit], classes: list[str] | None, title: str) -> None:
+def samples(path: Path, splits: dict[str, PackedSplit], classes: list[str] | None, title: str, packing: dict[str, Any]) -> None:
     """Write the first texts of each class and split as a table.
 
     Args:
         splits: by name.
+        packing: of the data's card.
         classes: the labels to show; None shows the first texts regardless of their labels.
     """
     rows = []

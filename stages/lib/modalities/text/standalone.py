@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from stages.lib.modalities.text.inputs import Texts
+from stages.lib.modalities.text.inputs import Texts, tokenizer_of
 from stages.lib.networks.heads import EachStep
 
 VARYING = (0, 1)  # dimensions of the inputs that may have any size
@@ -44,6 +44,6 @@ def examples(preprocessing: dict[str, Any], num: int) -> Texts:
     length = min(preprocessing["max_tokens"], 8 + num)
     lengths = torch.randint(3, length + 1, (num,), generator=generator)
     mask = torch.arange(length) < lengths[:, None]
-    pieces = torch.randint(0, 100, (num, length), generator=generator) * mask
+    pieces = torch.randint(0, tokenizer_of(preprocessing).get_vocab_size(), (num, length), generator=generator) * mask
     starts = (torch.arange(1, length, 2)[None] * torch.ones(num, 1, dtype=torch.int64)).masked_fill(~mask[:, 1::2], -1)
     return Texts(pieces, mask, starts)

@@ -1,5 +1,6 @@
 """Common wrong preprocessings of texts, which the advisor tries (stages.lib.advice.preprocessing)."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -13,9 +14,16 @@ def as_on_card(packed: Any, preprocessing: dict[str, Any]) -> Texts:
 
 
 def _changed(change: Callable[[str], str]) -> Callable[[Any, dict[str, Any]], Texts]:
-    return lambda packed, preprocessing: batch_of(
-        [change(text) for text in texts(packed)], tokenizer_of(preprocessing), preprocessing
-    )
+    def prepare(packed: Any, preprocessing: dict[str, Any]) -> Texts:
+        batch = batch_of([change(text) for text in texts(packed)], tokenizer_of(preprocessing), preprocessing)
+        # Where words begin is no input of a network that gives one vector for each text, and makes no difference here.
+        return batch._replace(starts=as_on_card(packed, preprocessing).starts)
+
+    return prepare
+
+
+def _split_from_punctuation(text: str) -> str:
+    return re.sub(r"(?<=\S)(?=[^\w\s])|(?<=[^\w\s])(?=\S)", " ", text)
 
 
 def _special_tokens(packed: Any, preprocessing: dict[str, Any]) -> Texts:
@@ -35,7 +43,7 @@ VARIANTS: dict[str, Variant] = {
         "tokenizer",
     ),
     "words split from punctuation": Variant(
-        _changed(lambda text: "".join(each if each.isalnum() else f" {each} " for each in text)),
+        _changed(_split_from_punctuation),
         "The weights may have been trained with a tokenizer that splits words from punctuation. Look up which one they were "
         "trained with, and give it as source.<name>.preprocessing.tokenizer.",
         "tokenizer",

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from stages.lib.core.contracts import LoadedSplit
+from stages.lib.core.contracts import NO_STEP, LoadedSplit
 from stages.lib.networks.backbones import Model
 
 
@@ -60,7 +60,8 @@ def attach(
         eta, k: as in `bss`.
 
     Yields:
-        A function: inputs -> the penalty on the features (N, D) of the last forward pass.
+        A function: inputs -> the penalty on the features (N, D) of the last forward pass; where there is one output per word or
+        frame, N are those of all examples, without padding.
     """
     seen: list[torch.Tensor] = []
 
@@ -70,7 +71,10 @@ def attach(
     def compute(inputs: Any) -> torch.Tensor:
         if not seen:
             raise ValueError("bss needs the backbone's features, but it has not run: were features computed once?")
-        return bss(seen.pop(), eta, k)
+        features = seen.pop()
+        if features.ndim == 3:
+            features = features[features[..., 0] > NO_STEP / 2]
+        return bss(features, eta, k)
 
     with model.backbone.register_forward_hook(remember):
         yield compute

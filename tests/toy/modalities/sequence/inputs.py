@@ -45,9 +45,10 @@ def pack(numbers: np.ndarray, *, most_steps: int) -> np.ndarray:
     return numbers[:most_steps, None]
 
 
-def notes(splits: dict[str, PackedSplit], preprocessing: dict[str, Any]) -> list[str]:
-    """Nothing to tell."""
-    return []
+def remarks(numbers: np.ndarray, preprocessing: dict[str, Any]) -> dict[str, float]:
+    """Whether some steps are left out."""
+    lost = len(numbers) - preprocessing["most_steps"]
+    return {"are cut and lose {:.0f} steps together": float(lost)} if lost > 0 else {}
 
 
 def load(split: PackedSplit, targets: torch.Tensor, preprocessing: dict[str, Any], device: torch.device) -> LoadedSplit:

@@ -1,6 +1,7 @@
 """Sequences for people to look at."""
 
 from pathlib import Path
+from typing import Any
 
 from matplotlib import pyplot as plt
 
@@ -10,7 +11,7 @@ from stages.lib.plots.style import STYLE, save
 FILE = "samples.png"
 
 
-def samples(path: Path, splits: dict[str, PackedSplit], labels: list[str] | None, title: str) -> None:
+def samples(path: Path, splits: dict[str, PackedSplit], labels: list[str] | None, title: str, packing: dict[str, Any]) -> None:
     """The first sequences of each split as lines."""
     with plt.rc_context(STYLE):
         figure, grid = plt.subplots(1, len(splits), squeeze=False, layout="constrained")
