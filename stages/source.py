@@ -20,7 +20,7 @@ def main(name: str) -> None:
     preprocessing, files = checked.model_dump(mode="json"), dict[str, bytes]()
     if plugins.has("modalities", p.modality, "beside"):
         keep = plugins.load("modalities", p.modality, "beside").keep
-        preprocessing, files = keep(preprocessing, source.beside, source.architecture)
+        preprocessing, files = keep(preprocessing, dict(source.beside), source.architecture)
     cards.write_model(runs.starting_point(name), source.tensors, cards.ModelCard(
         kind="source", name=name, modality=p.modality, architecture=source.architecture,
         preprocessing=preprocessing, output_names=source.classes, pretrained=block.weights != "random",

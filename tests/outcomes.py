@@ -39,6 +39,7 @@ def write_project() -> None:
     hop = runs.hop("dots", "dots")
     shutil.copytree(evaluated(0.9, 0, 0), hop.evaluation)
     write_history(hop)
+    write_before("dots")
     write_forgetting("dots", **{"target dots-0": (0.88, 0.05)})
     write_advice()
     counts = {split: dict.fromkeys(CLASSES, num) for split, num in (("train", 100), ("val", 20), ("test", NUM // 2))}
@@ -97,6 +98,22 @@ def write_history(training: Training, val_loss: float = 0.3) -> None:
     }
     pd.DataFrame(proof).to_csv(training.metrics / "certificate.csv", index=False)
     write_run(training)
+
+
+def write_before(hop: str, rate: float | None = None) -> None:
+    """What `before` writes of a hop: that it cannot be measured as it is, or its test."""
+    out = runs.before(hop, "lines").evaluation
+    if rate is None:
+        cards.write_json(out / "report.json", {"reason": "its outputs mean another thing."})
+    else:
+        shutil.copytree(evaluated(rate, 0, 0), out, dirs_exist_ok=True)
+
+
+def write_baseline(name: str, rate: float, title: str) -> None:
+    """The test of a control without a network."""
+    out = runs.baseline(name, "lines").evaluation
+    shutil.copytree(evaluated(rate, 0, 0), out, dirs_exist_ok=True)
+    cards.write_json(out / "report.json", cards.read_json(out / "report.json") | {"title": title})
 
 
 def write_run(training: Training, *warnings: str, epoch: int = 2) -> None:

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from stages import compare
+from stages.lib.baselines import tfidf
 from stages.lib.core import cards, runs
 from stages.lib.errors import UserError
 from tests.outcomes import (
@@ -20,6 +21,8 @@ from tests.outcomes import (
     write_advice,
     write_alphas,
     write_arm,
+    write_baseline,
+    write_before,
     write_forgetting,
     write_history,
     write_project,
@@ -102,6 +105,7 @@ def test_a_longer_chain_and_a_control_beside_it(project):
     write_arm(target("beside"), 0.6, ["tiny", "beside", "beside-0"])
     write_history(runs.hop("lines", "lines"))
     write_history(runs.hop("beside", "lines"))
+    write_before("lines")
     write_forgetting("lines", **{"target lines-0": (0.9, 0.1)})
     write_forgetting("beside")
     table, words = run()
@@ -109,6 +113,40 @@ def test_a_longer_chain_and_a_control_beside_it(project):
     assert "The intermediate hops (dots, lines, against tiny directly)" in words
     assert "The intermediate hop (lines, against dots directly)" in words
     assert "- **lines against beside: helps**" in words
+
+
+TFIDF = {"baselines": {"tfidf": {"ngrams": 1, "strengths": [1]}}}
+
+
+@pytest.mark.parametrize("seeds", [[0], [0, 7]])
+def test_a_control_without_a_network_is_an_arm_like_the_others(project, monkeypatch, seeds):
+    monkeypatch.setattr(tfidf, "MODALITIES", ("image",))  # the arms of these tests are of images
+    write_params(Path(), PARAMS | TFIDF | {"seeds": seeds})
+    for seed in seeds[1:]:
+        write_arm(target("dots", seed), 0.9, ["tiny", "dots", f"dots-{seed}"], val_loss=0.5)
+        write_arm(target("tiny", seed), 0.8, ["tiny", f"tiny-{seed}"], val_loss=0.6)
+        write_arm(scratch(seed), 0.7, [str(seed)])
+    write_baseline("tfidf", 0.8, "TF-IDF with logistic regression")
+    table, words = run()
+    report = cards.read_json(Path("metrics/evaluate/baseline-tfidf/report.json"))
+    assert table["accuracy"]["tfidf"] == report["metrics"]["accuracy"]["value"]
+    against = table["against_tfidf"]
+    assert against["difference"] == pytest.approx(table["accuracy"]["dots"] - table["accuracy"]["tfidf"], abs=2e-6)
+    assert against["verdict"] == "helps" and 0 < against["lower"] < against["difference"] < against["upper"]
+    assert "- **A network at all (dots, against TF-IDF with logistic regression): helps**" in words
+    assert table["ship"] == "dots-0", "it is no model that could be shipped"
+    write_baseline("tfidf", 0.97, "TF-IDF with logistic regression")
+    assert "- **A network at all (dots, against TF-IDF with logistic regression): hurts**" in run()[1]
+
+
+def test_a_hop_that_answers_what_the_target_asks_is_an_arm_as_it_is(project):
+    write_before("dots", 0.75)
+    table, words = run()
+    assert table["accuracy"]["dots as it is"] < table["accuracy"]["dots"] and table["training"]["verdict"] == "helps"
+    assert "- **Training on the target at all (dots, against dots as it is): helps**" in words
+    write_before("dots")
+    table, words = run()
+    assert "training" not in table and "as it is" not in words
 
 
 def test_several_seeds_are_averaged_and_resampled(project):
@@ -308,7 +346,8 @@ def test_the_matrix_of_tasks_and_trainings(project, figures):
     assert models == ["hop dots", "hop lines", "hop other", "target dots-0"]
     nan = np.nan  # where a model does not come after the task
     values = axes.images[0].get_array().filled(nan)
-    np.testing.assert_allclose(values, [[90, nan, nan], [80, 90, nan], [nan, nan, nan], [70, 60, nan]])
+    np.testing.assert_allclose(values, [[0.9, nan, nan], [0.8, 0.9, nan], [nan, nan, nan], [0.7, 0.6, nan]])
+    assert [text.get_text() for text in axes.texts] == ["90.0", "80.0", "90.0", "70.0", "60.0"], "in percent, as the title says"
     assert [text.get_text() for text in axes.texts] == ["90.0", "80.0", "90.0", "70.0", "60.0"]
 
 

@@ -36,7 +36,8 @@ RECIPE = {
 COARSE = {
     "source": {MODALITY: ["explain", "inputs", "saliency", "served", "show", "standalone", "variants"]},
     "before": EVALUATE | {MODALITY: ["explain", "saliency", "served", "show", "standalone", "variants"]},
-    "baseline": EVALUATE | {
+    "baseline": EVALUATE
+    | {
         "stages/lib/networks": ["interpolation", "layers"],
         MODALITY: ["explain", "saliency", "served", "show", "standalone", "variants"],
     },

@@ -1,9 +1,9 @@
 """Export a trained model to ONNX or torch.export, to run without this code: python -m stages export FILE [--model FOLDER]
 
-FILE ends in .onnx (ONNX Runtime, other languages) or .pt2 (torch.export.load). The exported network takes what `standalone` of the
-modality says (images: uint8 (N, px, px, 3), resized as the model's card says; texts: pieces of the tokenizer, which is written
-beside FILE) and returns predictions (for classes probabilities (N, classes)). Classes and preprocessing are stored in the file. The
-file is written only if its predictions agree with the model's to within 1e-4.
+FILE ends in .onnx (ONNX Runtime, other languages) or .pt2 (torch.export.load). The exported network takes what `standalone` of
+the modality says (images: uint8 (N, px, px, 3), resized as the model's card says; texts: pieces of the tokenizer, which is
+written beside FILE) and returns predictions (for classes probabilities (N, classes)). Classes and preprocessing are stored in the
+file. It is written only if its predictions agree with the model's to within 1e-4.
 """
 
 import argparse

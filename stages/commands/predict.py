@@ -1,6 +1,7 @@
 """Predict new inputs with a trained model: python -m stages predict FILE... [--model FOLDER] [--csv FILE]
 
-A folder stands for all files in it. For a model of texts, a sentence in quotes may stand in place of a file. The predictions are those of the served model (stages.lib.tracking.serving).
+A folder stands for all files in it. For a model of texts, a sentence in quotes may stand in place of a file. The predictions are
+those of the served model (stages.lib.tracking.serving).
 """
 
 import argparse

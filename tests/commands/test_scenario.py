@@ -213,7 +213,6 @@ def test_without_git_or_a_repository_only_force_overwrites(tmp_path, monkeypatch
         monkeypatch.setenv("PATH", str(tmp_path))
     assert "git does not hold params.yaml as it is now" in mistake(NAME)
     assert "fatal" not in capfd.readouterr().err
-    scenario.main([])
     scenario.main([NAME, "--dry"])
     assert params() == BASE
     scenario.main([NAME, "--force"])
@@ -236,17 +235,13 @@ def test_an_unknown_name_gets_a_near_one(repo):
     assert f"There is no scenario {NAME[:-1]!r}. Did you mean {NAME!r}?" in said and f"Scenarios: {', '.join(NAMES)}." in said
 
 
-def test_params_that_cannot_be_read_are_told(tmp_path, monkeypatch):
+def test_params_that_cannot_be_read_or_are_wrong_are_told(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert "params.yaml is not here" in mistake(NAME)
-    for text, said in (("a: [", "not valid YAML"), ("- a", "must hold sections"), ("", "must hold sections")):
-        Path("params.yaml").write_text(text)
-        assert said in mistake(NAME)
-
-
-def test_mistakes_that_are_there_already_are_told(repo):
-    Path("params.yaml").write_text(BASE.replace("optimizer: adamw", "optimizer: adamv", 1))
-    assert "training.optimizer" in mistake(NAME, "--force")
+    wrong = BASE.replace("optimizer: adamw", "optimizer: adamv", 1)
+    for text, said in (("a: [", "not valid YAML"), ("- a", "must hold sections"), (wrong, "training.optimizer")):
+        Path("params.yaml").write_text(text, encoding="utf-8")
+        assert said in mistake(NAME, "--force")
 
 
 def test_it_is_a_command(repo, call):

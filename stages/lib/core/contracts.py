@@ -5,9 +5,10 @@ Imports nothing slow, because params.yaml is checked many times and must not wai
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from stages.lib.core import plugins
@@ -45,7 +46,7 @@ class Source(NamedTuple):
     preprocessing: dict[str, Any]  # how inputs were preprocessed when the weights were trained: the modality's Preprocessing
     classes: list[str] | None  # what the head's outputs mean, if the library says so
     origin: str  # where the weights came from, for the card
-    beside: dict[str, bytes] = {}  # small files that lay beside the weights (config.json, tokenizer.json)
+    beside: Mapping[str, bytes] = MappingProxyType({})  # small files that lay beside the weights (config.json, tokenizer.json)
 
 
 class Mix(NamedTuple):

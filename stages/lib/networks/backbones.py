@@ -107,7 +107,7 @@ def from_library(architecture: dict[str, Any], state: dict[str, torch.Tensor], b
 
 
 def load(model: Model, tensors: dict[str, torch.Tensor], *, head: bool = False) -> list[str]:
-    """Load a backbone; the head is replaced on purpose (or with `head` loaded too), and every other tensor must be present and fit.
+    """Load a backbone; the head is replaced on purpose (with `head`, loaded too), and every other tensor must be present and fit.
 
     Returns:
         The names of the tensors that were not loaded, which are those of the old head.

@@ -112,8 +112,8 @@ def _tasks(p: SimpleNamespace, hops: dict[str, Hop], strategies: dict[str, Strat
     for name, block in (p.baselines or {}).items():
         control: Any = plugins.load("baselines", name) if block else None
         if control and p.target and (p.target.task not in control.TASKS or p.modality not in control.MODALITIES):
-            errors.append(f"baselines.{name}: it is for the task {listed(control.TASKS)} on {listed(control.MODALITIES)}; leave it "
-                          f"out. Given: {p.target.task} on {p.modality}.")  # fmt: skip
+            errors.append(f"baselines.{name}: it is for the task {listed(control.TASKS)} on {listed(control.MODALITIES)}; leave "
+                          f"it out. Given: {p.target.task} on {p.modality}.")  # fmt: skip
     if p.target and p.compare and p.compare.metric not in (metrics := plugins.load("tasks", p.target.task).METRICS):
         errors.append(f"compare.metric: the task {p.target.task} has no {p.compare.metric!r}."
                       f"{nearest(p.compare.metric, metrics)} Allowed: {listed(metrics)}.")  # fmt: skip

@@ -121,8 +121,8 @@ def covered(p: SimpleNamespace, test: Test, noun: str) -> list[str]:
         lines += [f"The {noun}s belong to {len(set(test.groups))} groups, which are resampled whole, because {noun}s of a group "
                   "are alike."]  # fmt: skip
     elif test.only_group:
-        lines += [f"Each {noun} is resampled by itself: all test {noun}s are of one group, {test.only_group}, and the intervals say "
-                  "nothing about others."]  # fmt: skip
+        lines += [f"Each {noun} is resampled by itself: all test {noun}s are of one group, {test.only_group}, and the intervals "
+                  "say nothing about others."]  # fmt: skip
     else:
         lines += [f"Each {noun} is resampled by itself, because the data names no groups. If several {noun}s show one object, "
                   "the true intervals are wider."]  # fmt: skip

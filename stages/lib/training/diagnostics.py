@@ -51,8 +51,8 @@ def worse_than_guessing(loss: float, guess: float, jump: float, peaks: dict[str,
         return None
     return (
         f"{RATE_TOO_HIGH}: the lowest validation loss is {loss:.3g}, {loss / guess:.1f} times that of guessing "
-        f"({guess:.2f}). Peak learning rates: {listed(peaks)}. Try 10 times less, or a longer warmup_epochs; if the training loss "
-        "was still falling, more epochs."
+        f"({guess:.2f}). Peak learning rates: {listed(peaks)}. Try 10 times less, or a longer warmup_epochs; if the training "
+        "loss was still falling, more epochs."
     )
 
 

@@ -41,7 +41,7 @@ def run(
     Raises:
         UserError: start and data do not fit together, or training did not behave as declared.
     """
-    assert training.kind != "baseline" and training.kind != "before", "they are only measured"  # noqa: PT018 (narrows the type)
+    assert training.kind != "baseline" and training.kind != "before", "they are only measured"
     fabric = launch(**device.model_dump())
     folder = prepared(training.data)
     packed, start_card = cards.read_data_card(folder), cards.read_model_card(start)
@@ -51,9 +51,9 @@ def run(
     data, names = load(folder, packed, recipe.task, how, fabric.device)
     num = len(data.train.targets)
     setup = setups.prepare(
-        fabric, None if from_random else cards.read_model(start)[0], start_card.architecture, len(names), plugins.load("tasks", recipe.task).PER,
-        strategy=recipe.strategy, hyperparameters=recipe.arguments(), options=recipe.options, num_examples=num, seed=seed,
-        same_outputs=start_card.task == recipe.task and start_card.output_names == names,
+        fabric, None if from_random else cards.read_model(start)[0], start_card.architecture, len(names),
+        plugins.load("tasks", recipe.task).PER, strategy=recipe.strategy, hyperparameters=recipe.arguments(),
+        options=recipe.options, num_examples=num, seed=seed, same_outputs=start_card.task == recipe.task and start_card.output_names == names,
     )  # fmt: skip
     setups.require_that_it_takes(setup, inputs.probe(how, fabric.device), packed.name, packed.packing)
     warnings = []

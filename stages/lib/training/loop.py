@@ -24,7 +24,6 @@ from stages.lib.training.certificate import certify, certify_own, require
 from stages.lib.training.freezing import set_modes
 from stages.lib.training.phases import Data, Log, Run, Tensors, copy_of, open_phase
 
-
 POOL = 16  # batches within which examples are sorted by length
 
 
@@ -189,7 +188,7 @@ def _part(num: int, rank: int, world_size: int) -> tuple[torch.Tensor, torch.Ten
 
 
 def alike(batches: Sequence[torch.Tensor], lengths: torch.Tensor, generator: torch.Generator) -> list[torch.Tensor]:
-    """The same examples in as many batches of the same sizes, but batches hold examples of like length, so that little is padding.
+    """The same examples in as many batches of the same sizes, but each holds examples of like length, so that little is padding.
 
     Examples are sorted by length within pools of some batches only, and the batches are shuffled: the order stays mostly random.
 

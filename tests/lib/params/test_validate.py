@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from stages.lib.core import plugins
 from stages.lib.core.plugins import overridden
 from stages.lib.params import schema
+from stages.lib.params.fields import Trainable
 from stages.lib.params.schema import TrainingOptions
 from stages.lib.params.validate import validate
 from tests import reduced
@@ -19,7 +20,8 @@ from tests.helpers import leaves, mistakes, places, put
 # For every option of `training` another value than the one in params.yaml; together they make sense.
 OTHER = {"optimizer": "sgd", "momentum": 0.5, "weight_decay": 0.01, "schedule": "step", "warmup_epochs": 0.5, "warmup": "head",
          "batch_size": 7, "label_smoothing": 0.2, "balance": "weights", "augment": "light", "mixup": 0.3, "cutmix": 0.4,
-         "clip_norm": 1.5, "ema": 0.9, "patience": 2, "head": {"hidden": 5, "dropout": 0.1, "zero": True, "keep": True}}  # fmt: skip
+         "clip_norm": 1.5, "ema": 0.9, "patience": 2,
+         "head": {"hidden": 5, "dropout": 0.1, "zero": True, "keep": True}}  # fmt: skip
 
 
 def test_default_params_are_valid(raw):
@@ -174,7 +176,7 @@ def test_what_is_infinite_is_refused(raw, section, key):
 @pytest.mark.parametrize(
     ("trainable", "words"),
     [
-        ({}, "must hold exactly one of last_blocks, freeze_fraction, freeze_layers, patterns, freeze_feature_encoder, but holds 0"),
+        ({}, f"must hold exactly one of {', '.join(Trainable.model_fields)}, but holds 0"),
         ({"last_blocks": 2, "patterns": ["a"]}, "but holds 2"),
         ({"last_blocks": 0}, "trainable.last_blocks: must be greater than or equal to 1"),
         ({"freeze_fraction": 1}, "trainable.freeze_fraction: must be less than 1"),
@@ -185,7 +187,7 @@ def test_what_is_infinite_is_refused(raw, section, key):
         ({"patterns": [6]}, "trainable.patterns.0: must be a valid string"),
         ({"blocks": 2}, "trainable.blocks: unknown key"),
         ({"last_blocks": None}, "but holds 0"),
-        (3, "trainable: must be a block with the keys last_blocks, freeze_fraction, freeze_layers, patterns, freeze_feature_encoder, not 3"),
+        (3, f"trainable: must be a block with the keys {', '.join(Trainable.model_fields)}, not 3"),
         ("everything", "trainable: must be "),
     ],
 )

@@ -16,6 +16,7 @@ from stages.lib.core.contracts import LoadedSplit
 from stages.lib.networks import backbones
 from stages.lib.networks.inference import predict
 from stages.lib.shell import checkpoints
+from stages.lib.strategies.bss import penalty as bss
 from stages.lib.training import setup as setups
 from stages.lib.training import train as trains
 from stages.lib.training.phases import Data
@@ -207,3 +208,17 @@ def test_a_computed_head_is_refused_where_features_are_per_word():
     assert {"knn", "prototype"} <= set(plugins.load("tasks", "classify").HEADS)
     for task in ("tag", "transcribe"):
         assert plugins.load("tasks", task).HEADS == ("linear",)
+
+
+@pytest.mark.parametrize(("model", "per"), [("bert", "word"), ("whisper", "frame")])
+def test_a_penalty_on_features_leaves_padding_out(model, per):
+    """Each word or frame is a row of the matrix, and so a batch has the penalty of its examples without padding."""
+    train, names = split(model, per, 24, 0)
+    _, setup = prepare(model, per, "full", len(names))
+    backbone, rows = setup.model.eval().backbone, torch.tensor([0, 1, 2, 3])
+    with bss.attach(setup.model, setup.model, train, None, eta=0.1, k=3) as compute, torch.no_grad():
+        alone = [backbone(train.inputs(rows[index : index + 1], "none", None))[0] for index in rows]
+        assert len({len(features) for features in alone}) > 1, "some are padded"
+        batch = train.inputs(rows, "none", None)
+        setup.model(batch)
+        assert compute(batch).item() == pytest.approx(bss.bss(torch.cat(alone), 0.1, 3).item(), rel=1e-3)

@@ -48,7 +48,7 @@ def test_random_weights_and_heads_come_from_the_seed():
 
 def test_a_head_is_built_from_its_specification_which_the_model_keeps():
     layers = {"hidden": 5, "dropout": 0.2, "zero": True}
-    fabric, setup = prepare("gradual", head=layers)
+    fabric, setup = prepare("gradual", head=layers | {"keep": False})
     assert setup.architecture == {"library": "timm", "model": "test_resnet", "head": {"kind": "linear", **layers}}
     val = noise(16, 1)
     assert (predict(setup.model, val, 8) == 0).all()

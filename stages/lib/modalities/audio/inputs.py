@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from scipy.signal import resample_poly
+from torch.nn.functional import pad
 
 from stages.lib.core.cards import PackedSplit
 from stages.lib.core.contracts import LoadedSplit
@@ -15,9 +16,10 @@ from stages.lib.modalities.audio.augmentation import NUM_DRAWS, changed, masked
 from stages.lib.modalities.audio.features import HOP, MELS, Recordings, features
 from stages.lib.modalities.audio.files import FULL, Recording, decode
 
-__all__ = ["decode", "digest", "load", "mismatch", "notes", "pack", "packing", "probe", "remarks"]
+__all__ = ["decode", "digest", "load", "mismatch", "pack", "packing", "probe", "remarks"]
 
 LONGEST_LOG_MEL = 30  # seconds that Whisper's encoder has positions for
+FEW = 64  # frames: a batch is padded to a multiple of it
 MARGIN = 0.1  # seconds more than are kept, so that the end is filtered as if the recording had not been cut before
 CLIPPED = 0.01  # fraction of a recording's samples at full scale from which it is told
 
@@ -90,6 +92,7 @@ def remarks(recording: Recording, preprocessing: dict[str, Any]) -> dict[str, fl
 def load(split: PackedSplit, targets: torch.Tensor, preprocessing: dict[str, Any], device: torch.device) -> LoadedSplit:
     """Load packed recordings for training and evaluation, as `preprocessing` (of a model's card) says."""
     assert split.offsets is not None, "recordings are ragged"
+    most = round(preprocessing["max_seconds"] * preprocessing["sample_rate"])
 
     def inputs(indices: torch.Tensor, level: str, draws: torch.Tensor | None) -> Recordings:
         rows = split.rows(indices.numpy())
@@ -98,16 +101,31 @@ def load(split: PackedSplit, targets: torch.Tensor, preprocessing: dict[str, Any
         with torch.no_grad(), torch.autocast(device.type, enabled=False):
             waves, lengths = padded(rows, device)
             if level == "none":
-                return features(waves, lengths.to(device), preprocessing)
+                return rounded(features(waves, lengths.to(device), preprocessing), most, preprocessing)
             assert draws is not None
-            most = round(preprocessing["max_seconds"] * preprocessing["sample_rate"])
             waves, lengths = changed(waves, lengths, level, draws.cpu(), most)
             batch, kind = features(waves, lengths.to(device), preprocessing), preprocessing["features"]
             steps = lengths // HOP if kind in MELS else lengths
-            return batch._replace(values=masked(batch.values, steps, kind, level, draws.cpu()))
+            batch = batch._replace(values=masked(batch.values, steps, kind, level, draws.cpu()))
+            return rounded(batch, most, preprocessing)
 
     lengths = torch.from_numpy(np.diff(split.offsets))
     return LoadedSplit(inputs, targets.to(device), NUM_DRAWS, lengths=lengths)
+
+
+def rounded(batch: Recordings, most: int, preprocessing: dict[str, Any]) -> Recordings:
+    """Pad a batch to one of few lengths.
+
+    Memory that was used for one size does not fit another, so with a new size in every batch a training on a CPU takes more and
+    more of it (2.0 GB instead of 1.6 GB after 40 batches of Whisper tiny, 3.1 GB after 250).
+
+    Args:
+        most: samples of the longest recording that may come.
+    """
+    unit = 1 if preprocessing["features"] in MELS else HOP
+    num, longest = batch.values.shape[-1], most // HOP * unit
+    wanted = min(-(-num // (FEW * unit)) * FEW * unit, max(num, longest))
+    return batch._replace(values=pad(batch.values, (0, wanted - num)))
 
 
 def padded(rows: list[np.ndarray], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:

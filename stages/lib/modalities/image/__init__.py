@@ -16,8 +16,8 @@ Positive = Annotated[float, Field(gt=0)]
 
 
 # What is shown beside the most certain mistakes.
-CAPTION = ("For networks with feature maps, the heat map beside each shows what the prediction comes from (Grad-CAM; bright areas "
-           "support it).")  # fmt: skip
+CAPTION = ("For networks with feature maps, the heat map beside each shows what the prediction comes from (Grad-CAM; bright "
+           "areas support it).")  # fmt: skip
 
 
 class Preprocessing(Strict):

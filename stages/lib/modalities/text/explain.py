@@ -29,7 +29,7 @@ def explained(
     Args:
         model: in evaluation mode.
         rows: (n,) of the split.
-        outputs: (n,) the index of the explained output of each row; of outputs per word, that of the word with the highest one.
+        outputs: (n,) the index of the explained output of each row; of outputs per word, (n, 2) the word and the output.
         titles: of the n texts.
     """
     parts = []
@@ -37,15 +37,18 @@ def explained(
         (text,) = inputs.texts(split.rows(np.array([row])))
         first, *rest = title.split("\n")
         head = Markup("<b>{}</b> {}").format(first, " ".join(rest))
-        parts.append(Markup("<li>{}<br>{}</li>").format(head, marked(text, importance(model, preprocessing, text, int(output)))))
+        parts.append(Markup("<li>{}<br>{}</li>").format(head, marked(text, importance(model, preprocessing, text, output))))
     page = Markup("<ol>\n{}\n</ol>\n").format(Markup("\n").join(parts)) if parts else Markup("<p>No mistakes.</p>\n")
     path.write_text(page, encoding="utf-8")
 
 
-def importance(model: Model, preprocessing: dict[str, Any], text: str, output: int) -> list[float]:
+def importance(model: Model, preprocessing: dict[str, Any], text: str, output: Any) -> list[float]:
     """How much each word mattered for an output, 0 to 1 (1: the word that mattered most); 0 for words that were cut off.
 
     The sum of |gradient of the output x embedding| over the pieces of a word.
+
+    Args:
+        output: its index, or the word and its index (2,).
 
     Reference:
         Li et al., Visualizing and Understanding Neural Models in NLP, NAACL 2016; Denil et al., 2014, arXiv 1412.6815.
@@ -63,8 +66,8 @@ def importance(model: Model, preprocessing: dict[str, Any], text: str, output: i
     hook = embedding.register_forward_hook(keep)
     try:
         with torch.enable_grad():
-            scores = model(batch)[..., output]
-            (gradient,) = torch.autograd.grad(scores.max(), kept[0])
+            score = model(batch)[(0, *np.atleast_1d(output).tolist())]
+            (gradient,) = torch.autograd.grad(score, kept[0])
     finally:
         hook.remove()
     by_piece = (gradient * kept[0]).sum(-1).abs()[0].tolist()

@@ -174,7 +174,7 @@ def most_certain(
     """The most confident mistake in each of the `num` texts with the most confident ones, and half as many right entities.
 
     Returns:
-        Rows (n,), each at most once, the index of the tag to explain in each (n,), and titles.
+        Rows (n,), each at most once, what to explain in each: a word and its tag (n, 2), and titles.
     """
     return mistakes.most_certain(predictions, targets, keys, names, num)
 

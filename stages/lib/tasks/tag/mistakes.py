@@ -43,6 +43,7 @@ class Shown(NamedTuple):
 
     confidence: float  # mean probability of the predicted tags of its words
     row: int
+    word: int  # whose tag is to be explained
     output: int  # the tag to explain
     title: str
 
@@ -70,7 +71,7 @@ def most_certain(
                 title = f"{title}, right"
             else:
                 title += f"\nis {_named(names, others.starts[0], others.ends[0], others.types[0])}"
-            made.append(Shown(confidence, int(row), int(output), f"{title}\n{keys[row]}"))
+            made.append(Shown(confidence, int(row), int(start), int(output), f"{title}\n{keys[row]}"))
         return made
 
     untouched = np.array([not (tags[row, start:end] > 0).any() for row, start, end, _ in zip(*actual, strict=True)], dtype=bool)
@@ -78,7 +79,8 @@ def most_certain(
     mistaken = {each.row for each in wrong}
     right = [each for each in shown(found.chosen(good), False) if each.row not in mistaken]
     chosen = _first_of_each_row(wrong)[:num] + _first_of_each_row(right)[: num // 2]
-    rows, outputs = (np.array([getattr(each, name) for each in chosen], dtype=np.int64) for name in ("row", "output"))
+    rows = np.array([each.row for each in chosen], dtype=np.int64)
+    outputs = np.array([(each.word, each.output) for each in chosen], dtype=np.int64).reshape(-1, 2)
     return rows, outputs, [each.title for each in chosen]
 
 

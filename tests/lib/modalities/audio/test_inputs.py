@@ -78,25 +78,27 @@ def test_the_sample_rate_must_be_that_of_the_weights():
 
 def test_what_packing_changes_is_remarked():
     how = {"sample_rate": 16_000, "max_seconds": 1.5}
-    assert inputs.remarks(decoded(voice()), **how) == {}
-    (found,) = inputs.remarks(decoded(voice(2)), **how).items()
+    assert inputs.remarks(decoded(voice()), how) == {}
+    (found,) = inputs.remarks(decoded(voice(2)), how).items()
     assert found[0].format(3.14159) == "were cut after 1.5 s (max_seconds) and lost 3.1 s together"
     assert found[1] == pytest.approx(0.5)
-    low = inputs.remarks(decoded(np.clip(20 * voice(channels=2, rate=8_000), -1, 1), rate=8_000), **how)
+    low = inputs.remarks(decoded(np.clip(20 * voice(channels=2, rate=8_000), -1, 1), rate=8_000), how)
     assert [text.split()[0] for text in low] == ["came", "had", "are"] and not any(low.values())
     assert "nothing above 4000 Hz" in next(iter(low))
-    assert "resampled to 16000" in next(iter(inputs.remarks(decoded(voice(rate=48_000), rate=48_000), **how)))
+    assert "resampled to 16000" in next(iter(inputs.remarks(decoded(voice(rate=48_000), rate=48_000), how)))
 
 
-def test_notes_tell_what_packed_recordings_show():
+def test_batches_have_one_of_few_lengths_but_none_beyond_the_longest_that_may_come():
     how = CARD | {"max_seconds": 1.0}
-    plain = cards.in_memory(packed(3), True)
-    assert inputs.notes({"train": plain, "val": plain}, how) == []
-    clipped = (np.clip(20 * voice(0.5), -1, 1 - 1 / FULL) * FULL).astype(np.int16)
-    longest = inputs.pack(decoded(voice(2)), sample_rate=16_000, max_seconds=1.0)
-    odd = cards.in_memory([*packed(2), clipped, longest, longest], True)
-    cut, full = inputs.notes({"train": plain, "test": odd}, how)
-    assert cut.startswith("2 of 8 recordings last 1 s") and full.startswith("1 of 8 recordings are clipped")
+    for rows in ([seconds(0.3)], [seconds(0.3), seconds(0.9)], [seconds(1.0)]):
+        loaded = inputs.load(cards.in_memory(rows, True), torch.zeros(len(rows)), how, torch.device("cpu"))
+        values, lengths = loaded.inputs(torch.arange(len(rows)), "none", None)
+        assert values.shape[-1] in (64, 100) and values.shape[-1] >= lengths.max()
+        assert not values[..., int(lengths.max()) :].any()
+
+
+def seconds(length):
+    return inputs.pack(decoded(voice(length)), sample_rate=16_000, max_seconds=1.0)
 
 
 def test_lengths_are_those_of_the_recordings():
@@ -123,7 +125,7 @@ def test_memory_does_not_grow_with_the_recordings(tmp_path, monkeypatch):
     examples = [Example(f"{each:03}", "", "", "", opened) for each in range(104)]
     before = own_memory()
     with (tmp_path / "store").open("w+b") as store:
-        sizes = [each.shape[0] for each in pack_all(examples, inputs, how, store, "recording")]
+        sizes = [each.shape[0] for each in pack_all(examples, inputs, how, {}, store, "recording")]
         assert store.tell() == sum(sizes) * 2 > 99e6
         assert max(seen) - before < 60, "decoding and packing"
         store.seek(0)
@@ -138,6 +140,4 @@ def test_memory_does_not_grow_with_the_recordings(tmp_path, monkeypatch):
     for index in range(0, len(sizes), 4):
         loaded.inputs(torch.tensor([index]), "none", None)
         seen.append(own_memory())
-    assert inputs.notes({"train": split}, CARD | how)
-    seen.append(own_memory())
     assert max(seen) - before < 60, "loading"

@@ -42,7 +42,8 @@ def test_it_gives_the_model_what_it_gets_here(features):
     waves, lengths = padded(rows, torch.device("cpu"))
     batch = inputs.load(in_memory(rows, True), torch.zeros(4), card, torch.device("cpu")).inputs(torch.arange(4), "none", None)
     with torch.inference_mode():
-        wanted = alone.model(batch).softmax(1)
+        cut = batch._replace(values=batch.values[..., : batch.lengths.max()])  # here a batch has one of few lengths
+        wanted = alone.model(cut).softmax(1)
         assert alone(waves, lengths).equal(wanted)
         behind = torch.rand(4, waves.shape[1]) * (torch.arange(waves.shape[1]) >= lengths[:, None])
         assert alone(waves + behind, lengths).equal(wanted), "what is behind the end is not heard"

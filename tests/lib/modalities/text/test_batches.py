@@ -73,8 +73,8 @@ def test_settings_of_a_tokenizer_file_are_not_used(tmp_path):
     tokenizer.enable_truncation(5)
     tokenizer.enable_padding(length=12)
     how = texts.how(tmp_path, tokenizer)
-    (encoding,) = inputs.encode(inputs.tokenizer_of(how), [LONG], how)
-    assert len(encoding) == 16
+    encoded = inputs.encode(inputs.tokenizer_of(how), [LONG, "awful"], how)
+    assert [len(encoding) for encoding in encoded] == [16, 3]
     assert list(inputs.remarks(LONG, how).values()) == [2]
 
 

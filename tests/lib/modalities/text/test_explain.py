@@ -90,10 +90,11 @@ def test_whatever_the_marks_are(tmp_path, template):
     assert explain.importance(model, how, "awful film", 1) == [1, 0]
 
 
-def test_of_outputs_per_word_the_highest_is_explained(how):
+def test_of_outputs_per_word_that_of_the_word_is_explained(how):
     model = deciding("word", awful=3.0, bad=2.0, good=-4.0)
-    assert explain.importance(model, how, "bad film awful good", 1) == [0, 0, 1, 0]
-    assert explain.importance(model, how, "bad film awful good", 0) == [0, 0, 0, 1]
+    for word, text in enumerate(["bad", "film", "awful", "good"]):
+        decides = [float(text != "film" and place == word) for place in range(4)]
+        assert explain.importance(model, how, "bad film awful good", (word, 1)) == decides
 
 
 @pytest.mark.parametrize("per", ["example", "word"])
@@ -103,7 +104,7 @@ def test_of_a_bert_too_and_it_stays_as_it_was(how, per):
     with torch.inference_mode():
         batch = inputs.batch_of([LONG], inputs.tokenizer_of(how), how)
         outputs = model(batch)
-    first, again = (explain.importance(model, how, f"{LONG} good", 1) for _ in range(2))
+    first, again = (explain.importance(model, how, f"{LONG} good", 1 if per == "example" else (2, 1)) for _ in range(2))
     assert first == again and max(first) == 1 and min(first[:14]) > 0
     assert first[14:] == [0, 0, 0], "cut off at 16 tokens, two of which are special"
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())

@@ -3,8 +3,10 @@
 from typing import NamedTuple
 
 import numpy as np
+import torch
+from torch.nn.functional import one_hot
 
-from stages.lib.core.contracts import NO_TARGET
+from stages.lib.core.contracts import NO_STEP, NO_TARGET
 
 
 class Case(NamedTuple):
@@ -42,3 +44,9 @@ def case(seed: int, num: int = 12) -> Case:
     predictions = np.stack([tags, random.random(shape)], 2).astype(np.float32)
     predictions[cut] = -1
     return Case(names, np.where(beyond, NO_TARGET, targets), predictions)
+
+
+def sure(tags, num_outputs=5):
+    """Outputs of a network that is sure of these tags; NO_STEP where they are negative."""
+    tags = torch.as_tensor(tags)
+    return (20.0 * one_hot(tags.clamp_min(0), num_outputs)).masked_fill(tags[..., None] < 0, NO_STEP)

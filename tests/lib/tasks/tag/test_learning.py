@@ -1,4 +1,4 @@
-"""What training knows of tagging: targets, losses of each example's own words, what validation says, and its warnings."""
+"""What training knows of tagging: targets, losses of each example's own words, and what validation says."""
 
 import math
 
@@ -6,15 +6,13 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch.nn.functional import one_hot
 
 from stages.lib.core.contracts import NO_STEP, NO_TARGET
 from stages.lib.errors import UserError
 from stages.lib.networks.heads import EachStep
 from stages.lib.tasks.tag import learning
 from stages.lib.tasks.tag.measures import METRICS, predictions
-from stages.lib.training import diagnostics
-from tests.lib.tasks.tag.cases import case
+from tests.lib.tasks.tag.cases import case, sure
 from tests.tiny import options
 
 LABELS = ["O B-drug I-drug", "O", "B-cell O O B-drug", "I-cell O"]
@@ -35,22 +33,15 @@ def logits(targets, num_outputs=5, steps=None, seed=0):
     return outputs
 
 
-def sure(tags, num_outputs=5):
-    """Outputs of a network that is sure of these tags; NO_STEP where they are negative."""
-    tags = torch.as_tensor(tags)
-    return (20.0 * one_hot(tags.clamp_min(0), num_outputs)).masked_fill(tags[..., None] < 0, FULL)
-
-
-def losses_by_loops(outputs, targets, smoothing=0.0):
-    """Each example's mean over its own words that have an output, one word after the other."""
+def by_loops(outputs, targets, smoothing=0.0):
+    """The losses of each example's own words that have an output, one word after the other."""
     found = []
     for rows, tags in zip(outputs.numpy(), targets.tolist(), strict=True):
-        each = []
+        found.append([])
         for row, tag in zip(rows, tags, strict=False):
             if tag != NO and row[0] > FULL / 2:
                 log = row - row.max() - np.log(np.exp(row - row.max()).sum())
-                each.append(-(1 - smoothing) * log[tag] - smoothing * log.mean())
-        found.append(np.mean(each) if each else 0.0)
+                found[-1].append(-(1 - smoothing) * log[tag] - smoothing * log.mean())
     return found
 
 
@@ -99,26 +90,42 @@ def test_each_example_comes_once_in_batches_of_like_size(num, batch_size):
 # Losses
 
 
-@pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.5])
-@pytest.mark.parametrize("steps", [4, 2, 7])
-def test_the_loss_of_an_example_is_the_mean_over_its_own_words(smoothing, steps):
-    """Also if a batch is shorter (words were cut off) or longer than the targets."""
+def uneven(steps=None):
+    """Targets and outputs of a batch in which the tokenizer leaves nothing of one word."""
     targets = learning.targets(LABELS, NAMES)
     outputs = logits(targets, steps=steps)
-    outputs[2, 1] = FULL  # a word that the tokenizer leaves nothing of
-    expected = losses_by_loops(outputs, targets, smoothing)
+    outputs[2, 1] = FULL
+    return outputs, targets
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.5])
+@pytest.mark.parametrize("steps", [4, 2, 7])
+def test_every_word_of_a_batch_counts_the_same_in_training(smoothing, steps):
+    """Also if a batch is shorter (words were cut off) or longer than the targets."""
+    outputs, targets = uneven(steps)
+    words = by_loops(outputs, targets, smoothing)
     found = learning.criterion(targets, options(label_smoothing=smoothing))(outputs, targets)
-    np.testing.assert_allclose(found, expected, rtol=1e-12)
-    np.testing.assert_allclose(learning.loss(outputs, targets), losses_by_loops(outputs, targets), rtol=1e-12)
+    assert found.mean().item() == pytest.approx(np.mean(np.concatenate(words)), rel=1e-12)
+    shares = [sum(each) / sum(map(sum, words)) for each in words]
+    np.testing.assert_allclose(found / found.sum(), shares, rtol=1e-12)
+
+
+@pytest.mark.parametrize("steps", [4, 2, 7])
+def test_the_plain_loss_of_an_example_is_the_mean_over_its_own_words(steps):
+    outputs, targets = uneven(steps)
+    np.testing.assert_allclose(
+        learning.loss(outputs, targets), [np.mean(each) for each in by_loops(outputs, targets)], rtol=1e-12
+    )
 
 
 def test_the_loss_does_not_depend_on_the_other_examples_of_the_batch():
     targets = learning.targets(LABELS, NAMES)
     outputs = logits(targets)
-    losses = learning.loss(outputs, targets)
+    losses, criterion = learning.loss(outputs, targets), learning.criterion(targets, options(label_smoothing=0))
     for row, words in enumerate([3, 1, 4, 2]):
-        alone = learning.loss(outputs[row : row + 1, :words], targets[row : row + 1])
-        assert alone.item() == pytest.approx(losses[row].item(), rel=1e-12)
+        alone = outputs[row : row + 1, :words], targets[row : row + 1]
+        assert learning.loss(*alone).item() == pytest.approx(losses[row].item(), rel=1e-12)
+        assert criterion(*alone).item() == pytest.approx(losses[row].item(), rel=1e-12)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -132,6 +139,8 @@ def test_examples_without_any_output_count_nothing_and_have_clean_gradients(dtyp
     assert losses[0] == 0 and (losses[1:] > 0).all()
     own = (outputs[..., 0] > FULL / 2) & (targets != NO)
     assert outputs.grad.isfinite().all() and (outputs.grad[own] != 0).all() and not outputs.grad[~own].any()
+    nothing = learning.criterion(targets, options(label_smoothing=0.1))(torch.full_like(outputs, FULL), targets)
+    assert not nothing.any()
 
 
 def test_only_the_first_piece_of_a_word_is_trained():
@@ -148,40 +157,6 @@ def test_only_the_first_piece_of_a_word_is_trained():
     assert all(parameter.grad.isfinite().all() for parameter in head.parameters())
 
 
-# The loss of guessing
-
-
-def share(of_entities, num_types=1, num=10_000):
-    """Targets of which this share is in entities, equally often of each tag."""
-    tags = torch.zeros(num, dtype=torch.int64)
-    inside = int(of_entities * num)
-    tags[:inside] = torch.arange(inside) % (2 * num_types) + 1
-    return tags.reshape(-1, 10)
-
-
-def test_guessing_is_as_good_as_the_tags_are_uneven_but_not_better_than_half_of_equal_chances():
-    assert learning.guess(share(2 / 3)) == pytest.approx(math.log(3), abs=1e-3)
-    assert learning.guess(share(0.5)) == pytest.approx(0.5 * math.log(2) + 0.5 * math.log(4))
-    assert learning.guess(share(0.08)) == pytest.approx(0.5 * math.log(3)), "the entropy is 0.33"
-    assert learning.guess(torch.tensor([[0, 0, NO]])) == pytest.approx(0.5 * math.log(2))
-    padded = torch.nn.functional.pad(share(0.5), (0, 7), value=NO)
-    assert learning.guess(padded) == pytest.approx(learning.guess(share(0.5)))
-
-
-@pytest.mark.parametrize("num_types", [1, 6])
-@pytest.mark.parametrize("of_entities", [0.02, 0.08])
-def test_what_the_warnings_make_of_it(num_types, of_entities):
-    """At the default of checks.loss_jump: a network that is sure of O everywhere is far worse than guessing, one that has learned
-    nothing yet is not."""
-    targets = share(of_entities, num_types)
-    guess, peaks = learning.guess(targets), {"head": 0.1}
-    untrained = torch.zeros(*targets.shape, 2 * num_types + 1)
-    wrong = 2 * math.log(2 * num_types + 1) / of_entities * one_hot(torch.zeros_like(targets), 2 * num_types + 1)
-    untrained, wrong = (learning.loss(each, targets).mean().item() for each in (untrained, wrong))
-    assert diagnostics.worse_than_guessing(untrained, guess, 3, peaks) is None
-    assert "Learning rate too high" in diagnostics.worse_than_guessing(wrong, guess, 3, peaks)
-
-
 # Validation
 
 
@@ -195,7 +170,7 @@ def test_figures_are_those_of_the_test():
         targets = torch.from_numpy(each.targets)
         figures = learning.figures(outputs, targets)
         assert list(figures) == ["loss", "entity_f1", "token_accuracy"]
-        assert figures["loss"] == pytest.approx(np.mean(losses_by_loops(outputs, targets)))
+        assert figures["loss"] == pytest.approx(np.mean(np.concatenate(by_loops(outputs, targets))))
         for name in ("entity_f1", "token_accuracy"):
             (value,) = METRICS[name].values(predictions(outputs), each.targets, np.ones((1, len(targets))))
             assert figures[name] == pytest.approx(value, abs=1e-12) and type(figures[name]) is float
@@ -209,38 +184,3 @@ def test_words_that_were_cut_off_are_predicted_o():
 
 def test_the_stratum_of_an_example_is_whether_it_holds_an_entity():
     assert learning.strata(learning.targets(LABELS, NAMES)).tolist() == [1, 0, 1, 1]
-
-
-# Warnings
-
-
-@pytest.fixture
-def validation():
-    """20 texts of 10 words with one entity of two words each."""
-    return learning.targets([" ".join(["O"] * 7 + ["B-drug", "I-drug", "O"])] * 20, NAMES)
-
-
-def test_no_entity_at_all_is_an_alarm_that_says_what_hides_it(validation):
-    (told,) = learning.alarms(sure(torch.zeros_like(validation)), validation, NAMES)
-    for words in ("none of the 20 entities", "predicts O for every word", "token accuracy of 80.0%", "Train longer"):
-        assert words in told
-
-
-def test_entities_that_are_all_wrong_are_an_alarm(validation):
-    (told,) = learning.alarms(sure(validation.roll(1, 1)), validation, NAMES)
-    assert "None of the 20 entities that the model finds in validation is right (20 are there)" in told
-
-
-def test_entities_that_do_not_begin_are_an_alarm(validation):
-    broken = validation.clone()
-    broken[:9, 7] = 4
-    (told,) = learning.alarms(sure(broken), validation, NAMES)
-    assert "Of the 20 entities" in told and "45% begin with I-" in told
-    broken[5:9, 7] = 3
-    assert learning.alarms(sure(broken), validation, NAMES) == [], "some are usual"
-
-
-def test_what_is_right_is_no_alarm_nor_is_a_validation_without_entities(validation):
-    assert learning.alarms(sure(validation), validation, NAMES) == []
-    nothing = torch.zeros_like(validation)
-    assert learning.alarms(sure(nothing), nothing, NAMES) == learning.alarms(sure(validation), nothing, NAMES) == []

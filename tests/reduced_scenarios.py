@@ -1,0 +1,72 @@
+"""Run scenarios of text and speech at a size that takes minutes on 2 cores: python -m tests.reduced_scenarios reviews accents
+
+Their own weights, readers and stages; but few examples, one epoch, one seed and one chain. The data are made from templates and
+tones, because the real ones are not in the repository. Overwrites params.yaml and data/own.
+"""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from ruamel.yaml import YAML
+
+from tests import systems
+
+PARAMS, OWN = Path("params.yaml"), Path("data/own")
+
+
+def reviews(folder: Path) -> None:
+    """Three files in the layout of Sentiment Labelled Sentences."""
+    folder.mkdir(parents=True)
+    for number, name in enumerate(("amazon_cells", "imdb", "yelp")):
+        table = systems.sentences((*systems.FILMS, name), seed=number, num=60)
+        lines = table.text + "\t" + table.label.map({"bad": "0", "good": "1"})
+        (folder / f"{name}_labelled.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def accents(folder: Path) -> None:
+    """Tones in the layout of FSDD."""
+    systems.digits(folder, speakers=("jackson", "theo", "nicolas", "lucas"))
+
+
+DATA = {"reviews": (reviews, "reviews"), "accents": (accents, "fsdd")}
+
+
+def reduce(values: dict[str, Any]) -> None:
+    values["inits"], values["seeds"] = values["inits"][:1], [0]
+    for dataset in values["datasets"].values():
+        dataset |= {"num_strings": 20} if "num_strings" in dataset else {"limit": 120}
+    for block in [*values["strategies"].values(), *values["intermediate"].values(), values["scratch"]]:
+        block |= {name: 1 for name in ("epochs", "probe_epochs") if name in block}
+    values["evaluate"]["num_resamples"] = values["compare"]["num_resamples"] = 500
+
+
+def run(name: str) -> None:
+    """Set it up, run everything, and require a comparison and a certificate of each training."""
+    subprocess.run([sys.executable, "-m", "stages", "scenario", name, "--force"], check=True, stdout=subprocess.DEVNULL)
+    values = YAML().load(PARAMS)
+    reduce(values)
+    YAML().dump(values, PARAMS)
+    write, folder = DATA[name]
+    shutil.rmtree(OWN / folder, ignore_errors=True)
+    write(OWN / folder)
+    Path("metrics/compare.json").unlink(missing_ok=True)
+    subprocess.run(["dvc", "repro"], check=True)
+    assert Path("metrics/compare.json").exists()
+    trainings = [
+        "scratch/0",
+        *(f"target/{init}-0" for init in values["inits"]),
+        *(f"intermediate/{hop}" for hop in values["intermediate"]),
+    ]
+    for training in trainings:
+        certificate = pd.read_csv(Path("metrics") / training / "certificate.csv")
+        assert set(certificate.verdict) == {"ok"}, training
+    print(f"{name}: {', '.join(trainings)} are as declared")
+
+
+if __name__ == "__main__":
+    for name in sys.argv[1:]:
+        run(name)
