@@ -13,12 +13,13 @@ def main(name: str) -> None:
     block = params.block(p.datasets, "datasets", name)
     door, inputs, show = (plugins.load("modalities", p.modality, part) for part in ("", "inputs", "show"))
     source = cards.read_model_card(runs.starting_point(block.preprocessing))
+    _ = source.contents  # is its tokenizer there, and the right one?
     own = {key: getattr(block, key) for key in door.Packing.model_fields}
     out = runs.prepared(name)
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
-    how = inputs.packing(preprocessing=source.preprocessing, **own)
     try:
+        how = inputs.packing(preprocessing=source.preprocessing, **own)
         card = packing.pack(name, block, p.modality, how, source.how, out)
     except UserError as error:
         raise UserError(f"datasets.{name}: {error}") from None

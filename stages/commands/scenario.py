@@ -77,6 +77,7 @@ def overlaid(base: str, overlay: str, raw: str | None = None) -> str:
     own, new = _sections(base), _sections(overlay)
     # Spliced as text: to ruamel, the comment above a section is a part of the one before it, and would be replaced with that.
     replaced = {name: new[name].rstrip() + "\n\n" for name in REPLACED if name in new}
+    own |= {name: _emptied(own[name]) for name, value in extra.items() if isinstance(value, list) and name in own}
     merged = yaml.load("".join((own | replaced).values()))
     for section, value in extra.items():
         if section in REPLACED:
@@ -117,6 +118,16 @@ def _sections(text: str) -> dict[str, str]:
         comment = ""
     found[name] = found.get(name, "") + comment
     return found
+
+
+def _emptied(section: str) -> str:
+    """A section, emptied but for its comments if it is a list with an item in each line: ruamel loses the line break after it."""
+    first, *others = section.splitlines(True)
+    if not any(line.lstrip().startswith("- ") for line in others):
+        return section
+    key, _, words = first.partition("#")
+    kept = [line for line in others if not line.lstrip().startswith("- ")]
+    return f"{key.rstrip()} []" + (f"  # {words.lstrip()}" if words else "\n") + "".join(kept)
 
 
 def _merge(into: Any, values: Any) -> None:

@@ -36,7 +36,9 @@ class Look:
         self.groups = None if self.split.groups is None else self.split.groups[self.rows]
         packing = cards.read_data_card(folder).packing
         self.loaded = contracts.load(self.split, self.card.modality, task, names, self.card.how | packing, device)
-        self.how = packing | self.card.how  # for variants: what the weights were trained with wins
+        # For variants: what belongs to the weights as on their card, and what does not (a limit of length) as the data have it.
+        known = plugins.load("modalities", self.card.modality).Preprocessing.model_fields
+        self.how = self.card.how | {key: value for key, value in packing.items() if key not in known}
         self.model = self.build(self.card, self.tensors)
         drift = Drift(self.model.backbone)
         self.on_card = self.features(self.model.backbone, lambda rows: self.loaded.inputs(rows, "none", None), "features")

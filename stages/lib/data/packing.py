@@ -203,5 +203,5 @@ def _require_none_across_splits(examples: list[Example], same: list[list[int]], 
 
 
 def _listed(found: list[list[int]], examples: list[Example], split: Callable[[int], str]) -> str:
-    lines = [" = ".join(f"{examples[row].key} ({split(row)}{examples[row].label})" for row in members) for members in found]
+    lines = [" = ".join(f"{examples[row].key} ({split(row)}{examples[row].label[:60]})" for row in members) for members in found]
     return "".join(f"\n  {line}" for line in lines[:10]) + ("\n  ..." if len(lines) > 10 else "")

@@ -53,7 +53,8 @@ def run(
     setup = setups.prepare(
         fabric, None if from_random else cards.read_model(start)[0], start_card.architecture, len(names),
         plugins.load("tasks", recipe.task).PER, strategy=recipe.strategy, hyperparameters=recipe.arguments(),
-        options=recipe.options, num_examples=num, seed=seed, same_outputs=start_card.task == recipe.task and start_card.output_names == names,
+        options=recipe.options, num_examples=num, seed=seed,
+        same_outputs=start_card.task == recipe.task and start_card.output_names == names,
     )  # fmt: skip
     setups.require_that_it_takes(setup, inputs.probe(how, fabric.device), packed.name, packed.packing)
     warnings = []

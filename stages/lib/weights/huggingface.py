@@ -38,5 +38,5 @@ def fetch(*, repository: str, revision: str, architecture: Architecture, preproc
                 "both names (the revision is a commit, 40 hexadecimal digits), the network, and whether it needs a login "
                 "(HF_TOKEN)."
             ) from None
-    origin = f"huggingface.co/{repository} at {revision}"
+    origin = f"{repository} at {revision} (Hugging Face hub)"
     return _tensors.read(content, name, origin, False, architecture, preprocessing, dict(zip(names, others, strict=True)))

@@ -60,7 +60,7 @@ def source(tmp_path):
 def test_a_repository_gives_what_its_files_give_and_nothing_else_is_asked(folder, served, source, tmp_path):
     with hub.running({}) as outside:
         told = source(served.address, outside.address)
-    assert f"tiny: transformers bert from huggingface.co/{REPOSITORY} at {REVISION}; none" in told
+    assert f"tiny: transformers bert from {REPOSITORY} at {REVISION} (Hugging Face hub); none" in told
     tensors, card = cards.read_model(tmp_path / "models/tiny")
     (plain := tmp_path / "plain").mkdir()
     for name in ("config.json", "model.safetensors", "tokenizer.json"):
