@@ -116,8 +116,8 @@ def complete(architecture: dict[str, Any], beside: dict[str, bytes]) -> dict[str
         raise UserError(f"config.json beside the weights cannot be read as that of a {model}: {error}") from None
     if not given.keys() & {*known, *kind.attribute_map}:
         raise UserError(
-            "architecture.config: {} was given, and there is no config.json of transformers beside the weights to read it from (weights: "
-            "file takes a folder that holds both). "
+            "architecture.config: {} was given, and there is no config.json of transformers beside the weights to read it from "
+            "(weights: file takes a folder that holds both). "
             f"Give the values that differ from the defaults of {kind.__name__}, or one of them if none does, such as "
             f"{{vocab_size: {default['vocab_size']}}}."
         )
