@@ -248,3 +248,9 @@ def test_it_is_a_command(repo, call):
     told = call(repo, "scenario", NAME[:-1], ok=False)
     assert f"error: There is no scenario {NAME[:-1]!r}" in told and "Traceback" not in told
     assert f"params.yaml is set up for {NAME}" in call(repo, "scenario", NAME)
+
+
+def test_a_list_with_an_item_in_each_line_is_replaced_too():
+    base = "seeds:   # words\n- 0\n\n# The control\nscratch:\n  like: x\n"
+    after = scenario.overlaid(base, "seeds: [0, 1]\n")
+    assert values(after) == {"seeds": [0, 1], "scratch": {"like": "x"}} and comments(after) == ["words", "The control"]
