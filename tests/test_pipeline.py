@@ -23,7 +23,17 @@ TARGETS = {"target@dots-0", "target@tiny-0"}
 TRAININGS = TARGETS | {"intermediate@dots", "scratch@0"}
 EVALUATIONS = {"evaluate@dots-0", "evaluate@tiny-0", "evaluate-scratch@0", "evaluate-intermediate@dots"}
 END = {"compare", "report", "track"}
-EVERYTHING = {"check", "source@tiny", "prepare@dots", "prepare@lines", "recipe-hops", "advise", "recipe", "forgetting@dots"}
+EVERYTHING = {
+    "check",
+    "source@tiny",
+    "prepare@dots",
+    "prepare@lines",
+    "recipe-hops",
+    "advise",
+    "recipe",
+    "forgetting@dots",
+    "before@dots",
+}
 EVERYTHING |= TRAININGS | EVALUATIONS | END
 
 
@@ -141,22 +151,22 @@ def test_a_common_option_retrains_only_what_has_none_of_its_own(finished, copy_o
 
 
 STALE = {  # what a change of each section makes stale by itself, beside check, which reads all of params.yaml
-    "modality": EVERYTHING - TRAININGS - {"report", "check", "track"},  # and the trainings by their recipes
+    "modality": EVERYTHING - TRAININGS - {"check", "track"},  # and the trainings by their recipes
     "seed": TRAININGS,
     "strategy": {"recipe"},  # and by the recipe the targets, where it becomes another
     "strategies": {"recipe"},
     "training": {"recipe", "recipe-hops"},  # and by their recipes the trainings whose options are others now
     "checks.forgetting": {"compare"},
     "checks": TRAININGS,
-    "device": TRAININGS | EVALUATIONS | {"advise", "forgetting@dots"},
+    "device": TRAININGS | EVALUATIONS | {"advise", "forgetting@dots", "before@dots"},
     "datasets.dots": {"prepare@dots"},
     "datasets.lines": {"prepare@lines"},
     "source.tiny": {"source@tiny"},
     "intermediate.dots": {"recipe-hops", "intermediate@dots", "forgetting@dots", "compare", "report"},
-    "target": TARGETS | {"scratch@0", "recipe-hops", "recipe", "advise", "compare", "report"},
+    "target": TARGETS | {"scratch@0", "recipe-hops", "recipe", "advise", "before@dots", "compare", "report"},
     "scratch": {"recipe-hops", "scratch@0"},
     "advise": {"advise"},
-    "evaluate": EVALUATIONS | {"forgetting@dots"},
+    "evaluate": EVALUATIONS | {"forgetting@dots", "before@dots"},
     "compare": {"compare", "report"},
     "inits": {"compare", "report", "forgetting@dots", "advise"},
     "seeds": {"compare", "report", "forgetting@dots"},
@@ -317,7 +327,12 @@ def test_the_same_params_give_the_same_bits(finished, again):
 @pytest.mark.slow
 def test_training_never_opens_the_test_split(again):
     opens = {stage for stage, read in read_by_stage(again) if any("test" in path.parts for path in read)}
-    assert opens == EVALUATIONS | {"forgetting@dots", "prepare@dots", "prepare@lines"}  # prepare, which writes it, hashes it
+    assert opens == EVALUATIONS | {
+        "forgetting@dots",
+        "before@dots",
+        "prepare@dots",
+        "prepare@lines",
+    }  # prepare, which writes it, hashes it
 
 
 @pytest.mark.slow

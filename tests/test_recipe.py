@@ -145,7 +145,7 @@ def test_settings_are_shown_under_dotted_names_without_what_the_strategy_does_no
     values["strategies"]["discriminative"] = FULL | {"decay": 0.5, "rates": {"blocks.6.*": 0.1}}
     run(values)
     options = {name: value for name, value in TRAINING.items() if name != "head"}
-    head = {"head.hidden": 0, "head.dropout": 0, "head.zero": False}
+    head = {"head.hidden": 0, "head.dropout": 0, "head.zero": False, "head.keep": False}
     assert recipes.read(OUT).settings() == {"strategy": "partial"} | FULL | {"trainable.last_blocks": 2} | options | head
     run(values | {"strategy": "feature_extraction"})
     assert recipes.read(OUT).settings().keys() == {"strategy", "epochs", "head_lr", *options, *head} - {

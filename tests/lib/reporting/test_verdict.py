@@ -54,7 +54,7 @@ def test_where_lower_is_better_more_is_forgetting_as_a_fraction_of_what_it_was(a
 
 def test_figures_that_are_no_fractions_keep_their_unit():
     p = SimpleNamespace(compare=Compare.model_validate(PARAMS["compare"] | {"metric": "mean_error"}), inits=["dots"], seeds=[0])
-    test = comparison.Test("lines", ["a", "b"], None, None, False, False)
+    test = comparison.Test("lines", ["a", "b"], None, None, "", False, False)
     d = {"difference": -0.25, "lower": -0.5, "upper": -0.125, "verdict": "helps"}
     results = {name: {"value": 1.5, "lower": 1.25, "upper": 2} for name in ("dots", "scratch")}
     models = {"dots-0": model_card("dots-0", best={"val_loss": 0.5})}
