@@ -82,8 +82,8 @@ def test_the_whole_pipeline_runs_with_them(toy):
             "report", "track"} <= toy.executed  # fmt: skip
     compared = read(toy, "metrics/compare.json")
     errors = compared["mean_absolute_error"]
-    assert set(errors) == {"means", "start", "scratch"}
-    for name, key in [("scratch", "transfer"), ("start", "intermediate")]:
+    assert set(errors) == {"means", "start", "scratch", "means as it is"}
+    for name, key in [("scratch", "transfer"), ("start", "intermediate"), ("means as it is", "training")]:
         assert compared[key]["difference"] == pytest.approx(errors["means"] - errors[name], abs=2e-6)
         better = compared[key]["upper"] < 0  # a smaller error is better
         worse = compared[key]["lower"] > 0

@@ -124,8 +124,8 @@ def covered(p: SimpleNamespace, test: Test, noun: str) -> list[str]:
         lines += [f"Each {noun} is resampled by itself: all test {noun}s are of one group, {test.only_group}, and the intervals "
                   "say nothing about others."]  # fmt: skip
     else:
-        lines += [f"Each {noun} is resampled by itself, because the data names no groups. If several {noun}s show one object, "
-                  "the true intervals are wider."]  # fmt: skip
+        lines += [f"Each {noun} is resampled by itself, because the data names no groups. If several {noun}s come from one "
+                  "object or person, the true intervals are wider."]  # fmt: skip
     if num_seeds == 1:
         lines += [f"Not covered: variation between trainings, because there is only one seed ({p.seeds[0]}); with another the "
                   "ranking may change. Add more under `seeds` in params.yaml."]  # fmt: skip

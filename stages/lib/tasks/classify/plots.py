@@ -36,7 +36,7 @@ def confusion(path: Path, counts: np.ndarray, classes: list[str], title: str) ->
 
 
 def reliability(path: Path, bins: pd.DataFrame, title: str) -> None:
-    """Plot accuracy against confidence, and the number of images in each bin.
+    """Plot accuracy against confidence, and the number of examples in each bin.
 
     Args:
         bins: bin, confidence, accuracy, count, as evaluate writes them; empty bins have no confidence.
@@ -57,12 +57,12 @@ def reliability(path: Path, bins: pd.DataFrame, title: str) -> None:
             filled["accuracy"],
             s=sizes,
             color="#0072B2",
-            label="bin (area: images)",
+            label="bin (area: examples)",
             clip_on=False,
             zorder=3,
         )
         top.set(xlim=(0, 1), ylim=(0, 1.03), ylabel="accuracy", title=title)
         top.legend(loc="upper left", markerscale=0.7)
         bottom.bar(middles, bins["count"], width=0.92 * width, color="#0072B2")
-        bottom.set(xlabel="confidence of the predicted class", ylabel="images")
+        bottom.set(xlabel="confidence of the predicted class", ylabel="examples")
         save(figure, path)
