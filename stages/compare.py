@@ -10,20 +10,16 @@ from stages.lib.reporting import verdict
 
 
 def main() -> None:
-    p = params.load("compare", "checks", "intermediate", "target", "inits", "seeds", "baselines")
+    p = params.load("compare", "checks", "intermediate", "target", "inits", "seeds")
     arms = runs.arms(p.inits, p.seeds, p.target.data)
     models = {each.name: cards.read_model_card(each.model) for init in p.inits for each in arms[init]}
     proposal, ship = p.inits[0], comparison.best(models)
     card = models[ship]
     chain = models[arms[proposal][0].name].ancestors
-    measured = runs.baselines(p.baselines, p.seeds, p.target.data)
-    titles = {name: cards.read_json(arm[0].evaluation / "report.json")["title"] for name, arm in measured.items()}
-    start = runs.before(proposal, p.target.data)
-    as_is = proposal in p.intermediate and "reason" not in cards.read_json(start.evaluation / "report.json")
-    if as_is:
-        measured[runs.as_is(proposal)] = [start] * len(p.seeds)
-    pairs = comparison.plan(proposal, chain, p.inits[1:], titles, as_is)
-    test, predictions = comparison.read_arms(arms | measured, card)
+    titles = cards.read_json(runs.CONTROLS / "controls.json")  # measured once: they are the same for every seed
+    controls = {arm: [runs.control(arm)] * len(p.seeds) for arm in titles}
+    pairs = comparison.plan(proposal, chain, p.inits[1:], titles)
+    test, predictions = comparison.read_arms(runs.evaluations(arms) | controls, card)
 
     metric, how = comparison.metric_of(card, p.compare.metric), comparison.bootstrap(p.compare)
     results = {

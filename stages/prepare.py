@@ -2,7 +2,7 @@
 
 import shutil
 
-from stages.lib.core import cards, plugins, runs
+from stages.lib.core import cards, datasets, plugins, runs
 from stages.lib.data import packing, splits
 from stages.lib.errors import UserError
 from stages.lib.params import read as params
@@ -24,7 +24,7 @@ def main(name: str) -> None:
     except UserError as error:
         raise UserError(f"datasets.{name}: {error}") from None
     cards.write_data_card(out, card)
-    packed = {split: cards.read_split(out, split) for split in splits.NAMES}
+    packed = {split: datasets.read_split(out, split) for split in splits.NAMES}
     show.samples(out / show.FILE, packed, card.labels, name, card.packing)
     totals = ", ".join(f"{split} {card.num(split)}" for split in splits.NAMES)
     of = f" of {len(card.labels)} classes" if card.labels else ""

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from stages.lib.core import cards, runs
+from stages.lib.core import cards, datasets, runs
 from stages.lib.core.runs import Training
 from stages.lib.evaluation import measure
 from stages.lib.params.schema import Evaluate
@@ -39,7 +39,7 @@ def write_project() -> None:
     hop = runs.hop("dots", "dots")
     shutil.copytree(evaluated(0.9, 0, 0), hop.evaluation)
     write_history(hop)
-    write_before("dots")
+    write_controls()
     write_forgetting("dots", **{"target dots-0": (0.88, 0.05)})
     write_advice()
     counts = {split: dict.fromkeys(CLASSES, num) for split, num in (("train", 100), ("val", 20), ("test", NUM // 2))}
@@ -70,7 +70,7 @@ def evaluated(rate: float, seed: int, num_groups: int) -> Path:
     answers = np.stack([1 - of_one, of_one], axis=1).astype(np.float32)
     groups = np.array([f"module {index * num_groups // NUM}" for index in range(NUM)]) if num_groups else None
     keys = [f"{index:03}" for index in range(NUM)]
-    split = cards.PackedSplit(np.empty(0), None, [CLASSES[index] for index in targets], keys, groups)
+    split = datasets.PackedSplit(np.empty(0), None, [CLASSES[index] for index in targets], keys, groups)
     found, settings = measure.Predictions(answers, targets, split), Evaluate.model_validate(PARAMS["evaluate"])
     by_group = FOLDER | {"split": FOLDER["split"] | {"by_group": num_groups > 0}}
     report = measure.report(found, "classify", CLASSES, data_card("lines", settings=by_group), settings)
@@ -100,20 +100,12 @@ def write_history(training: Training, val_loss: float = 0.3) -> None:
     write_run(training)
 
 
-def write_before(hop: str, rate: float | None = None) -> None:
-    """What `before` writes of a hop: that it cannot be measured as it is, or its test."""
-    out = runs.before(hop, "lines").evaluation
-    if rate is None:
-        cards.write_json(out / "report.json", {"reason": "its outputs mean another thing."})
-    else:
-        shutil.copytree(evaluated(rate, 0, 0), out, dirs_exist_ok=True)
-
-
-def write_baseline(name: str, rate: float, title: str) -> None:
-    """The test of a control without a network."""
-    out = runs.baseline(name, "lines").evaluation
-    shutil.copytree(evaluated(rate, 0, 0), out, dirs_exist_ok=True)
-    cards.write_json(out / "report.json", cards.read_json(out / "report.json") | {"title": title})
+def write_controls(**rates: float) -> None:
+    """What `controls` writes: the test of each of its arms, in whose names _ stands for a space, titled "arm: tfidf"."""
+    arms = {name.replace("_", " "): rate for name, rate in rates.items()}
+    for arm, rate in arms.items():
+        shutil.copytree(evaluated(rate, 0, 0), runs.control(arm), dirs_exist_ok=True)
+    cards.write_json(runs.CONTROLS / "controls.json", {arm: f"arm: {arm}" for arm in arms})
 
 
 def write_run(training: Training, *warnings: str, epoch: int = 2) -> None:

@@ -22,8 +22,7 @@ LOADS: dict[str, dict[str, tuple[str, ...] | None]] = {
     "target": {},
     "scratch": {},
     "advise": {"modalities": ("__init__", "inputs", "variants"), "tasks": ("__init__", "learning")},
-    "before": MEASURING,
-    "baseline": MEASURING | {"baselines": None},
+    "controls": MEASURING | {"baselines": None},
     "evaluate": MEASURING | {"modalities": ("__init__", "inputs", "explain")},
     "forgetting": MEASURING,
     "compare": {"modalities": ("__init__",), "tasks": ("__init__", "measures")},
@@ -33,7 +32,7 @@ LOADS: dict[str, dict[str, tuple[str, ...] | None]] = {
 # Plug-ins whose hash stands in what these stages read instead: in the recipe, and of libraries in the model's card.
 RECIPE: dict[str, tuple[str, ...] | None] = {"strategies": None, "modalities": ("inputs",), "tasks": ("learning",)}
 HASHED = {word: RECIPE | {"libraries": None} for word in ("intermediate", "target", "scratch")}
-HASHED |= {word: {"libraries": None} for word in ("advise", "evaluate", "before", "forgetting")}
+HASHED |= {word: {"libraries": None} for word in ("advise", "evaluate", "controls", "forgetting")}
 
 
 def body(stage: str) -> dict:

@@ -17,7 +17,7 @@ from sklearn.preprocessing import StandardScaler
 
 from stages import advise
 from stages.lib.advice import transferability
-from stages.lib.core import cards
+from stages.lib.core import cards, datasets
 from stages.lib.core.runs import Session
 from stages.lib.errors import UserError
 from stages.lib.networks import backbones
@@ -70,7 +70,7 @@ def write_model(tensors, architecture=RESNET, name="dots", chain=("dots",), **pr
 def write_data(pixels, labels, groups=None):
     folder = Path("data/prepared/lines")
     table = pd.DataFrame({"key": [f"{index:03}" for index in range(len(labels))], "label": labels.astype(str)})
-    cards.write_split(folder, "train", pixels, table.assign(group="" if groups is None else groups))
+    datasets.write_split(folder, "train", pixels, table.assign(group="" if groups is None else groups))
     cards.write_data_card(folder, data_card("lines", labels=["0", "1"], packing=PACKING | {"px": pixels.shape[1]}))
 
 

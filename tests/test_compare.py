@@ -11,7 +11,6 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from stages import compare
-from stages.lib.baselines import tfidf
 from stages.lib.core import cards, runs
 from stages.lib.errors import UserError
 from tests.outcomes import (
@@ -21,8 +20,7 @@ from tests.outcomes import (
     write_advice,
     write_alphas,
     write_arm,
-    write_baseline,
-    write_before,
+    write_controls,
     write_forgetting,
     write_history,
     write_project,
@@ -105,7 +103,6 @@ def test_a_longer_chain_and_a_control_beside_it(project):
     write_arm(target("beside"), 0.6, ["tiny", "beside", "beside-0"])
     write_history(runs.hop("lines", "lines"))
     write_history(runs.hop("beside", "lines"))
-    write_before("lines")
     write_forgetting("lines", **{"target lines-0": (0.9, 0.1)})
     write_forgetting("beside")
     table, words = run()
@@ -115,36 +112,32 @@ def test_a_longer_chain_and_a_control_beside_it(project):
     assert "- **lines against beside: helps**" in words
 
 
-TFIDF = {"baselines": {"tfidf": {"ngrams": 1, "strengths": [1]}}}
-
-
 @pytest.mark.parametrize("seeds", [[0], [0, 7]])
-def test_a_control_without_a_network_is_an_arm_like_the_others(project, monkeypatch, seeds):
-    monkeypatch.setattr(tfidf, "MODALITIES", ("image",))  # the arms of these tests are of images
-    write_params(Path(), PARAMS | TFIDF | {"seeds": seeds})
+def test_a_control_without_a_network_is_an_arm_like_the_others(project, seeds):
+    write_params(Path(), PARAMS | {"seeds": seeds})
     for seed in seeds[1:]:
         write_arm(target("dots", seed), 0.9, ["tiny", "dots", f"dots-{seed}"], val_loss=0.5)
         write_arm(target("tiny", seed), 0.8, ["tiny", f"tiny-{seed}"], val_loss=0.6)
         write_arm(scratch(seed), 0.7, [str(seed)])
-    write_baseline("tfidf", 0.8, "TF-IDF with logistic regression")
+    write_controls(tfidf=0.8)
     table, words = run()
-    report = cards.read_json(Path("metrics/evaluate/baseline-tfidf/report.json"))
+    report = cards.read_json(runs.control("tfidf") / "report.json")
     assert table["accuracy"]["tfidf"] == report["metrics"]["accuracy"]["value"]
     against = table["against_tfidf"]
     assert against["difference"] == pytest.approx(table["accuracy"]["dots"] - table["accuracy"]["tfidf"], abs=2e-6)
     assert against["verdict"] == "helps" and 0 < against["lower"] < against["difference"] < against["upper"]
-    assert "- **A network at all (dots, against TF-IDF with logistic regression): helps**" in words
+    assert "- **A network at all (dots, against arm: tfidf): helps**" in words
     assert table["ship"] == "dots-0", "it is no model that could be shipped"
-    write_baseline("tfidf", 0.97, "TF-IDF with logistic regression")
-    assert "- **A network at all (dots, against TF-IDF with logistic regression): hurts**" in run()[1]
+    write_controls(tfidf=0.97)
+    assert "- **A network at all (dots, against arm: tfidf): hurts**" in run()[1]
 
 
 def test_a_hop_that_answers_what_the_target_asks_is_an_arm_as_it_is(project):
-    write_before("dots", 0.75)
+    write_controls(dots_as_it_is=0.75)
     table, words = run()
     assert table["accuracy"]["dots as it is"] < table["accuracy"]["dots"] and table["training"]["verdict"] == "helps"
-    assert "- **Training on the target at all (dots, against dots as it is): helps**" in words
-    write_before("dots")
+    assert "- **Training on the target at all (dots, against arm: dots as it is): helps**" in words
+    write_controls()
     table, words = run()
     assert "training" not in table and "as it is" not in words
 

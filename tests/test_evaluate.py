@@ -10,7 +10,7 @@ import torch
 from sklearn import metrics as sk
 
 from stages import evaluate
-from stages.lib.core import cards
+from stages.lib.core import cards, datasets
 from stages.lib.errors import UserError
 from stages.lib.evaluation import measure
 from stages.lib.modalities.image import inputs
@@ -28,7 +28,7 @@ def write_data(groups=None, **card):
     """A prepared dataset of 60 images that has a test split only."""
     labels = np.array(CLASSES)[np.random.default_rng(0).integers(3, size=60)]
     table = pd.DataFrame({"key": [f"{i:03}" for i in range(60)], "label": labels, "group": "" if groups is None else groups})
-    cards.write_split(DATA, "test", shades(60), table)
+    datasets.write_split(DATA, "test", shades(60), table)
     cards.write_data_card(DATA, data_card("lines", **{"labels": CLASSES} | card))
 
 
@@ -39,7 +39,7 @@ def write_model(folder="models/target/dots-0", seed=0):
     model.head.weight.data.mul_(30)
     model.head.bias.data.zero_()
     with torch.no_grad():  # centred, or one class would win everywhere
-        model.head.bias.sub_(logits(model, cards.read_split(DATA, "test")).mean(0))
+        model.head.bias.sub_(logits(model, datasets.read_split(DATA, "test")).mean(0))
     card = model_card(Path(folder).name, output_names=CLASSES, preprocessing=PREPROCESSING)
     cards.write_model(Path(folder), model.state_dict(), card)
 
@@ -78,7 +78,7 @@ def test_the_predictions_are_those_of_the_saved_weights(project):
         "reliability.png",
     }
     assert {path.name for path in OUT.iterdir()} == files
-    split = cards.read_split(DATA, "test")
+    split = datasets.read_split(DATA, "test")
     model = backbones.build(RESNET, 3)
     model.load_state_dict(cards.read_model(Path("models/target/dots-0"))[0])
     table = read_table()
@@ -134,7 +134,7 @@ def test_the_figures_follow_from_the_predictions(project, capsys):
 
 
 def test_probabilities_survive_the_file_to_the_last_bit(project):
-    split = cards.read_split(DATA, "test")
+    split = datasets.read_split(DATA, "test")
     exact = np.random.default_rng(0).dirichlet([0.01, 1, 1], 60).astype(np.float32)
     exact[0] = [1, 0, np.float32(1e-30)]
     found = measure.Predictions(exact, np.array([CLASSES.index(label) for label in split.labels]), split)
@@ -197,10 +197,10 @@ def test_scratch_and_hops_have_their_own_folders(project):
 
 
 def test_a_class_that_is_never_there_gives_null_and_no_invalid_json(project):
-    split = cards.read_split(DATA, "test")
+    split = datasets.read_split(DATA, "test")
     labels = ["cross, bold" if label == "frame" else label for label in split.labels]
     table = pd.DataFrame({"key": split.keys, "label": labels, "group": ""})
-    cards.write_split(DATA, "test", np.array(split.inputs), table)
+    datasets.write_split(DATA, "test", np.array(split.inputs), table)
     evaluate.main("target", "dots-0", "lines")
     text = (OUT / "report.json").read_text()
     assert "NaN" not in text

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from stages import forgetting
-from stages.lib.core import cards, runs
+from stages.lib.core import cards, datasets, runs
 from stages.lib.errors import UserError
 from stages.lib.networks import backbones
 from stages.lib.params import read as params
@@ -75,7 +75,7 @@ def write_data(targets, groups=None, **card):
     """The prepared data of the hop, which have a test split only."""
     folder = Path("data/prepared/dots")
     table = pd.DataFrame({"key": [f"{index:03}" for index in range(NUM)], "label": np.array(CLASSES)[targets]})
-    cards.write_split(folder, "test", shades(NUM), table.assign(group="" if groups is None else groups))
+    datasets.write_split(folder, "test", shades(NUM), table.assign(group="" if groups is None else groups))
     cards.write_data_card(folder, data_card("dots", **{"labels": CLASSES} | card))
 
 

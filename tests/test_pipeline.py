@@ -32,7 +32,7 @@ EVERYTHING = {
     "advise",
     "recipe",
     "forgetting@dots",
-    "before@dots",
+    "controls",
 }
 EVERYTHING |= TRAININGS | EVALUATIONS | END
 
@@ -158,17 +158,17 @@ STALE = {  # what a change of each section makes stale by itself, beside check, 
     "training": {"recipe", "recipe-hops"},  # and by their recipes the trainings whose options are others now
     "checks.forgetting": {"compare"},
     "checks": TRAININGS,
-    "device": TRAININGS | EVALUATIONS | {"advise", "forgetting@dots", "before@dots"},
+    "device": TRAININGS | EVALUATIONS | {"advise", "forgetting@dots", "controls"},
     "datasets.dots": {"prepare@dots"},
     "datasets.lines": {"prepare@lines"},
     "source.tiny": {"source@tiny"},
     "intermediate.dots": {"recipe-hops", "intermediate@dots", "forgetting@dots", "compare", "report"},
-    "target": TARGETS | {"scratch@0", "recipe-hops", "recipe", "advise", "before@dots", "compare", "report"},
+    "target": TARGETS | {"scratch@0", "recipe-hops", "recipe", "advise", "controls", "compare", "report"},
     "scratch": {"recipe-hops", "scratch@0"},
     "advise": {"advise"},
-    "evaluate": EVALUATIONS | {"forgetting@dots", "before@dots"},
+    "evaluate": EVALUATIONS | {"forgetting@dots", "controls"},
     "compare": {"compare", "report"},
-    "inits": {"compare", "report", "forgetting@dots", "advise"},
+    "inits": {"compare", "report", "forgetting@dots", "advise", "controls"},
     "seeds": {"compare", "report", "forgetting@dots"},
 }
 ALSO = {  # and these leaves, because they name what is read
@@ -329,7 +329,7 @@ def test_training_never_opens_the_test_split(again):
     opens = {stage for stage, read in read_by_stage(again) if any("test" in path.parts for path in read)}
     assert opens == EVALUATIONS | {
         "forgetting@dots",
-        "before@dots",
+        "controls",
         "prepare@dots",
         "prepare@lines",
     }  # prepare, which writes it, hashes it

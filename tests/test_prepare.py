@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from stages import prepare
-from stages.lib.core import cards
+from stages.lib.core import cards, datasets
 from stages.lib.data import packing
 from stages.lib.errors import UserError
 from stages.lib.modalities.image import inputs
@@ -49,7 +49,7 @@ def run(**changes):
     write_params(Path(), params)
     prepare.main("pets")
     folder = Path("data/prepared/pets")
-    return cards.read_data_card(folder), {split: cards.read_split(folder, split) for split in SPLITS}
+    return cards.read_data_card(folder), {split: datasets.read_split(folder, split) for split in SPLITS}
 
 
 def mistake(**changes):

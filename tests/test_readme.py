@@ -54,8 +54,8 @@ def test_the_figures_are_those_of_the_committed_metrics():
     raw, found = params.read(ROOT / "params.yaml"), cards.read_json(ROOT / "metrics/compare.json")
     name, proposal = raw["compare"]["metric"], raw["inits"][0]
     metric = plugins.load("tasks", raw["target"]["task"], "measures").METRICS[name]
-    as_is = f"{proposal} as it is" in found[name]
-    plan = comparison.plan(proposal, chain(raw, proposal), raw["inits"][1:], {}, as_is)
+    titles = {arm: arm for arm in found[name] if arm == f"{proposal} as it is"}
+    plan = comparison.plan(proposal, chain(raw, proposal), raw["inits"][1:], titles)
     pairs = {pair.control: found[pair.key] for pair in plan}
     expected = {}
     for arm, value in found[name].items():

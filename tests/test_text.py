@@ -100,7 +100,7 @@ def test_every_stage_runs_and_what_was_declared_moved(sentiment):
     assert sentiment.executed == {
         "check", "source@bert", "prepare@plots", "prepare@films", "recipe-hops", "recipe", "advise", "baseline@tfidf",
         "intermediate@plots", "target@plots-0", "target@bert-0", "scratch@0", "evaluate-intermediate@plots", "evaluate-scratch@0",
-        "before@plots", "forgetting@plots", "compare", "report", "track", *EVALUATED,
+        "controls", "forgetting@plots", "compare", "report", "track", *EVALUATED,
     }  # fmt: skip
     assert set(systems.certified(sentiment)) == {"intermediate/plots", "target/plots-0", "target/bert-0", "scratch/0"}
     assert all(verdicts == {"ok"} for verdicts in systems.certified(sentiment).values())

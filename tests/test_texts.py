@@ -16,7 +16,7 @@ from tests.tiny import Repo, write_params
 
 TRAINING = [("recipe", "hops"), ("advise",), ("recipe", "target"), ("target", "tiny", "0"), ("scratch", "0"),
             ("evaluate", "target", "tiny-0", "reviews"), ("evaluate", "scratch", "0", "reviews"),
-            ("baseline", "tfidf"), ("compare",), ("report",)]  # fmt: skip
+            ("controls",), ("compare",), ("report",)]  # fmt: skip
 
 
 @pytest.fixture

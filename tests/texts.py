@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from stages.lib.core import cards
+from stages.lib.core import datasets
 from tests.tiny import PARAMS as IMAGES
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -63,10 +63,10 @@ def how(folder: Path, tokenizer: Any = None, **changes: Any) -> dict[str, Any]:
     return HOW | {"max_tokens": 16, "folder": str(folder)} | changes
 
 
-def packed(texts: Sequence[str], labels: Sequence[str] = ()) -> cards.PackedSplit:
+def packed(texts: Sequence[str], labels: Sequence[str] = ()) -> datasets.PackedSplit:
     """A split of texts."""
     rows = [np.frombuffer(text.encode(), np.uint8) for text in texts]
-    split = cards.in_memory(rows, ragged=True)
+    split = datasets.in_memory(rows, ragged=True)
     return split._replace(labels=list(labels)) if labels else split
 
 

@@ -18,7 +18,7 @@ from PIL import Image
 from torch import nn
 from torchvision import transforms
 
-from stages.lib.core import cards, contracts, plugins, runs
+from stages.lib.core import cards, contracts, datasets, plugins, runs
 from stages.lib.core.plugins import overridden
 from stages.lib.modalities.image import inputs
 from stages.lib.networks import backbones
@@ -90,7 +90,7 @@ def main():
     px = packed.packing["px"]
     fabric = launch(**p.device.model_dump())
     data, names = hop.load(folder, packed, p.target.task, card.preprocessing | packed.packing, fabric.device)
-    keys = cards.read_split(folder, "train").keys
+    keys = datasets.read_split(folder, "train").keys
     if arguments.images:
         keys = keys[: arguments.images]  # the split is in no order of classes
         data = data._replace(train=contracts.part(data.train, torch.arange(len(keys))))

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from stages.lib.core import cards, contracts
+from stages.lib.core import contracts, datasets
 from stages.lib.networks import inference
 from stages.lib.networks.device import launch
 from stages.lib.params.schema import TrainingOptions
@@ -66,7 +66,7 @@ def packed(path: Path, num: int, px: int, device: torch.device) -> contracts.Loa
     for start in range(0, num, len(some)):
         pixels[start : start + len(some)] = some[: num - start]
     labels = [NAMES[row % len(NAMES)] for row in range(num)]
-    split = cards.PackedSplit(np.load(path, mmap_mode="r"), None, labels, [str(row) for row in range(num)], None)
+    split = datasets.PackedSplit(np.load(path, mmap_mode="r"), None, labels, [str(row) for row in range(num)], None)
     return contracts.load(split, "image", "classify", NAMES, HOW, device)
 
 

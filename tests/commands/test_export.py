@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
-from stages.lib.core import cards
+from stages.lib.core import datasets
 from tests.tiny import Repo
 
 
@@ -23,7 +23,7 @@ def test_it_answers_as_evaluate_did_and_knows_its_classes(repo, tmp_path, call, 
     file = tmp_path / f"model{suffix}"
     told = call(repo, "export", str(file), "--model", "models/target/dots-0")
     assert "answers as the model does" in told
-    images = np.array(cards.read_split(repo.path / "data/prepared/lines", "test").inputs)
+    images = np.array(datasets.read_split(repo.path / "data/prepared/lines", "test").inputs)
     if suffix == ".onnx":
         session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
         answers = session.run(None, {"inputs": images})[0]

@@ -17,9 +17,9 @@ import pytest
 import torch
 from PIL import Image
 
-from stages.lib.core import cards, plugins
-from stages.lib.core.cards import PackedSplit
+from stages.lib.core import datasets, plugins
 from stages.lib.core.contracts import NO_STEP, LoadedSplit
+from stages.lib.core.datasets import PackedSplit
 from tests import texts
 from tests.lib.modalities.audio import sounds
 from tests.tiny import HOW, ROOT
@@ -201,7 +201,7 @@ class Modality(NamedTuple):
         return self.described.preprocessing | self.packing | ({"folder": self.folder} if self.described.files() else {})
 
     def split(self) -> PackedSplit:
-        return cards.in_memory(self.packed, self.door.RAGGED)
+        return datasets.in_memory(self.packed, self.door.RAGGED)
 
     def load(self) -> LoadedSplit:
         return self.inputs.load(self.split(), torch.arange(len(self.packed)), self.card, CPU)

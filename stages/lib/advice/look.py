@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from stages.lib.advice import preprocessing, rule, transferability
 from stages.lib.advice.drift import Drift
-from stages.lib.core import cards, contracts, plugins, runs
+from stages.lib.core import cards, contracts, datasets, plugins, runs
 from stages.lib.core.seeds import seed_for
 from stages.lib.networks import backbones
 from stages.lib.params.schema import Advise
@@ -26,7 +26,7 @@ class Look:
         folder = runs.prepared(data)
         self.settings, self.device = settings, device
         self.tensors, self.card = cards.read_model(runs.starting_point(init))
-        self.split = cards.read_split(folder, "train")
+        self.split = datasets.read_split(folder, "train")
         learning = plugins.load("tasks", task, "learning")
         names = learning.outputs(self.split.labels)
         self.targets = learning.targets(self.split.labels, names).numpy()

@@ -12,7 +12,7 @@ from stages.lib.params.fields import Strict
 if TYPE_CHECKING:
     import numpy as np
 
-    from stages.lib.core.cards import PackedSplit
+    from stages.lib.core.datasets import PackedSplit
 
 TITLE = "Dictionary of the training entities"
 TASKS, MODALITIES = ("tag",), ("text",)

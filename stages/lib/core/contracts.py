@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
-    from stages.lib.core.cards import PackedSplit
+    from stages.lib.core.datasets import PackedSplit
 
 
 # Sequences of a batch are padded to its longest. In padded steps every channel of the network's features and outputs is NO_STEP,

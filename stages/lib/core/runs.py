@@ -1,7 +1,7 @@
 """The trainings that params.yaml defines, and the paths of the files that the stages exchange."""
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple, Protocol
@@ -10,12 +10,13 @@ MODELS, METRICS = Path("models"), Path("metrics")
 SCRATCH: Final = "scratch"  # the arm trained from random weights; no source or hop may have this name
 
 ADVICE = METRICS / "advise.json"
+CONTROLS = METRICS / "evaluate" / "controls"
 COMPARISON = METRICS / "compare.json"
 VERDICT = METRICS / "verdict.md"
 PLOTS = METRICS / "plots"
 REPORT = METRICS / "report.html"
 
-Kind = Literal["intermediate", "target", "scratch", "baseline", "before"]  # of a training: its DVC stage
+Kind = Literal["intermediate", "target", "scratch"]  # of a training: its DVC stage
 
 
 class Training(NamedTuple):
@@ -38,8 +39,6 @@ class Training(NamedTuple):
     @property
     def evaluation_stage(self) -> str:
         """The name of the DVC stage that evaluates it."""
-        if self.kind == "baseline":  # it has no other stage
-            return self.stage
         return f"{'evaluate' if self.kind == 'target' else f'evaluate-{self.kind}'}@{self.name}"
 
     @property
@@ -94,25 +93,15 @@ def scratch(seed: int | str, data: str) -> Training:
     return Training(SCRATCH, str(seed), data)
 
 
-def baseline(name: str, data: str) -> Training:
-    """A control without a network, which is trained where it is measured and leaves no model."""
-    return Training("baseline", name, data)
-
-
-def before(hop: str, data: str) -> Training:
-    """A hop as it is, measured on the target's data."""
-    return Training("before", hop, data)
-
-
-def baselines(names: Iterable[str], seeds: Sequence[int], data: str) -> dict[str, list[Training]]:
-    """The controls without a network as arms: they have no randomness, so each seed has the same."""
-    return {name: [baseline(name, data)] * len(seeds) for name in names}
-
-
 def arms(inits: Sequence[str], seeds: Sequence[int], data: str) -> dict[str, list[Training]]:
     """The trainings on the target's data by starting point, one per seed; the proposal first and random weights last."""
     found = {init: [target(init, seed, data) for seed in seeds] for init in inits}
     return found | {SCRATCH: [scratch(seed, data) for seed in seeds]}
+
+
+def evaluations(arms: Mapping[str, Sequence[Training]]) -> dict[str, list[Path]]:
+    """Folders of the evaluations of each arm, one per seed."""
+    return {name: [each.evaluation for each in arm] for name, arm in arms.items()}
 
 
 def as_is(hop: str) -> str:
@@ -155,6 +144,11 @@ def state_folder() -> Path:
     """Folder of everything that outlives a run: checkpoints, locks, durations of stages. DVC_ROOT is the main repository, even
     in the temporary clones of experiments."""
     return Path(os.environ.get("DVC_ROOT", ".")).resolve() / ".transfer"
+
+
+def control(arm: str) -> Path:
+    """Folder of the evaluation of an arm that is measured without training on the target."""
+    return CONTROLS / arm.replace(" ", "_")
 
 
 def forgetting(hop: str) -> Path:

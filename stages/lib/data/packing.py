@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from stages.lib.core import cards, plugins
+from stages.lib.core import cards, datasets, plugins
 from stages.lib.core.contracts import Example
 from stages.lib.data import splits
 from stages.lib.errors import UserError
@@ -77,7 +77,7 @@ def pack(
             members = [row for row in rows if assigned[row] == split]
             table = pd.DataFrame([examples[row][:3] for row in members], columns=["key", "label", "group"])
             lengths = [packed[row].shape[0] for row in members] if door.RAGGED else None
-            cards.write_split(out, split, (_stored(store, packed[row]) for row in members), table, lengths)
+            datasets.write_split(out, split, (_stored(store, packed[row]) for row in members), table, lengths)
             found = Counter(table["label"])
             counts[split] = {label: found[label] for label in labels} if labels else {"": len(table)}
     files = sorted(path for path in out.rglob("*") if path.suffix in (".npy", ".csv"))

@@ -10,8 +10,7 @@ import pandas as pd
 from stages.lib.core import cards, plugins
 from stages.lib.core.cards import ModelCard
 from stages.lib.core.contracts import Metric
-from stages.lib.core.runs import SCRATCH, Training
-from stages.lib.core.runs import as_is as as_is_name
+from stages.lib.core.runs import SCRATCH, as_is
 from stages.lib.core.seeds import seed_for
 from stages.lib.errors import UserError
 from stages.lib.evaluation import statistics
@@ -45,13 +44,12 @@ def best(models: Mapping[str, ModelCard]) -> str:
     return min(models, key=lambda name: models[name].best["val_loss"])
 
 
-def plan(proposal: str, chain: list[str], controls: Sequence[str], titles: Mapping[str, str], as_is: bool) -> list[Pair]:
-    """The comparisons: the proposal against random weights, each other starting point and each control without a network.
+def plan(proposal: str, chain: list[str], controls: Sequence[str], titles: Mapping[str, str]) -> list[Pair]:
+    """The comparisons: the proposal against random weights, each other starting point, and what needs no training on the target.
 
     Args:
         chain: names from the source to the proposal (the last); a control in it is the proposal without its last hops.
-        titles: of the controls without a network, by name.
-        as_is: whether the proposal's last hop could be measured without training on the target.
+        titles: of the arms of the stage controls, by name.
     """
     pairs = [Pair("transfer", f"Transfer as a whole ({' -> '.join(chain)}, against random weights)", SCRATCH)]
     for control in controls:
@@ -62,12 +60,10 @@ def plan(proposal: str, chain: list[str], controls: Sequence[str], titles: Mappi
             pairs.append(Pair(key, f"The intermediate hop{plural} ({', '.join(hops)}, against {control} directly)", control))
         else:
             pairs.append(Pair(f"{proposal}_against_{control}", f"{proposal} against {control}", control))
-    if as_is:
-        pairs.append(
-            Pair("training", f"Training on the target at all ({proposal}, against {as_is_name(proposal)})", as_is_name(proposal))
-        )
-    for name, title in titles.items():
-        pairs.append(Pair(f"against_{name}", f"A network at all ({proposal}, against {title})", name))
+    for arm, title in titles.items():
+        own = arm == as_is(proposal)
+        question = f"{'Training on the target' if own else 'A network'} at all ({proposal}, against {title})"
+        pairs.append(Pair("training" if own else f"against_{arm}", question, arm))
     return pairs
 
 
@@ -82,12 +78,12 @@ def bootstrap(settings: Compare) -> dict[str, Any]:
     return settings.model_dump(exclude={"metric"}) | {"seed": seed_for(0, "compare", "bootstrap")}
 
 
-def read_arms(arms: Mapping[str, Sequence[Training]], card: ModelCard) -> tuple[Test, dict[str, np.ndarray]]:
+def read_arms(evaluations: Mapping[str, Sequence[Path]], card: ModelCard) -> tuple[Test, dict[str, np.ndarray]]:
     """Read the predictions of every arm.
 
     Args:
-        arms: from stages.lib.core.runs.arms.
-        card: of any target; gives the task and the outputs.
+        evaluations: of each arm, the folders that evaluate (or controls) wrote, one per seed.
+        card: of any target; gives the task, the outputs and the data.
 
     Returns:
         The test split, and for each arm its predictions (S, N, ...).
@@ -97,21 +93,21 @@ def read_arms(arms: Mapping[str, Sequence[Training]], card: ModelCard) -> tuple[
     """
     test: Test | None = None
     first, found = pd.DataFrame(), {}
-    for arm, trainings in arms.items():
+    for arm, folders in evaluations.items():
         parts = []
-        for training in trainings:
-            table = read_predictions(training.evaluation / "predictions.csv")
-            predictions, targets = parsed(training.evaluation / "predictions.csv", table, card)
+        for folder in folders:
+            table = read_predictions(folder / "predictions.csv")
+            predictions, targets = parsed(folder / "predictions.csv", table, card)
             if test is None:
-                report = cards.read_json(training.evaluation / "report.json")
+                report = cards.read_json(folder / "report.json")
                 split = {key: report[key] for key in ("split_by_group", "split_given")}
                 only = "" if len(set(table["group"])) > 1 else str(table["group"].iloc[0])
-                test = Test(training.data, table["key"].tolist(), targets, groups_of(table), only, **split)
-                first, name = table[["key", "label", "group"]], training.label
+                test = Test(card.data or "", table["key"].tolist(), targets, groups_of(table), only, **split)
+                first, name = table[["key", "label", "group"]], folder.name
             elif not table[["key", "label", "group"]].equals(first):
                 raise UserError(
-                    f"The predictions of {name} and {training.label} are not for the same test examples in the same order, so "
-                    f"they cannot be compared ({training.evaluation.parent}). Make them again with: dvc repro"
+                    f"The predictions of {name} and {folder.name} are not for the same test examples in the same order, so "
+                    f"they cannot be compared ({folder.parent}). Make them again with: dvc repro"
                 )
             parts.append(predictions)
         found[arm] = stacked(parts)

@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 import torch
 
-from stages.lib.core import cards, contracts, plugins
-from stages.lib.core.cards import DataCard, ModelCard, PackedSplit
+from stages.lib.core import cards, contracts, datasets, plugins
+from stages.lib.core.cards import DataCard, ModelCard
+from stages.lib.core.datasets import PackedSplit
 from stages.lib.core.seeds import seed_for
 from stages.lib.errors import UserError, listed
 from stages.lib.evaluation import statistics
@@ -54,7 +55,7 @@ def why_not(card: ModelCard, task: str, data: Path) -> str:
         task: of the data.
     """
     packed = cards.read_data_card(data)
-    train = cards.read_split(data, "train")
+    train = datasets.read_split(data, "train")
     names = plugins.load("tasks", task, "learning").outputs(train.labels)
     if card.task != task:
         return f"it was trained for the task {card.task}, and not for {task}."
@@ -84,7 +85,7 @@ def network(tensors: dict[str, torch.Tensor], card: ModelCard, device: Device) -
 
 def predictions(model: backbones.Model, device: torch.device, card: ModelCard, data: Path, batch_size: int) -> Predictions:
     """Predict the test split of a prepared dataset."""
-    split = cards.read_split(data, "test")
+    split = datasets.read_split(data, "test")
     loaded = contracts.load(split, card.modality, card.trained_for, card.output_names or [], card.how, device)
     outputs = predict(model, loaded, batch_size)
     if not torch.isfinite(outputs).all():
@@ -101,7 +102,7 @@ def baseline(plugin: ModuleType, params: dict[str, Any], data: Path, task: str) 
         plugin: of stages/lib/baselines, and its params; it gets the training and validation examples, and the test's without
             their labels.
     """
-    train, val, test = (cards.read_split(data, name) for name in ("train", "val", "test"))
+    train, val, test = (datasets.read_split(data, name) for name in ("train", "val", "test"))
     learning = plugins.load("tasks", task, "learning")
     names = learning.outputs(train.labels)
     learning.targets(val.labels, names)  # a UserError if training has no such labels

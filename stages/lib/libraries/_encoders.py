@@ -1,5 +1,6 @@
 """What surrounds an encoder of transformers: padding is hidden from it, and its steps become features."""
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
@@ -9,7 +10,7 @@ from torch.nn.functional import dropout, gelu
 from stages.lib.core.contracts import NO_STEP
 
 
-class Encoder(nn.Module):
+class Encoder(nn.Module, ABC):
     """An encoder whose steps (pieces of text, frames of audio) become features."""
 
     def __init__(
@@ -30,9 +31,9 @@ class Encoder(nn.Module):
         self.num_features, self.pooling, self.per = num_features, pooling, per
         self.longest, self.feature_encoder = longest, feature_encoder
 
+    @abstractmethod
     def steps(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The features of all steps (n, S, D), and which of them are no padding (n, S)."""
-        raise NotImplementedError
 
     def forward(self, inputs: tuple[torch.Tensor, ...]) -> torch.Tensor:
         """Features (n, D), or (n, S, D) with NO_STEP in padded steps."""

@@ -55,7 +55,7 @@ def steps(p: SimpleNamespace, arms: Mapping[str, Sequence[Training]], card: Mode
     """
     chain = cards.read_model_card(arms[p.inits[0]][0].model).ancestors
     names = [runs.SCRATCH, *(name for name in chain if name in p.inits)]
-    test, predictions = comparison.read_arms(arms, card)
+    test, predictions = comparison.read_arms(runs.evaluations(arms), card)
     metric, how = comparison.metric_of(card, p.compare.metric), comparison.bootstrap(p.compare)
     found = []
     for before, name in zip([None, *names], names, strict=False):

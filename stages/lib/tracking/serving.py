@@ -16,7 +16,7 @@ from mlflow.models import ModelSignature, set_model
 from mlflow.pyfunc import PythonModel
 from mlflow.types.schema import AnyType, ColSpec, Schema, TensorSpec
 
-from stages.lib.core import cards, plugins
+from stages.lib.core import cards, datasets, plugins
 from stages.lib.networks import backbones
 
 BATCH = 64  # inputs per forward pass; limits the memory and does not affect predictions
@@ -59,7 +59,7 @@ class Served(PythonModel):
         packing = {each.name: how[each.name] for each in keywords if each.kind is each.KEYWORD_ONLY}
         decoded = [self._receive(cell, row) for row, cell in enumerate(cells, first)]
         packed = [inputs.pack(each, **packing) for each in decoded]
-        split = cards.in_memory(packed, plugins.load("modalities", self.card.modality).RAGGED)
+        split = datasets.in_memory(packed, plugins.load("modalities", self.card.modality).RAGGED)
         loaded = inputs.load(split, torch.zeros(len(cells)), how, torch.device("cpu"))
         with torch.inference_mode():
             outputs: torch.Tensor = self.model(loaded.inputs(torch.arange(len(cells)), "none", None)).float()

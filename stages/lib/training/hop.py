@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from stages.lib.core import cards, closure, contracts, plugins
+from stages.lib.core import cards, closure, contracts, datasets, plugins
 from stages.lib.core.cards import DataCard, ModelCard
 from stages.lib.core.runs import Session, Training, Watch, prepared
 from stages.lib.errors import UserError
@@ -41,7 +41,6 @@ def run(
     Raises:
         UserError: start and data do not fit together, or training did not behave as declared.
     """
-    assert training.kind != "baseline" and training.kind != "before", "they are only measured"
     fabric = launch(**device.model_dump())
     folder = prepared(training.data)
     packed, start_card = cards.read_data_card(folder), cards.read_model_card(start)
@@ -95,7 +94,7 @@ def load(
     folder: Path, packed: DataCard, task: str, preprocessing: dict[str, Any], device: torch.device
 ) -> tuple[Data, list[str]]:
     """The training and validation split, and the meaning of the network's outputs."""
-    train, val = (cards.read_split(folder, split) for split in ("train", "val"))
+    train, val = (datasets.read_split(folder, split) for split in ("train", "val"))
     names = plugins.load("tasks", task, "learning").outputs(train.labels)
     return Data(*(contracts.load(split, packed.modality, task, names, preprocessing, device) for split in (train, val))), names
 

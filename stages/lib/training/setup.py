@@ -36,7 +36,7 @@ class Setup(NamedTuple):
 def prepare(
     fabric: Any, tensors: Tensors | None, architecture: dict[str, Any], num_outputs: int, per: Per, *,
     strategy: str, hyperparameters: dict[str, Any], options: TrainingOptions, num_examples: int, seed: int,
-    same_outputs: bool = False,
+    same_outputs: bool,
 ) -> Setup:  # fmt: skip
     """Build the network of a hop and decide what is trained.
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from stages.lib.baselines import dictionary
-from stages.lib.core import cards
+from stages.lib.core import datasets
 from stages.lib.tasks.tag import learning
 from stages.lib.tasks.tag.measures import METRICS
 
@@ -12,7 +12,7 @@ NAMES = ["O", "B-drug", "I-drug", "B-gene", "I-gene"]
 
 def packed(*texts, labels=None):
     """A split of tagged texts, or of texts alone."""
-    return cards.in_memory([np.frombuffer(text.encode(), np.uint8) for text in texts], True)._replace(
+    return datasets.in_memory([np.frombuffer(text.encode(), np.uint8) for text in texts], True)._replace(
         labels=labels or [""] * len(texts)
     )
 

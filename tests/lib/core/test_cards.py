@@ -10,7 +10,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from stages.lib.core import cards
+from stages.lib.core import cards, datasets
 from stages.lib.errors import UserError
 from tests.tiny import data_card, model_card
 
@@ -94,8 +94,8 @@ def test_equal_values_are_equal_bytes(tmp_path):
 
 def test_a_split_comes_back_as_it_was(tmp_path):
     inputs = np.arange(3 * 4 * 5, dtype=np.int16).reshape(3, 4, 5)
-    cards.write_split(tmp_path, "train", iter(inputs), TABLE)
-    split = cards.read_split(tmp_path, "train")
+    datasets.write_split(tmp_path, "train", iter(inputs), TABLE)
+    split = datasets.read_split(tmp_path, "train")
     assert split.inputs.dtype == np.int16 and split.offsets is None and split.groups is None
     np.testing.assert_array_equal(split.inputs, inputs)
     np.testing.assert_array_equal(split.rows(np.array([2, 0])), inputs[[2, 0]])
@@ -108,8 +108,8 @@ def test_a_split_comes_back_as_it_was(tmp_path):
 def test_a_ragged_split_comes_back_as_it_was(tmp_path, lengths, width):
     random = np.random.default_rng(0)
     inputs = [random.normal(size=(length, *width)).astype(np.float32) for length in lengths]
-    cards.write_split(tmp_path, "train", iter(inputs), TABLE.assign(group=["g", "", "h"]), lengths)
-    split = cards.read_split(tmp_path, "train")
+    datasets.write_split(tmp_path, "train", iter(inputs), TABLE.assign(group=["g", "", "h"]), lengths)
+    split = datasets.read_split(tmp_path, "train")
     assert split.inputs.shape == (sum(lengths), *width) and split.offsets.tolist() == np.cumsum([0, *lengths]).tolist()
     for order in ([0, 1, 2], [2, 0], [1, 1]):
         rows = split.rows(np.array(order))
@@ -124,8 +124,8 @@ def test_a_ragged_split_comes_back_as_it_was(tmp_path, lengths, width):
 def test_inputs_in_memory_are_as_those_on_disk(tmp_path, ragged):
     lengths = [1, 3, 2] if ragged else [2, 2, 2]
     inputs = [np.full((length, 2), index, dtype=np.uint8) for index, length in enumerate(lengths)]
-    cards.write_split(tmp_path, "train", inputs, TABLE, lengths if ragged else None)
-    on_disk, split = cards.read_split(tmp_path, "train"), cards.in_memory(inputs, ragged)
+    datasets.write_split(tmp_path, "train", inputs, TABLE, lengths if ragged else None)
+    on_disk, split = datasets.read_split(tmp_path, "train"), datasets.in_memory(inputs, ragged)
     for index in range(3):
         np.testing.assert_array_equal(split.rows(np.array([index]))[0], on_disk.rows(np.array([index]))[0])
     assert split.inputs.shape == on_disk.inputs.shape and (split.offsets is None) == (on_disk.offsets is None) == (not ragged)
@@ -136,17 +136,17 @@ def test_inputs_in_memory_are_as_those_on_disk(tmp_path, ragged):
     ("file", "said"), [("inputs.npy", "is not complete"), ("table.csv", "is missing"), ("offsets.npy", "is not complete")]
 )
 def test_a_split_that_is_not_whole_says_how_to_make_it_again(tmp_path, file, said):
-    cards.write_split(tmp_path, "train", [np.zeros((2, 2))] * 3, TABLE, [2, 2, 2])
+    datasets.write_split(tmp_path, "train", [np.zeros((2, 2))] * 3, TABLE, [2, 2, 2])
     path = tmp_path / "train" / file
     if file == "offsets.npy":
         path.write_bytes(b"")
     else:
         path.unlink()
     with pytest.raises(UserError, match=rf"train.*{said}.*Make it again with: dvc repro"):
-        cards.read_split(tmp_path, "train")
+        datasets.read_split(tmp_path, "train")
     (tmp_path / "train/inputs.npy").write_bytes(b"not numpy")
     with pytest.raises(UserError, match="Make it again with: dvc repro"):
-        cards.read_split(tmp_path, "train")
+        datasets.read_split(tmp_path, "train")
 
 
 # Models.

@@ -13,7 +13,7 @@ CARD = model_card("new-0")
 
 
 def test_each_control_is_a_question_of_its_own():
-    pairs = comparison.plan("c", ["a", "b", "c"], ["a", "b", "other"], {}, False)
+    pairs = comparison.plan("c", ["a", "b", "c"], ["a", "b", "other"], {})
     assert [(pair.key, pair.control) for pair in pairs] == [
         ("transfer", SCRATCH),
         ("intermediate", "a"),

@@ -19,7 +19,7 @@ import pytest
 import torch
 from PIL import Image
 
-from stages.lib.core import cards, contracts
+from stages.lib.core import cards, contracts, datasets
 from stages.lib.modalities import image
 from stages.lib.modalities.image import inputs
 from stages.lib.networks import backbones
@@ -52,9 +52,9 @@ def logits_of_evaluation(folder, encoded, tmp_path):
     packing = {name: card.preprocessing[name] for name in ("px", "fit", "crop_pct", "interpolation")}
     packed = [inputs.pack(inputs.decode(content), **packing) for content in encoded]
     table = pd.DataFrame({"key": [str(row) for row in range(len(packed))], "label": CLASSES[0], "group": ""})
-    cards.write_split(tmp_path, "test", packed, table)
+    datasets.write_split(tmp_path, "test", packed, table)
     model = backbones.trained(tensors, card.architecture, len(CLASSES)).to(memory_format=torch.channels_last)
-    split = cards.read_split(tmp_path, "test")
+    split = datasets.read_split(tmp_path, "test")
     loaded = contracts.load(split, "image", "classify", CLASSES, card.preprocessing, torch.device("cpu"))
     return predict(model, loaded, batch_size=3)
 

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from markupsafe import Markup
 
-from stages.lib.core.cards import PackedSplit
+from stages.lib.core.datasets import PackedSplit
 from stages.lib.modalities.audio.features import features
 from stages.lib.modalities.audio.inputs import padded
 from stages.lib.modalities.audio.players import beginning, picture, player

@@ -9,8 +9,8 @@ import torch
 from scipy.signal import resample_poly
 from torch.nn.functional import pad
 
-from stages.lib.core.cards import PackedSplit
 from stages.lib.core.contracts import LoadedSplit
+from stages.lib.core.datasets import PackedSplit
 from stages.lib.errors import UserError
 from stages.lib.modalities.audio.augmentation import NUM_DRAWS, changed, masked
 from stages.lib.modalities.audio.features import HOP, MELS, Recordings, features

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from matplotlib import pyplot as plt
 
-from stages.lib.core.cards import PackedSplit
+from stages.lib.core.datasets import PackedSplit
 from stages.lib.modalities.image import inputs, saliency
 from stages.lib.networks.backbones import Model
 from stages.lib.plots.style import STYLE, save, short

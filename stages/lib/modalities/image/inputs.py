@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 
-from stages.lib.core.cards import PackedSplit
 from stages.lib.core.contracts import LoadedSplit, Mix
+from stages.lib.core.datasets import PackedSplit
 
 RESAMPLING = {"nearest": Image.Resampling.NEAREST, "bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 NUM_DRAWS = 11  # random numbers that `augment` needs per image

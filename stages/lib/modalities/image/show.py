@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from matplotlib import pyplot as plt
 
-from stages.lib.core.cards import PackedSplit
+from stages.lib.core.datasets import PackedSplit
 from stages.lib.plots.style import STYLE, save, short
 
 FILE = "samples.png"

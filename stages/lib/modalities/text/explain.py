@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from markupsafe import Markup
 
-from stages.lib.core.cards import PackedSplit
+from stages.lib.core.datasets import PackedSplit
 from stages.lib.modalities.text import inputs
 from stages.lib.networks.backbones import Model
 

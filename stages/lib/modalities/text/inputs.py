@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from tokenizers import Encoding, Tokenizer
 
-from stages.lib.core.cards import AGAIN, PackedSplit
+from stages.lib.core.cards import AGAIN
 from stages.lib.core.contracts import LoadedSplit
+from stages.lib.core.datasets import PackedSplit
 from stages.lib.errors import UserError
 
 DROPPED = 0.1  # fraction of the pieces that the augmentation "light" hides

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from stages.lib.core.cards import PackedSplit
+from stages.lib.core.datasets import PackedSplit
 from stages.lib.modalities.text.inputs import texts
 
 FILE = "samples.html"

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from stages.lib.core.cards import in_memory
+from stages.lib.core.datasets import in_memory
 from stages.lib.modalities.audio import augmentation, inputs
 from stages.lib.modalities.audio.augmentation import LEVELS, NUM_DRAWS, at_speed, changed, masked, noise
 from tests.lib.modalities.audio.sounds import CARD, packed

@@ -6,7 +6,7 @@ import torch
 from transformers import Wav2Vec2FeatureExtractor, WhisperFeatureExtractor
 from transformers.audio_utils import mel_filter_bank
 
-from stages.lib.core.cards import in_memory
+from stages.lib.core.datasets import in_memory
 from stages.lib.modalities.audio import features, inputs
 from stages.lib.modalities.audio.files import FULL
 from tests.lib.modalities.audio.sounds import CARD, packed

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
-from stages.lib.core import cards
+from stages.lib.core import datasets
 from stages.lib.core.contracts import Example
 from stages.lib.data.packing import pack_all
 from stages.lib.errors import UserError
@@ -91,7 +91,7 @@ def test_what_packing_changes_is_remarked():
 def test_batches_have_one_of_few_lengths_but_none_beyond_the_longest_that_may_come():
     how = CARD | {"max_seconds": 1.0}
     for rows in ([seconds(0.3)], [seconds(0.3), seconds(0.9)], [seconds(1.0)]):
-        loaded = inputs.load(cards.in_memory(rows, True), torch.zeros(len(rows)), how, torch.device("cpu"))
+        loaded = inputs.load(datasets.in_memory(rows, True), torch.zeros(len(rows)), how, torch.device("cpu"))
         values, lengths = loaded.inputs(torch.arange(len(rows)), "none", None)
         assert values.shape[-1] in (64, 100) and values.shape[-1] >= lengths.max()
         assert not values[..., int(lengths.max()) :].any()
@@ -103,7 +103,7 @@ def seconds(length):
 
 def test_lengths_are_those_of_the_recordings():
     rows = packed(3)
-    loaded = inputs.load(cards.in_memory(rows, True), torch.zeros(3), CARD, torch.device("cpu"))
+    loaded = inputs.load(datasets.in_memory(rows, True), torch.zeros(3), CARD, torch.device("cpu"))
     assert loaded.lengths.tolist() == [len(row) for row in rows] and loaded.mix is None
 
 
@@ -131,9 +131,9 @@ def test_memory_does_not_grow_with_the_recordings(tmp_path, monkeypatch):
         store.seek(0)
         rows = (np.frombuffer(store.read(2 * size), np.int16) for size in sizes)
         table = pd.DataFrame({"key": [each.key for each in examples], "label": "", "group": ""})
-        cards.write_split(tmp_path, "train", rows, table, sizes)
+        datasets.write_split(tmp_path, "train", rows, table, sizes)
 
-    split = cards.read_split(tmp_path, "train")
+    split = datasets.read_split(tmp_path, "train")
     loaded = inputs.load(split, torch.zeros(len(sizes)), CARD | how, torch.device("cpu"))
     before = own_memory()
     seen.clear()

@@ -10,7 +10,7 @@ import soundfile
 import torch
 from PIL import Image
 
-from stages.lib.core.cards import in_memory
+from stages.lib.core.datasets import in_memory
 from stages.lib.modalities.audio import explain, players, show
 from stages.lib.modalities.audio.files import FULL
 from tests.lib.modalities.audio.sounds import CARD, packed, voice

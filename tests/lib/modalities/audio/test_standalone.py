@@ -7,7 +7,7 @@ import onnxruntime
 import pytest
 import torch
 
-from stages.lib.core.cards import in_memory
+from stages.lib.core.datasets import in_memory
 from stages.lib.modalities.audio import inputs, standalone
 from stages.lib.modalities.audio.features import MELS
 from stages.lib.modalities.audio.inputs import padded

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.signal import resample_poly
 
-from stages.lib.core.cards import in_memory
+from stages.lib.core.datasets import in_memory
 from stages.lib.modalities.audio import inputs
 from stages.lib.modalities.audio.files import FULL
 from stages.lib.modalities.audio.variants import VARIANTS, as_on_card

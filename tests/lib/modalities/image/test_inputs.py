@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 from torchvision.transforms import v2 as transforms
 
-from stages.lib.core.cards import in_memory
 from stages.lib.core.contracts import Mix
+from stages.lib.core.datasets import in_memory
 from stages.lib.modalities.image import inputs
 from stages.lib.training import mixing
 

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib import pyplot as plt
 from torch import nn
 
-from stages.lib.core.cards import PackedSplit
+from stages.lib.core.datasets import PackedSplit
 from stages.lib.plots.style import STYLE, save
 
 FILE = "mistakes.png"

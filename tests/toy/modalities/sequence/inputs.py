@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from stages.lib.core.cards import PackedSplit
 from stages.lib.core.contracts import LoadedSplit
+from stages.lib.core.datasets import PackedSplit
 
 
 class Batch(NamedTuple):

@@ -5,7 +5,7 @@ from typing import Any
 
 from matplotlib import pyplot as plt
 
-from stages.lib.core.cards import PackedSplit
+from stages.lib.core.datasets import PackedSplit
 from stages.lib.plots.style import STYLE, save
 
 FILE = "samples.png"

@@ -1,4 +1,4 @@
-"""Measuring a control without a network: it learns from the target's data, and the test's labels are hidden from it."""
+"""What needs no training on the target: a hop as it is, and controls without a network, from which the labels of the test are hidden."""
 
 import json
 from pathlib import Path
@@ -8,14 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from stages import baseline
-from stages.lib.core import cards
+from stages import controls
+from stages.lib.core import cards, datasets
 from stages.lib.errors import UserError
 from stages.lib.evaluation import comparison, measure
 from tests import texts
-from tests.tiny import data_card, write_params
+from tests.tiny import data_card, model_card, write_params
 
-DATA, OUT = Path("data/prepared/reviews"), Path("metrics/evaluate/baseline-tfidf")
+DATA, OUT = Path("data/prepared/reviews"), Path("metrics/evaluate/controls/tfidf")
 WORDS = {"bad": "awful", "good": "great"}
 
 
@@ -30,12 +30,13 @@ def rows(num, seed):
 def write_split(name, labels, sentences, groups=""):
     packed = [np.frombuffer(text.encode(), np.uint8) for text in sentences]
     table = pd.DataFrame({"key": [f"{name}-{row:03}" for row in range(len(labels))], "label": labels, "group": groups})
-    cards.write_split(DATA, name, packed, table, [len(each) for each in packed])
+    datasets.write_split(DATA, name, packed, table, [len(each) for each in packed])
 
 
 @pytest.fixture
 def project(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    cards.write_json(Path("models/tiny/card.json"), model_card("tiny", kind="source", task=None, modality="text").model_dump())
     write_params(tmp_path, texts.params(texts.SOURCE, baselines={"tfidf": {"ngrams": 1, "strengths": [0.1, 1, 10]}}))
     for seed, (name, num) in enumerate({"train": 60, "val": 15, "test": 30}.items()):
         write_split(name, *rows(num, seed))
@@ -44,9 +45,12 @@ def project(tmp_path, monkeypatch):
 
 
 def test_it_is_measured_as_models_are(project, capsys):
-    baseline.main("tfidf")
+    controls.main()
     report = cards.read_json(OUT / "report.json")
-    assert report["title"] == "TF-IDF with logistic regression" and report["task"] == "classify"
+    assert (
+        cards.read_json(OUT.parent / "controls.json") == {"tfidf": "TF-IDF with logistic regression"}
+        and report["task"] == "classify"
+    )
     assert report["num_examples"] == 30 and report["classes"] == ["bad", "good"] and report["primary"]["name"] == "accuracy"
     table = comparison.read_predictions(OUT / "predictions.csv")
     assert (table["label"] == rows(30, 2)[0]).all() and table["key"].iloc[3] == "test-003"
@@ -59,17 +63,17 @@ def test_it_is_measured_as_models_are(project, capsys):
 def test_the_same_bits_twice(project):
     written = []
     for _ in range(2):
-        baseline.main("tfidf")
+        controls.main()
         written.append({path.name: path.read_bytes() for path in OUT.iterdir() if path.suffix != ".png"})
     assert written[0] == written[1] and {"report.json", "predictions.csv"} <= set(written[0])
 
 
 def test_the_labels_of_the_test_cannot_matter(project):
-    baseline.main("tfidf")
+    controls.main()
     before = comparison.read_predictions(OUT / "predictions.csv")
     labels, sentences = rows(30, 2)
     write_split("test", ["bad" if label == "good" else "good" for label in labels], sentences)
-    baseline.main("tfidf")
+    controls.main()
     after = comparison.read_predictions(OUT / "predictions.csv")
     assert before.drop(columns="label").equals(after.drop(columns="label")) and (before["label"] != after["label"]).all()
 
@@ -93,27 +97,36 @@ def test_the_classes_are_those_of_training(project):
     labels, sentences = rows(30, 2)
     write_split("test", ["unseen", *labels[1:]], sentences)
     with pytest.raises(UserError, match=r"not among the model's classes .bad, good.: unseen"):
-        baseline.main("tfidf")
+        controls.main()
 
 
 def test_a_label_that_only_validation_has_is_told(project):
     labels, sentences = rows(15, 1)
     write_split("val", ["unseen", *labels[1:]], sentences)
     with pytest.raises(UserError, match=r"not among the model's classes .bad, good.: unseen"):
-        baseline.main("tfidf")
-
-
-def test_an_unknown_name_gets_a_near_one(project):
-    with pytest.raises(UserError, match=r"baselines in params\.yaml has no block 'tfid'\. Did you mean 'tfidf'"):
-        baseline.main("tfid")
+        controls.main()
 
 
 def test_groups_are_what_its_interval_is_made_of(project):
     labels, sentences = rows(30, 2)
-    baseline.main("tfidf")
+    controls.main()
     alone = cards.read_json(OUT / "report.json")
     write_split("test", labels, sentences, [f"person {row // 10}" for row in range(30)])
-    baseline.main("tfidf")
+    controls.main()
     report = json.loads((OUT / "report.json").read_text())
     assert (alone["num_groups"], report["num_groups"]) == (None, 3)
     assert report["metrics"]["accuracy"]["value"] == alone["metrics"]["accuracy"]["value"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({}, ""),
+        ({"task": "transcribe"}, "it was trained for the task transcribe, and not for classify"),
+        ({"output_names": ["bad", "fine"]}, "its outputs mean bad, fine, and not bad, good"),
+        ({"preprocessing": {"max_tokens": 8}}, "its inputs were packed with another max_tokens"),
+    ],
+)
+def test_a_hop_is_measured_as_it_is_only_where_it_answers_what_the_target_asks(project, changes, reason):
+    values = {"modality": "text", "output_names": ["bad", "good"], "preprocessing": {"max_tokens": 16}} | changes
+    assert measure.why_not(model_card("dots", kind="intermediate", **values), "classify", DATA).rstrip(".") == reason
