@@ -163,6 +163,18 @@ def opened(page: Path, folder: Path) -> tuple[str, list[str]]:
     return (title[1] if title else ""), re.findall(r"CONSOLE.*", done.stderr)
 
 
+def wait_until_up(server: subprocess.Popen, port: int, log: Path) -> None:
+    """Wait until a server answers; if it ended instead, show what it said."""
+    deadline = time.time() + 600
+    while True:
+        try:
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/ping", timeout=5)
+            return
+        except OSError:
+            assert server.poll() is None and time.time() < deadline, log.read_text()[-3000:]
+            time.sleep(0.2)
+
+
 @contextmanager
 def serving(repo: Repo, folder: Path) -> Iterator[Callable[[str, list[Any]], pd.DataFrame]]:
     """The registered model behind `mlflow models serve`; gives a function that asks it over HTTP."""
@@ -182,14 +194,7 @@ def serving(repo: Repo, folder: Path) -> Iterator[Callable[[str, list[Any]], pd.
         return pd.DataFrame(json.loads(urllib.request.urlopen(request, timeout=300).read())["predictions"])
 
     try:
-        deadline = time.time() + 300
-        while True:
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/ping", timeout=5)
-                break
-            except OSError:
-                assert server.poll() is None and time.time() < deadline, (folder / "log").read_text()[-3000:]
-                time.sleep(0.2)
+        wait_until_up(server, port, folder / "log")
         yield ask
     finally:
         os.killpg(server.pid, signal.SIGTERM)

@@ -200,7 +200,7 @@ def test_arms_on_different_images_are_refused(project, damage):
     else:
         table["group"] = "a"
     table.to_csv(path, index=False)
-    with pytest.raises(UserError, match="target dots-0 and scratch 0 are not for the same test examples in the same order"):
+    with pytest.raises(UserError, match="target-dots-0 and scratch-0 are not for the same test examples in the same order"):
         compare.main()
 
 

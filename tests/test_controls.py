@@ -1,4 +1,4 @@
-"""What needs no training on the target: a hop as it is, and controls without a network, from which the labels of the test are hidden."""
+"""What needs no training on the target: a hop as it is, and controls without a network, which never see the labels of the test."""
 
 import json
 from pathlib import Path

@@ -29,7 +29,7 @@ EVALUATE = CLOSURE | {
     MODALITY: ["served", "show", "standalone", "variants"],
 }
 RECIPE = {
-    "stages/lib/core": ["contracts", "seeds"],
+    "stages/lib/core": ["contracts", "datasets", "seeds"],
     "stages/lib/modalities": ["__init__", "explain", "saliency", "served", "show", "standalone", "variants"],
     "stages/lib/tasks": ["__init__", "measures", "metrics", "plots"],
 }

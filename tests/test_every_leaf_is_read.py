@@ -62,7 +62,7 @@ def does():
     def does(strategy: str, hyperparameters: dict) -> tuple:
         setup = setups.prepare(
             fabric, None, {"library": "timm", "model": "test_convnext"}, 2, "example",
-            strategy=strategy, hyperparameters=hyperparameters, options=options(), num_examples=30, seed=0,
+            strategy=strategy, hyperparameters=hyperparameters, options=options(), num_examples=30, seed=0, same_outputs=False,
         )  # fmt: skip
         phases = [phase._replace(penalties=[(each.func, each.keywords) for each in phase.penalties]) for phase in setup.phases]
         torch.manual_seed(0)

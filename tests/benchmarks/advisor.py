@@ -103,7 +103,7 @@ def willing(fabric: Any, p: Any, source: str) -> list[str]:
             continue
         try:
             setup.prepare(
-                fabric, tensors, start.architecture, 2, "example", strategy=name, num_examples=10, seed=0,
+                fabric, tensors, start.architecture, 2, "example", strategy=name, num_examples=10, seed=0, same_outputs=False,
                 hyperparameters=plugins.arguments(block, plugins.load("strategies", name)), options=overridden(p.training, block),
             )  # fmt: skip
             found.append(name)

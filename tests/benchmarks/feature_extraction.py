@@ -68,7 +68,7 @@ def this_pipeline(fabric, card, tensors, data, names, p, epochs):
     prepared = setup.prepare(
         fabric, tensors, card.architecture, len(names), "example", strategy="feature_extraction",
         hyperparameters=plugins.arguments(block, plugin) | {"epochs": epochs}, options=options,
-        num_examples=len(data.train.targets), seed=0,
+        num_examples=len(data.train.targets), seed=0, same_outputs=False,
     )  # fmt: skip
     train(
         fabric, prepared, data, learning, options, names,

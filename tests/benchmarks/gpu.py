@@ -74,7 +74,7 @@ def prepared(fabric: Any, model: str, num: int, options: TrainingOptions, strate
     """A network with random weights and a strategy."""
     return setups.prepare(
         fabric, None, {"library": "torchvision", "model": model}, len(NAMES), "example", strategy=strategy,
-        hyperparameters=hyperparameters, options=options, num_examples=num, seed=0,
+        hyperparameters=hyperparameters, options=options, num_examples=num, seed=0, same_outputs=False,
     )  # fmt: skip
 
 

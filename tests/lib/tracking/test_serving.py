@@ -7,7 +7,6 @@ import os
 import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -25,6 +24,7 @@ from stages.lib.modalities.image import inputs
 from stages.lib.networks import backbones
 from stages.lib.networks.inference import predict
 from stages.lib.tracking import serving
+from tests.systems import wait_until_up
 from tests.tiny import ROOT, model_card
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*An input example was not provided")
@@ -194,15 +194,7 @@ def test_mlflow_serves_it_from_elsewhere(saved, tmp_path):
             env=clean | {"MLFLOW_DISABLE_TELEMETRY": "true", "PATH": f"{bin_folder}:{os.environ['PATH']}"},
         )  # fmt: skip
     try:
-        deadline = time.time() + 600
-        while True:
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/ping", timeout=5)
-                break
-            except OSError:
-                assert server.poll() is None, (tmp_path / "log").read_text()
-                assert time.time() < deadline
-                time.sleep(0.2)
+        wait_until_up(server, port, tmp_path / "log")
         answers = pd.DataFrame(ask(port, [base64.b64encode(content).decode() for content in files()])["predictions"])
         expected = logits_of_evaluation(saved / "dots-0", files(), tmp_path).softmax(1).numpy()
         assert np.abs(answers[[f"p_{name}" for name in CLASSES]].to_numpy() - expected).max() < 1e-5

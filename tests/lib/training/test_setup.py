@@ -66,7 +66,7 @@ def test_the_head_of_the_starting_point_has_no_part_in_the_new_one():
     tensors = weights("test_resnet") | {"head.means": torch.zeros(7, 96)}
     setup = setups.prepare(
         Fabric(accelerator="cpu", devices=1), tensors, start, 2, "example", strategy="full",
-        hyperparameters=HYPERPARAMETERS["full"], options=options(), num_examples=24, seed=1,
+        hyperparameters=HYPERPARAMETERS["full"], options=options(), num_examples=24, seed=1, same_outputs=False,
     )  # fmt: skip
     assert setup.architecture["head"] == {"kind": "linear", "hidden": 0, "dropout": 0, "zero": False}
     shapes = {name: list(tensor.shape) for name, tensor in setup.model.head.named_parameters()}

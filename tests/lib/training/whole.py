@@ -50,7 +50,7 @@ def prepare(strategy, network="test_resnet", seed=1, from_random=False, head=Non
     setup = setups.prepare(
         fabric, None if from_random else copy.deepcopy(weights(network)), {"library": "timm", "model": network}, 2,
         "example", strategy=strategy, hyperparameters=HYPERPARAMETERS[strategy] | hyperparameters,
-        options=options(**{"head": head} if head else {}), num_examples=24, seed=seed,
+        options=options(**{"head": head} if head else {}), num_examples=24, seed=seed, same_outputs=False,
     )  # fmt: skip
     return fabric, setup
 
