@@ -1,4 +1,4 @@
-"""What needs no training on the target: a hop as it is, and controls without a network, which never see the labels of the test."""
+"""What needs no training on the target: a hop as it is, and controls without a network, which never see the test labels."""
 
 import json
 from pathlib import Path

@@ -83,7 +83,7 @@ def from_library(architecture: dict[str, Any], state: dict[str, torch.Tensor], b
         UserError: a tensor is missing, left over or of another shape; the text names them.
     """
     network = _network(architecture)
-    own = network.state_dict()
+    own, head = network.state_dict(), _library(architecture).head(network)
     if by_order and len(state) == len(own):
         state = dict(zip(own, state.values(), strict=True))
     wrong = [f"{name} is missing" for name in own if name not in state]
@@ -91,7 +91,9 @@ def from_library(architecture: dict[str, Any], state: dict[str, torch.Tensor], b
     wrong += [
         f"{name} has shape {tuple(state[name].shape)}, not {tuple(own[name].shape)}"
         for name in own
-        if name in state and state[name].shape != own[name].shape
+        if name in state
+        and state[name].shape != own[name].shape
+        and not (head and name.startswith(f"{head}."))  # of other classes, and replaced in any case
     ]
     if wrong:
         more = f" and {len(wrong) - 10} more" if len(wrong) > 10 else ""
@@ -99,7 +101,6 @@ def from_library(architecture: dict[str, Any], state: dict[str, torch.Tensor], b
             f"These weights do not fit {architecture['library']} {architecture['model']}: {'; '.join(wrong[:10])}{more}. "
             "Name the architecture that they were trained with (or set by_order if only the names differ)."
         )
-    head = _library(architecture).head(network)
     return {
         f"head.{name.removeprefix(head + '.')}" if head and name.startswith(head + ".") else f"backbone.{name}": tensor
         for name, tensor in state.items()

@@ -1,6 +1,7 @@
 """Read weights files safely and convert them to a Source."""
 
 import io
+import re
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
@@ -79,7 +80,7 @@ def _tensors(content: bytes, name: str) -> "dict[str, torch.Tensor]":
         state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:  # of any kind: what is damaged is read until something does not fit
         raise UserError(
-            f"{name} cannot be read as weights: {(str(error) or 'it is empty').splitlines()[0]}. "
+            f"{name} cannot be read as weights: {_why(content, error)}. "
             "Allowed: .safetensors, a file of torch.save that holds tensors alone (a whole pickled model can run code when "
             "loaded, so it is refused), a BERT as .onnx, or a Whisper as CTranslate2's model.bin."
         ) from None
@@ -90,3 +91,16 @@ def _tensors(content: bytes, name: str) -> "dict[str, torch.Tensor]":
     if wrong:
         raise UserError(f"{name} holds something other than named tensors ({', '.join(map(str, wrong[:5]))}).")
     return {key.removeprefix("module."): value for key, value in state.items()}  # DataParallel adds the prefix
+
+
+def _why(content: bytes, error: Exception) -> str:
+    """What a file is instead of weights. torch's own text advises to load it with code, which would be unsafe."""
+    if content.startswith(b"version https://git-lfs"):
+        return "it is a Git LFS pointer; get the file itself (git lfs pull)"
+    if content.lstrip()[:1] == b"<":
+        return "it is a web page; the address of the file itself may be another one"
+    if refused := re.search(r"GLOBAL ([\w.]+)", str(error)):
+        return f"it holds an object {refused[1]} besides tensors; save the tensors alone, torch.save(model.state_dict(), FILE)"
+    if "weights_only" in str(error):
+        return "it is damaged, or no file of torch.save"
+    return str(error).splitlines()[0] if str(error) else "it is empty"

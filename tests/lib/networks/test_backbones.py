@@ -114,6 +114,17 @@ def test_weights_of_another_network_are_refused_with_their_names():
         backbones.from_library(RESNET, other, by_order=False)
 
 
+def test_a_head_of_other_classes_is_no_reason_to_refuse_a_backbone():
+    """One's own earlier checkpoint: the head is replaced in any case."""
+    state = backbones._network(RESNET).state_dict()
+    own = {key: tensor[:37] if key.startswith("fc.") else tensor for key, tensor in state.items()}
+    taken = backbones.from_library(RESNET, own, by_order=False)
+    assert taken["head.weight"].shape[0] == taken["head.bias"].shape[0] == 37 and taken.keys() == {
+        f"head.{key[3:]}" if key.startswith("fc.") else f"backbone.{key}" for key in state
+    }
+    assert len(backbones.load(backbones.build(RESNET, 3), taken)) == 2
+
+
 def test_weights_by_order_must_agree_in_shape():
     network = RESNET
     state = backbones._network(network).state_dict()

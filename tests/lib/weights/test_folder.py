@@ -1,5 +1,6 @@
 """Weights in a folder in Hugging Face's layout, and random ones of a library that needs a configuration."""
 
+import argparse
 import hashlib
 import io
 import json
@@ -39,6 +40,12 @@ def folder(tmp_path):
 def fetch(folder, sha256=None, architecture=ARCHITECTURE):
     how = {"by_order": False, "architecture": architecture, "preprocessing": PREPROCESSING}
     return plugins.load("weights", "file").fetch(path=str(folder), sha256=sha256 or hash_of(folder), **how)
+
+
+def pickled(value):
+    file = io.BytesIO()
+    torch.save(value, file)
+    return file.getvalue()
 
 
 def hash_of(folder):
@@ -248,3 +255,21 @@ def test_weights_of_texts_are_not_for_images(tmp_path, call):
 def test_not_too_many_names_are_listed(num, said):
     with pytest.raises(UserError, match=said):
         _tensors.in_folder([f"x-{index:02}" for index in range(num)], "here")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n", "it is a Git LFS pointer; get the file itself"),
+        (b"\n<!DOCTYPE html><html>Not found</html>", "it is a web page"),
+        (
+            pickled({"model": torch.zeros(1), "args": argparse.Namespace(lr=0.1)}),
+            "it holds an object argparse.Namespace besides tensors",
+        ),
+    ],
+    ids=["pointer", "page", "object"],
+)
+def test_a_file_that_is_something_else_is_named_without_unsafe_advice(content, said):
+    with pytest.raises(UserError, match=said) as error:
+        _tensors._tensors(content, "w.pt")
+    assert "weights_only" not in str(error.value) and "\x1b" not in str(error.value)
