@@ -410,7 +410,7 @@ def test_no_hop_and_a_chain_of_two(finished, copy_of):
         shutil.rmtree(repo.path / folder)  # as if there had never been a hop
     values = copy.deepcopy(PARAMS) | {"intermediate": {}, "inits": ["tiny"]}
     write_params(repo.path, values)
-    assert repo.ran("repro") == {"check", "recipe-hops", "advise", "recipe"} | END
+    assert repo.ran("repro") == {"check", "recipe-hops", "advise", "recipe", "controls"} | END
     assert json.loads((repo.path / "metrics/compare.json").read_text())["ship"] == "tiny-0"
     assert not (repo.path / "metrics/plots/forgetting.png").exists()
     hop = PARAMS["intermediate"]["dots"]
