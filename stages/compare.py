@@ -10,15 +10,16 @@ from stages.lib.reporting import verdict
 
 
 def main() -> None:
-    p = params.load("compare", "checks", "intermediate", "target", "inits", "seeds")
-    arms = runs.arms(p.inits, p.seeds, p.target.data)
+    p = params.load("compare", "checks", "intermediate", "target", "inits", "seeds", "alternatives")
+    arms = runs.arms(p.inits, {name: block.data for name, block in p.alternatives.items()}, p.seeds, p.target.data)
     models = {each.name: cards.read_model_card(each.model) for init in p.inits for each in arms[init]}
     proposal, ship = p.inits[0], comparison.best(models)
     card = models[ship]
     chain = models[arms[proposal][0].name].ancestors
     titles = cards.read_json(runs.CONTROLS / "controls.json")  # measured once: they are the same for every seed
     controls = {arm: [runs.control(arm)] * len(p.seeds) for arm in titles}
-    pairs = comparison.plan(proposal, chain, p.inits[1:], titles)
+    ways = {name: f"{block.strategy} on {block.data}" for name, block in p.alternatives.items()}
+    pairs = comparison.plan(proposal, chain, p.inits[1:], ways, titles)
     test, predictions = comparison.read_arms(runs.evaluations(arms) | controls, card)
 
     metric, how = comparison.metric_of(card, p.compare.metric), comparison.bootstrap(p.compare)

@@ -14,8 +14,8 @@ from stages.lib.params import read as params
 
 def main() -> None:
     p = params.load("device", "evaluate", "target", "inits", "baselines")
-    folder, task = runs.prepared(p.target.data), p.target.task
-    packed, titles = cards.read_data_card(folder), dict[str, str]()
+    folder, test, task = runs.prepared(p.target.data), runs.prepared(p.target.test), p.target.task
+    packed, titles = cards.read_data_card(test), dict[str, str]()
     shutil.rmtree(runs.CONTROLS, ignore_errors=True)
 
     def measured(arm: str, title: str, found: measure.Predictions, names: list[str]) -> None:
@@ -32,9 +32,9 @@ def main() -> None:
         print(f"{card.name} as it is cannot be measured on {packed.name}: {reason}")
     elif card.task:
         model, device = measure.network(cards.read_model(start)[0], card, p.device)
-        predictions = measure.predictions(model, device, card, folder, p.evaluate.batch_size)
+        predictions = measure.predictions(model, device, card, test, p.evaluate.batch_size)
         measured(runs.as_is(card.name), runs.as_is(card.name), predictions, card.output_names or [])
     for name, block in p.baselines.items():
         plugin = plugins.load("baselines", name)
-        measured(name, plugin.TITLE, *measure.baseline(plugin, plugins.arguments(block, plugin), folder, task))
+        measured(name, plugin.TITLE, *measure.baseline(plugin, plugins.arguments(block, plugin), folder, test, task))
     cards.write_json(runs.CONTROLS / "controls.json", titles)

@@ -1,8 +1,8 @@
 """Open the test split and measure a trained model: python -m stages evaluate KIND NAME DATA
 
-KIND is target, scratch or intermediate, NAME the model's name in its stage, DATA a prepared dataset. No training reads the test
-split. Besides this stage, only the stage forgetting and the command learning_curve open it, both through
-stages.lib.evaluation.measure.
+KIND is target, alternative, scratch or intermediate, NAME the model's name in its stage, DATA a prepared dataset. No training
+reads the test split. Besides this stage, only the stages controls and forgetting and the command learning_curve open it, all
+through stages.lib.evaluation.measure.
 """
 
 from stages.lib.core import cards, runs
@@ -11,7 +11,7 @@ from stages.lib.errors import UserError, listed
 from stages.lib.evaluation import measure
 from stages.lib.params import read as params
 
-KINDS: tuple[runs.Kind, ...] = ("target", runs.SCRATCH, "intermediate")
+KINDS: tuple[runs.Kind, ...] = ("target", "alternative", runs.SCRATCH, "intermediate")
 
 
 def main(kind: str, name: str, data: str) -> None:

@@ -4,7 +4,9 @@ This way a training depends only on the settings that it uses: a changed hyperpa
 that the training's own block overrides, reruns only this stage.
 """
 
-from stages.lib.core import runs
+import shutil
+
+from stages.lib.core import cards, runs
 from stages.lib.errors import UserError
 from stages.lib.params import read as params
 from stages.lib.training import recipe
@@ -25,8 +27,16 @@ def hops() -> None:
 
 
 def target() -> None:
-    """The target, once the advisor has looked at its data."""
-    p = params.load("modality", "strategy", "strategies", "training", "target")
+    """The target and its alternatives, once the advisor has looked at the data."""
+    p = params.load("modality", "strategy", "strategies", "training", "target", "alternatives")
     chosen = recipe.advised(p.strategies) if p.strategy == "auto" else p.strategy
+    shutil.rmtree(runs.ALTERNATIVES, ignore_errors=True)
+    runs.ALTERNATIVES.mkdir(parents=True)
+    for name, block in p.alternatives.items():
+        # Their stage cannot name the test's data among its deps, which may be the target's too: the hashes stand in for them.
+        files = {} if block.data == p.target.data else cards.read_data_card(runs.prepared(block.data)).sha256
+        files = {f"{block.data}/{file}": digest for file, digest in files.items() if not file.startswith("test/")}
+        path = runs.alternative(name, 0, block.data).recipe
+        recipe.write(path, block.strategy, p.target.task, p.modality, block, p.training, files)
     recipe.write(runs.target("", 0, p.target.data).recipe, chosen, p.target.task, p.modality, p.strategies[chosen], p.training)
     print(f"{p.strategy}: {chosen}" if p.strategy == "auto" else chosen)

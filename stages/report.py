@@ -16,10 +16,11 @@ LIBRARIES = ("torch", "torchvision", "timm", "lightning-fabric", "numpy", "dvc",
 
 
 def main() -> None:
-    p = params.load("compare", "intermediate", "target", "inits", "seeds")
+    p = params.load("compare", "intermediate", "target", "inits", "seeds", "alternatives")
     trainings = [runs.hop(name, hop.data) for name, hop in p.intermediate.items()]
-    arms = runs.arms(p.inits, p.seeds, p.target.data)
+    arms = runs.arms(p.inits, {name: block.data for name, block in p.alternatives.items()}, p.seeds, p.target.data)
     trainings += [each for arm in arms.values() for each in arm]
+    trained_on = [each.data for each in trainings]
     ship = cards.read_json(runs.COMPARISON)["ship"]
     shipped = cards.read_model_card(runs.Training("target", ship, p.target.data).model)
     metric = comparison.metric_of(shipped, p.compare.metric)
@@ -31,7 +32,7 @@ def main() -> None:
         metric=p.compare.metric.replace("_", " "),
         text=metric.text,
         change=metric.change,
-        data=[cards.read_data_card(runs.prepared(name)) for name in dict.fromkeys(each.data for each in trainings)],
+        data=[cards.read_data_card(runs.prepared(name)) for name in dict.fromkeys([*trained_on, p.target.test])],
         trainings=[page.about(training) for training in trainings],
         advice=cards.read_json(runs.ADVICE),
         ship=ship,

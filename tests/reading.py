@@ -20,6 +20,7 @@ LOADS: dict[str, dict[str, tuple[str, ...] | None]] = {
     "recipe": {},  # it takes the hash of what a training will run: the files themselves
     "intermediate": {},
     "target": {},
+    "alternative": {},
     "scratch": {},
     "advise": {"modalities": ("__init__", "inputs", "variants"), "tasks": ("__init__", "learning")},
     "controls": MEASURING | {"baselines": None},
@@ -31,7 +32,7 @@ LOADS: dict[str, dict[str, tuple[str, ...] | None]] = {
 }
 # Plug-ins whose hash stands in what these stages read instead: in the recipe, and of libraries in the model's card.
 RECIPE: dict[str, tuple[str, ...] | None] = {"strategies": None, "modalities": ("inputs",), "tasks": ("learning",)}
-HASHED = {word: RECIPE | {"libraries": None} for word in ("intermediate", "target", "scratch")}
+HASHED = {word: RECIPE | {"libraries": None} for word in ("intermediate", "target", "alternative", "scratch")}
 HASHED |= {word: {"libraries": None} for word in ("advise", "evaluate", "controls", "forgetting")}
 
 

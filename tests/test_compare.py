@@ -26,8 +26,9 @@ from tests.outcomes import (
     write_project,
     write_run,
 )
-from tests.tiny import PARAMS, write_params
+from tests.tiny import FULL, PARAMS, write_params
 
+FEATURES = {"epochs": 3, "head_lr": 0.05}
 PLOTS = ["comparison.png", "confusion.png", "curves.png", "forgetting.png", "reliability.png"]
 
 
@@ -40,6 +41,21 @@ def project(tmp_path, monkeypatch):
 def run():
     compare.main()
     return json.loads(Path("metrics/compare.json").read_text()), Path("metrics/verdict.md").read_text()
+
+
+def test_an_alternative_is_an_arm_compared_with_the_proposal(project):
+    ways = {"probe": {"data": "lines", "strategy": "feature_extraction", **FEATURES},
+            "oracle": {"data": "dots", "strategy": "full", **FULL}}  # fmt: skip
+    target = PARAMS["target"] | {"data": "lines", "test": "lines"}
+    write_params(Path(), PARAMS | {"target": target | {"data": "dots"}, "alternatives": ways})
+    write_arm(runs.alternative("probe", 0, "lines"), 0.8, ["tiny", "dots", "probe-0"])
+    write_arm(runs.alternative("oracle", 0, "dots"), 0.97, ["tiny", "dots", "oracle-0"], val_loss=0.01)
+    table, words = run()
+    assert set(table["accuracy"]) == {"dots", "tiny", "probe", "oracle", "scratch"}
+    assert table["against_probe"]["verdict"] == "helps" and table["against_oracle"]["verdict"] == "hurts"
+    assert "Training as it does (dots, against probe: feature_extraction on lines): helps" in words
+    assert "(dots, against oracle: full on dots): hurts" in words
+    assert table["ship"] == "dots-0", "an alternative is not shipped, even with a lower validation loss"
 
 
 def test_the_verdict_in_numbers_and_words(project, capsys):

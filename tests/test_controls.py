@@ -85,7 +85,7 @@ def test_a_control_sees_no_label_of_the_test(project):
         given.update(train=train, val=val, test=test, names=names, option=option)
         return np.full((len(test.keys), len(names)), 0.5, np.float32)
 
-    found, names = measure.baseline(SimpleNamespace(predictions=predictions), {"option": 3}, DATA, "classify")
+    found, names = measure.baseline(SimpleNamespace(predictions=predictions), {"option": 3}, DATA, DATA, "classify")
     assert given["option"] == 3 and given["names"] == names == ["bad", "good"]
     assert given["train"].labels == rows(60, 0)[0] and given["val"].labels == rows(15, 1)[0]
     assert given["test"].labels == [""] * 30 and given["test"].groups is None

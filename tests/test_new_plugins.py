@@ -31,7 +31,7 @@ def params() -> dict:
     values["intermediate"] = {"means": {"init": "start", "data": "means", "task": "regress", "strategy": "full",
                                         "epochs": 40, "lr": 0.02, "head_lr": 0.02}}  # fmt: skip
     values["inits"] = ["means", "start"]
-    values["target"] = {"data": "squares", "task": "regress"}
+    values["target"] = {"data": "squares", "test": "squares", "task": "regress"}
     values["scratch"] = {"epochs": 40, "lr": 0.02, "like": "start"}
     values["compare"]["metric"] = "mean_absolute_error"
     return values

@@ -17,7 +17,7 @@ from ruamel.yaml import YAML
 from stages.lib.advice import rule
 from stages.lib.core import cards
 from tests.helpers import leaves, put
-from tests.tiny import FULL, PARAMS, Repo, write_params
+from tests.tiny import FULL, PARAMS, Repo, draw, write_params
 
 TARGETS = {"target@dots-0", "target@tiny-0"}
 TRAININGS = TARGETS | {"intermediate@dots", "scratch@0"}
@@ -163,6 +163,7 @@ STALE = {  # what a change of each section makes stale by itself, beside check, 
     "datasets.lines": {"prepare@lines"},
     "source.tiny": {"source@tiny"},
     "intermediate.dots": {"recipe-hops", "intermediate@dots", "forgetting@dots", "compare", "report"},
+    "target.test": {"recipe-hops", "recipe", "advise", "controls", "compare", "report"},  # trains nothing again by itself
     "target": TARGETS | {"scratch@0", "recipe-hops", "recipe", "advise", "controls", "compare", "report"},
     "scratch": {"recipe-hops", "scratch@0"},
     "advise": {"advise"},
@@ -174,7 +175,7 @@ STALE = {  # what a change of each section makes stale by itself, beside check, 
 ALSO = {  # and these leaves, because they name what is read
     "intermediate.dots.data": {"evaluate-intermediate@dots"},
     "intermediate.dots.task": {"evaluate-intermediate@dots"},
-    "target.data": {"evaluate@dots-0", "evaluate@tiny-0", "evaluate-scratch@0"},
+    "target.test": {"evaluate@dots-0", "evaluate@tiny-0", "evaluate-scratch@0"},
     "target.task": {"evaluate@dots-0", "evaluate@tiny-0", "evaluate-scratch@0"},
     "scratch.like": {"advise"},  # the same network is the root of the chain, on which the preprocessing is tried
 }
@@ -438,3 +439,30 @@ def test_no_hop_and_a_chain_of_two(finished, copy_of):
             assert line.target.tolist() == pytest.approx(alphas.val_accuracy.tolist(), abs=1e-6)
     plots = {path.name for path in (repo.path / "metrics/plots").iterdir()}
     assert plots >= {"forgetting.png"} | ({"alpha.png"} if kept else set())
+
+
+@pytest.mark.slow
+def test_another_domain_with_a_bound_and_another_strategy(finished, copy_of):
+    """Trained on dots, tested on lines: the same strategy on the labels of lines is the bound, and a probe is another way."""
+    repo = copy_of(finished)
+    others = {"oracle": {"data": "lines", "strategy": "full", **FULL},
+              "probe": {"data": "dots", "strategy": "feature_extraction", "epochs": 3, "head_lr": 0.05}}  # fmt: skip
+    values = copy.deepcopy(PARAMS) | {"strategy": "full", "intermediate": {}, "inits": ["tiny"], "alternatives": others}
+    values["target"] |= {"data": "dots"}
+    write_params(repo.path, values)
+    trained = {"target@tiny-0", "scratch@0", "alternative@oracle-0", "alternative@probe-0"}
+    measured = {"evaluate@tiny-0", "evaluate-scratch@0", "evaluate-alternative@oracle-0", "evaluate-alternative@probe-0"}
+    assert repo.ran("repro") == {"check", "recipe-hops", "advise", "recipe", "controls"} | trained | measured | END
+    for arm in ("target-tiny-0", "scratch-0", "alternative-oracle-0", "alternative-probe-0"):
+        assert json.loads((repo.path / f"metrics/evaluate/{arm}/report.json").read_text())["data"] == "lines"
+    assert json.loads((repo.path / "models/alternative/oracle-0/card.json").read_text())["data"] == "lines"
+    assert {"against_oracle", "against_probe"} <= json.loads((repo.path / "metrics/compare.json").read_text()).keys()
+    assert "0 findings" in repo.run("python", "-m", "stages", "audit")
+    values["alternatives"]["probe"]["epochs"] = 4
+    write_params(repo.path, values)
+    changed = {"alternative@probe-0", "evaluate-alternative@probe-0"}
+    assert repo.ran("repro") == {"check", "recipe"} | changed | END, "only this arm is trained again"
+    shutil.rmtree(repo.path / "images/lines")
+    draw(repo.path / "images/lines", ("cross", "frame"), seed=5)  # the bound must notice that its data are others now
+    executed = repo.ran("repro")
+    assert "alternative@oracle-0" in executed and "alternative@probe-0" not in executed and "target@tiny-0" not in executed

@@ -13,7 +13,7 @@ from stages.lib.params import read as params
 from stages.lib.params.schema import TrainingOptions
 from stages.lib.training import recipe as recipes
 from tests.helpers import put
-from tests.tiny import FULL, PARAMS, ROOT, TRAINING, write_params
+from tests.tiny import FULL, PARAMS, ROOT, TRAINING, data_card, write_params
 
 OUT, HOPS = Path("metrics/recipe.json"), Path("metrics/recipes")
 
@@ -56,6 +56,7 @@ def test_the_chosen_strategy_with_its_hyperparameters_and_options(values, capsys
         "task": "classify",
         "hyperparameters": FULL | {"trainable": {"last_blocks": 2}},
         "options": TRAINING | {"mixup": 0.2, "patience": 4},
+        "files": {},
         "code": code_of("partial"),
     }
 
@@ -155,3 +156,20 @@ def test_settings_are_shown_under_dotted_names_without_what_the_strategy_does_no
     }
     run(values | {"strategy": "discriminative"})
     assert recipes.read(OUT).settings()["rates"] == {"blocks.6.*": 0.1}, "patterns are no names"
+
+
+def test_an_alternative_has_a_recipe_and_on_the_tests_data_the_hashes_of_what_it_reads(values):
+    """Its stage depends on the target's data alone, so these hashes are how it notices that the other data changed."""
+    values["target"]["data"] = "dots"
+    values["alternatives"] = {"same": {"data": "dots", "strategy": "full", **FULL},
+                              "oracle": {"data": "lines", "strategy": "full", **FULL, "mixup": 0.3}}  # fmt: skip
+    digests = {f"{split}/inputs.npy": f"{split}'s" for split in ("train", "val", "test")}
+    cards.write_data_card(runs.prepared("lines"), data_card("lines", sha256=digests))
+    run(values)
+    same, oracle = (recipes.read(runs.ALTERNATIVES / f"{name}.json") for name in ("same", "oracle"))
+    assert same.files == {}
+    assert oracle.files == {"lines/train/inputs.npy": "train's", "lines/val/inputs.npy": "val's"}, "and never the test's"
+    assert oracle.options.mixup == 0.3 and same.options.mixup == TRAINING["mixup"]
+    del values["alternatives"]["same"]
+    run(values)
+    assert [path.name for path in runs.ALTERNATIVES.iterdir()] == ["oracle.json"], "no recipe of a removed block is left"

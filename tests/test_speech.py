@@ -40,7 +40,8 @@ def strings() -> dict:
     hop = HOW | {"init": "whisper", "data": "others", "task": "transcribe", "strategy": "full"}
     return common() | {
         "datasets": {"others": others, "accent": accent}, "intermediate": {"others": hop},
-        "strategies": {"full": FULL | {"epochs": 3, "lr": 0.001}}, "target": {"data": "accent", "task": "transcribe"},
+        "strategies": {"full": FULL | {"epochs": 3, "lr": 0.001}},
+        "target": {"data": "accent", "test": "accent", "task": "transcribe"},
         "inits": ["others", "whisper"], "scratch": {"epochs": 1, "lr": 0.001, "like": "whisper"},
         "compare": PARAMS["compare"] | {"metric": "cer"},
     }  # fmt: skip
@@ -51,7 +52,8 @@ def commands() -> dict:
     spoken = {"what": "digits", "num_strings": 0, "test_speakers": ["carl"], "val_speakers": ["ben"]}
     block = FSDD | spoken | {"split": SPLIT | {"by_group": True, "stratify": True}}
     return common() | {
-        "datasets": {"digits": block}, "intermediate": {}, "inits": ["whisper"], "target": {"data": "digits", "task": "classify"},
+        "datasets": {"digits": block}, "intermediate": {}, "inits": ["whisper"],
+        "target": {"data": "digits", "test": "digits", "task": "classify"},
         "strategies": {"full": FULL | {"epochs": 12, "lr": 0.003}}, "scratch": {"epochs": 2, "lr": 0.001, "like": "whisper"},
     }  # fmt: skip
 

@@ -40,7 +40,7 @@ def classes() -> dict:
     values["datasets"] = {"plots": DATA | {"raw": "plots"}, "films": DATA | {"raw": "films"}}
     values["intermediate"] = {"plots": HOP}
     values["strategies"] = {"full": FULL | {"epochs": 4}, "partial": FULL | {"trainable": {"last_blocks": 1}}}
-    return values | {"target": {"data": "films", "task": "classify"}, "inits": ["plots", "bert"],
+    return values | {"target": {"data": "films", "test": "films", "task": "classify"}, "inits": ["plots", "bert"],
                      "scratch": {"epochs": 2, "lr": 0.01, "like": "bert"}}  # fmt: skip
 
 
@@ -51,7 +51,7 @@ def tags() -> dict:
     values["datasets"] = {name: block | {"raw": f"{name}/all.tsv"} for name in ("genes", "names")}
     values["intermediate"] = {"genes": HOP | {"data": "genes", "task": "tag"}}
     values["training"] = KEEP | {"label_smoothing": 0}
-    return values | {"target": {"data": "names", "task": "tag"}, "inits": ["genes", "bert"],
+    return values | {"target": {"data": "names", "test": "names", "task": "tag"}, "inits": ["genes", "bert"],
                      "compare": values["compare"] | {"metric": "entity_f1"}}  # fmt: skip
 
 

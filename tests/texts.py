@@ -103,7 +103,8 @@ REVIEWS = {"raw": "reviews", "reader": "text_folder", "group_from": "", "preproc
 def params(source: dict[str, Any], **changes: Any) -> dict[str, Any]:
     """params.yaml of a target of texts from one source, without hops."""
     values = IMAGES | {"modality": "text", "strategy": "full", "datasets": {"reviews": REVIEWS}, "source": {"tiny": source},
-                       "intermediate": {}, "target": {"data": "reviews", "task": "classify"}, "inits": ["tiny"]}  # fmt: skip
+                       "intermediate": {}, "inits": ["tiny"],
+                       "target": {"data": "reviews", "test": "reviews", "task": "classify"}}  # fmt: skip
     copied: dict[str, Any] = json.loads(json.dumps(values | changes))
     return copied
 

@@ -36,7 +36,7 @@ def main(words: list[str]) -> None:
     asked = arguments(words)
     p = params.load("seed", "strategy", "strategies", "training", "checks", "device", "target", "inits", "seeds", "scratch",
                     "evaluate", "compare")  # fmt: skip
-    folder = runs.prepared(p.target.data)
+    folder, test = runs.prepared(p.target.data), runs.prepared(p.target.test)
     packed = cards.read_data_card(folder)
     seeds = asked.seeds or p.seeds
     numbers = possible(asked.examples, packed.counts["train"])
@@ -60,7 +60,7 @@ def main(words: list[str]) -> None:
         for warning in fitted.warnings:
             tqdm.write(f"WARNING, {name}, {num} examples, seed {seed}: {warning}", file=sys.stderr)
         model, device = measure.network(fitted.tensors, fitted.card, p.device)
-        predictions = measure.predictions(model, device, fitted.card, folder, p.evaluate.batch_size)
+        predictions = measure.predictions(model, device, fitted.card, test, p.evaluate.batch_size)
         found.setdefault((name, num), []).append(predictions)
 
     curve = Curve(found, p.target.task, p.compare)
@@ -72,10 +72,10 @@ def main(words: list[str]) -> None:
     ]
     OUT.mkdir(parents=True, exist_ok=True)
     table.round(6).to_csv(OUT / "curve.csv", index=False)
-    draw(OUT / "curve.png", table, p.target.data, curve.name, curve.metric, p.compare.confidence)
+    draw(OUT / "curve.png", table, p.target.test, curve.name, curve.metric, p.compare.confidence)
     chain = cards.read_model_card(runs.starting_point(p.inits[0])).chain
     words_of_it = label_savings.summary(
-        table, curve.name, curve.metric, told, chain, p.target.data, seeds, curve.num_test, p.compare.confidence
+        table, curve.name, curve.metric, told, chain, p.target.test, seeds, curve.num_test, p.compare.confidence
     )
     (OUT / "summary.md").write_text(words_of_it, encoding="utf-8")
     print(*told, f"See {OUT}/summary.md and curve.png.", sep="\n")

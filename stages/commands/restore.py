@@ -138,8 +138,9 @@ def evaluate(folder: Path, recorded: Mapping[str, Any]) -> tuple[list[str], int]
         if name not in recorded:
             wrong.append(f"{name}: MLflow has no run of it (the command audit says more)")
             continue
+        data = training.data if training.kind == "intermediate" else raw["target"].get("test", training.data)  # of older commits
         words = ["stages", "evaluate"] if (folder / "stages/__main__.py").exists() else ["stages.evaluate"]  # of older commits
-        command(sys.executable, "-m", *words, training.kind, training.name, training.data, cwd=folder)
+        command(sys.executable, "-m", *words, training.kind, training.name, data, cwd=folder)
         report = json.loads((folder / training.evaluation / "report.json").read_text(encoding="utf-8"))
         for key, value in records.figures(report).items():
             num += 1

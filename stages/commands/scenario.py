@@ -1,7 +1,7 @@
 """Set params.yaml up for a ready-made system: python -m stages scenario [NAME] [--raw PATH] [--dry] [--force]
 
 Without NAME, lists the scenarios. A scenario (stages/scenarios) is an overlay on params.yaml: sections of named blocks (download,
-datasets, source, intermediate, baselines) are replaced, in all others only the keys that it names.
+datasets, source, intermediate, alternatives, baselines) are replaced, in all others only the keys that it names.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from stages.lib.params.read import PATH, read
 from stages.lib.params.validate import validate
 
 FOLDER = Path(__file__).parents[1] / "scenarios"
-REPLACED = ("download", "datasets", "source", "intermediate", "baselines")
+REPLACED = ("download", "datasets", "source", "intermediate", "alternatives", "baselines")
 
 
 def main(words: list[str]) -> None:

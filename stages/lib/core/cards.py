@@ -63,7 +63,7 @@ class Parent(BaseModel):
 class ModelCard(Card):
     """A source, or a trained model."""
 
-    kind: Literal["source", "intermediate", "target", "scratch"]
+    kind: Literal["source", "intermediate", "target", "alternative", "scratch"]
     modality: str
     task: str | None = None  # what it was trained for; None for a source
     architecture: dict[str, Any]  # library, model and, once trained, head

@@ -11,12 +11,13 @@ SCRATCH: Final = "scratch"  # the arm trained from random weights; no source or 
 
 ADVICE = METRICS / "advise.json"
 CONTROLS = METRICS / "evaluate" / "controls"
+ALTERNATIVES = METRICS / "alternatives"  # their recipes
 COMPARISON = METRICS / "compare.json"
 VERDICT = METRICS / "verdict.md"
 PLOTS = METRICS / "plots"
 REPORT = METRICS / "report.html"
 
-Kind = Literal["intermediate", "target", "scratch"]  # of a training: its DVC stage
+Kind = Literal["intermediate", "target", "alternative", "scratch"]  # of a training: its DVC stage
 
 
 class Training(NamedTuple):
@@ -53,9 +54,11 @@ class Training(NamedTuple):
 
     @property
     def recipe(self) -> Path:
-        """File of the training's settings. All targets share one, and so do all controls."""
+        """File of the training's settings, which all seeds of an arm share."""
         if self.kind == "target":
             return METRICS / "recipe.json"
+        if self.kind == "alternative":
+            return ALTERNATIVES / f"{self.name.rpartition('-')[0]}.json"
         return METRICS / "recipes" / f"{SCRATCH if self.kind == SCRATCH else self.name}.json"
 
     @property
@@ -88,14 +91,25 @@ def target(init: str, seed: int | str, data: str) -> Training:
     return Training("target", f"{init}-{seed}", data)
 
 
+def alternative(name: str, seed: int | str, data: str) -> Training:
+    """The target, trained in another way with one seed."""
+    return Training("alternative", f"{name}-{seed}", data)
+
+
 def scratch(seed: int | str, data: str) -> Training:
     """The control, trained from random weights with one seed."""
     return Training(SCRATCH, str(seed), data)
 
 
-def arms(inits: Sequence[str], seeds: Sequence[int], data: str) -> dict[str, list[Training]]:
-    """The trainings on the target's data by starting point, one per seed; the proposal first and random weights last."""
+def arms(inits: Sequence[str], alternatives: Mapping[str, str], seeds: Sequence[int], data: str) -> dict[str, list[Training]]:
+    """The trainings that answer the target's question, one per seed, by the arm's name: the proposal first, random weights last.
+
+    Args:
+        alternatives: the data of each.
+        data: of the target.
+    """
     found = {init: [target(init, seed, data) for seed in seeds] for init in inits}
+    found |= {name: [alternative(name, seed, its) for seed in seeds] for name, its in alternatives.items()}
     return found | {SCRATCH: [scratch(seed, data) for seed in seeds]}
 
 
@@ -117,7 +131,8 @@ def shown(arm: str) -> str:
 def expected(raw: Mapping[str, Any]) -> list[Training]:
     """The trainings that params.yaml defines, in order; files of removed trainings may still exist."""
     hops = [hop(name, block["data"]) for name, block in raw["intermediate"].items()]
-    return hops + [each for arm in arms(raw["inits"], raw["seeds"], raw["target"]["data"]).values() for each in arm]
+    others = {name: block["data"] for name, block in raw["alternatives"].items()}
+    return hops + [each for arm in arms(raw["inits"], others, raw["seeds"], raw["target"]["data"]).values() for each in arm]
 
 
 def starting_point(name: str) -> Path:

@@ -44,11 +44,15 @@ def best(models: Mapping[str, ModelCard]) -> str:
     return min(models, key=lambda name: models[name].best["val_loss"])
 
 
-def plan(proposal: str, chain: list[str], controls: Sequence[str], titles: Mapping[str, str]) -> list[Pair]:
-    """The comparisons: the proposal against random weights, each other starting point, and what needs no training on the target.
+def plan(
+    proposal: str, chain: list[str], controls: Sequence[str], alternatives: Mapping[str, str], titles: Mapping[str, str]
+) -> list[Pair]:
+    """The comparisons: the proposal against random weights, each other starting point, each other way to train it, and what needs
+    no training on the target.
 
     Args:
         chain: names from the source to the proposal (the last); a control in it is the proposal without its last hops.
+        alternatives: how each trains, in words, by name.
         titles: of the arms of the stage controls, by name.
     """
     pairs = [Pair("transfer", f"Transfer as a whole ({' -> '.join(chain)}, against random weights)", SCRATCH)]
@@ -60,6 +64,8 @@ def plan(proposal: str, chain: list[str], controls: Sequence[str], titles: Mappi
             pairs.append(Pair(key, f"The intermediate hop{plural} ({', '.join(hops)}, against {control} directly)", control))
         else:
             pairs.append(Pair(f"{proposal}_against_{control}", f"{proposal} against {control}", control))
+    for name, way in alternatives.items():
+        pairs.append(Pair(f"against_{name}", f"Training as it does ({proposal}, against {name}: {way})", name))
     for arm, title in titles.items():
         own = arm == as_is(proposal)
         question = f"{'Training on the target' if own else 'A network'} at all ({proposal}, against {title})"
@@ -102,7 +108,7 @@ def read_arms(evaluations: Mapping[str, Sequence[Path]], card: ModelCard) -> tup
                 report = cards.read_json(folder / "report.json")
                 split = {key: report[key] for key in ("split_by_group", "split_given")}
                 only = "" if len(set(table["group"])) > 1 else str(table["group"].iloc[0])
-                test = Test(card.data or "", table["key"].tolist(), targets, groups_of(table), only, **split)
+                test = Test(report["data"], table["key"].tolist(), targets, groups_of(table), only, **split)
                 first, name = table[["key", "label", "group"]], folder.name
             elif not table[["key", "label", "group"]].equals(first):
                 raise UserError(

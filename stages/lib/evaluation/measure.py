@@ -95,19 +95,21 @@ def predictions(model: backbones.Model, device: torch.device, card: ModelCard, d
     )
 
 
-def baseline(plugin: ModuleType, params: dict[str, Any], data: Path, task: str) -> tuple[Predictions, list[str]]:
+def baseline(plugin: ModuleType, params: dict[str, Any], data: Path, test: Path, task: str) -> tuple[Predictions, list[str]]:
     """Predictions of a control without a network for the test split, and what they mean.
 
     Args:
         plugin: of stages/lib/baselines, and its params; it gets the training and validation examples, and the test's without
             their labels.
+        data, test: folders of the data to learn from, and of the data to be tested on.
     """
-    train, val, test = (datasets.read_split(data, name) for name in ("train", "val", "test"))
+    train, val = (datasets.read_split(data, name) for name in ("train", "val"))
+    asked = datasets.read_split(test, "test")
     learning = plugins.load("tasks", task, "learning")
     names = learning.outputs(train.labels)
     learning.targets(val.labels, names)  # a UserError if training has no such labels
-    values = plugin.predictions(train, val, test._replace(labels=[""] * len(test.labels)), names, **params)
-    return Predictions(values, learning.targets(test.labels, names).numpy(), test), names
+    values = plugin.predictions(train, val, asked._replace(labels=[""] * len(asked.labels)), names, **params)
+    return Predictions(values, learning.targets(asked.labels, names).numpy(), asked), names
 
 
 def report(found: Predictions, task: str, names: list[str], packed: DataCard, settings: Evaluate) -> dict[str, Any]:
@@ -124,6 +126,7 @@ def report(found: Predictions, task: str, names: list[str], packed: DataCard, se
     name, metric = contracts.primary(task)
     return figures | {
         "task": task,
+        "data": packed.name,
         "primary": {"name": name, "higher_is_better": metric.higher_is_better, "fraction": metric.fraction},
         "num_examples": len(found.split.keys),
         "num_groups": None if groups is None else len(set(groups)),

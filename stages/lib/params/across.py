@@ -53,7 +53,10 @@ def mistakes(p: SimpleNamespace) -> list[str]:
                 f"intermediate.{name}.strategy: {hop.strategy} is not for hops. Advice is for the target alone, and a hop from "
                 "random weights is one whose init is a source of random weights."
             )
+    others = {name: block for name, block in (p.alternatives or {}).items() if block is not None}
+    errors += _alternatives(p, others)
     blocks = {f"strategies.{name}": block for name, block in strategies.items()} | {"scratch": p.scratch}
+    blocks |= {f"alternatives.{name}": block for name, block in others.items()}
     blocks |= {f"intermediate.{name}": hop for name, hop in hops.items()}
     known = [(path, block) for path, block in blocks.items() if None not in (block, p.training)]
     senseless = [_senseless(path, block, p.training, p.modality) for path, block in known]
@@ -62,6 +65,8 @@ def mistakes(p: SimpleNamespace) -> list[str]:
     for cycle in _cycles({name: hop.init for name, hop in hops.items()}):
         errors.append(f"intermediate.{cycle[0]}.init: the hops form a cycle: {' -> '.join(cycle)}.")
     refer("target.data", getattr(p.target, "data", None), p.datasets, "dataset")
+    refer("target.test", getattr(p.target, "test", None), p.datasets, "dataset")
+    errors += _another_domain(p, datasets)
     like = getattr(p.scratch, "like", None)
     refer("scratch.like", like, p.source, "source")
     roots = {_root(init, hops) for init in (p.inits or [])[:1]} & (p.source or {}).keys()
@@ -77,10 +82,41 @@ def mistakes(p: SimpleNamespace) -> list[str]:
     return errors
 
 
+def _another_domain(p: SimpleNamespace, datasets: Mapping[str, Dataset]) -> list[str]:
+    """Where the data that the target is tested on are packed differently from those that it is trained on."""
+    if not (p.target and p.modality) or not {p.target.data, p.target.test} <= datasets.keys():
+        return []
+    data, test = datasets[p.target.data], datasets[p.target.test]
+    how = ["preprocessing", *plugins.load("modalities", p.modality).Packing.model_fields]
+    return [
+        f"datasets.{p.target.test}.{key}: must be {getattr(data, key)}, as in datasets.{p.target.data}, which the target is "
+        f"trained on (target.data) before it is tested on {p.target.test}; given: {getattr(test, key)}."
+        for key in how
+        if getattr(test, key) != getattr(data, key)
+    ]
+
+
+def _alternatives(p: SimpleNamespace, others: Mapping[str, Any]) -> list[str]:
+    """Blocks of `alternatives` that cannot be an arm of the comparison."""
+    errors = []
+    for name, block in others.items():
+        if block.strategy in ("auto", "scratch"):
+            errors.append(f"alternatives.{name}.strategy: {block.strategy} is not for alternatives; name a strategy. Advice is "
+                          "for the target alone, and the control from random weights is in the section scratch.")  # fmt: skip
+        if p.target and block.data not in (p.target.data, p.target.test):
+            allowed = listed(dict.fromkeys((p.target.data, p.target.test)))
+            errors.append(f"alternatives.{name}.data: must be the target's data or test ({allowed}); given: {block.data!r}. To "
+                          "train on other data first, add a hop (intermediate) and name it in inits.")  # fmt: skip
+    return errors
+
+
 def _tasks(p: SimpleNamespace, hops: dict[str, Hop], strategies: dict[str, Strategy]) -> list[str]:
     """Settings that a task does not support: inputs, heads, options, metrics."""
     users: list[tuple[str, str, str, BaseModel]]
     users = [(f"intermediate.{name}", hop.strategy, hop.task, hop) for name, hop in hops.items()]
+    if p.target:
+        others = {name: block for name, block in (p.alternatives or {}).items() if block is not None}
+        users += [(f"alternatives.{name}", block.strategy, p.target.task, block) for name, block in others.items()]
     if p.target and p.strategy in strategies:
         users.append(("strategy", p.strategy, p.target.task, strategies[p.strategy]))
     if p.target and p.scratch:
@@ -107,8 +143,10 @@ def _tasks(p: SimpleNamespace, hops: dict[str, Hop], strategies: dict[str, Strat
     if p.target and p.strategy == "auto" and not (advised and p.modality in advised):
         errors.append(f"strategy: auto: the advisor has not been measured on {p.modality}s and the task {p.target.task}; name a "
                       "strategy.")  # fmt: skip
-    for name in (p.baselines or {}).keys() & {*(p.source or {}), *(p.intermediate or {})}:
-        errors.append(f"baselines.{name}: a source or hop has the same name, and their results could not be told apart.")
+    for section, known in [("baselines", {**(p.source or {}), **(p.intermediate or {}), **(p.alternatives or {})}),
+                           ("alternatives", {**(p.source or {}), **(p.intermediate or {}), "scratch": None})]:  # fmt: skip
+        for name in sorted((getattr(p, section) or {}).keys() & known.keys()):
+            errors.append(f"{section}.{name}: another arm has the same name, and their results could not be told apart.")
     for name, block in (p.baselines or {}).items():
         control: Any = plugins.load("baselines", name) if block else None
         if control and p.target and (p.target.task not in control.TASKS or p.modality not in control.MODALITIES):

@@ -102,8 +102,14 @@ class Hop(Strict):
     strategy: str
 
 
+class Alternative(Strict):
+    data: str
+    strategy: str
+
+
 class Target(Strict):
     data: str
+    test: str
     task: Annotated[str, plugin("tasks")]
 
 
@@ -133,6 +139,7 @@ BLOCKS: dict[str, tuple[type[Strict], str | None, str]] = {
     "source": (Source, "weights", "weights"),
     "baselines": (Baseline, None, "baselines"),
     "intermediate": (Hop, "strategy", "strategies"),
+    "alternatives": (Alternative, "strategy", "strategies"),
     "strategies": (Strategy, None, "strategies"),
 }
 SINGLE: dict[str, type[Strict]] = {
@@ -159,4 +166,4 @@ SECTIONS = [
     "source",
     "intermediate",
 ]
-SECTIONS += ["target", "inits", "seeds", "scratch", "baselines", "advise", "evaluate", "compare"]
+SECTIONS += ["target", "inits", "seeds", "alternatives", "scratch", "baselines", "advise", "evaluate", "compare"]

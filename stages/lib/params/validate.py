@@ -20,6 +20,7 @@ from stages.lib.params.schema import (
     SCALARS,
     SECTIONS,
     SINGLE,
+    Alternative,
     Dataset,
     Hop,
     Scratch,
@@ -107,7 +108,7 @@ def _joined(
     unused: tuple[str, ...] = getattr(module, "UNUSED", ())
     bases: tuple[type[BaseModel], ...] = (module.Params, schema)
     own: dict[str, Any] = {}
-    if schema in (Strategy, Hop, Scratch):  # their blocks may override `training`
+    if schema in (Strategy, Hop, Alternative, Scratch):  # their blocks may override `training`
         fields = {key: field for key, field in TrainingOptions.model_fields.items() if key not in unused}
         own = {key: (_annotated(field), None) for key, field in fields.items()}
     door = plugins.load("modalities", modality) if modality else None  # if None, what depends on it is not checked

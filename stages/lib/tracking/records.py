@@ -177,7 +177,8 @@ def flat(value: Any, separator: str, prefix: str = "") -> Iterator[tuple[str, An
 
 def _note(training: Training, run: dict[str, Any], history: list[dict[str, float]], report: dict[str, Any]) -> str:
     """The text at the top of a training's page in MLflow."""
-    starts = {"intermediate": "One hop of the chain", "target": "The target", "scratch": "The control, from random weights"}
+    starts = {"intermediate": "One hop of the chain", "target": "The target", "alternative": "The target, trained in another way",
+              "scratch": "The control, from random weights"}  # fmt: skip
     name, scale = scale_of(report)
     num_epochs = sum(not math.isnan(row["train_loss"]) for row in history)
     lines = [

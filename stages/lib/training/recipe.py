@@ -21,6 +21,7 @@ class Recipe(BaseModel):
     task: str
     hyperparameters: dict[str, Any]  # of the strategy
     options: TrainingOptions
+    files: dict[str, str] = {}  # sha256 of files that the training reads and its stage does not depend on, by their path
     code: str  # hash of the files of strategy, task and modality that a training runs, which dvc.yaml cannot name
 
     @property
@@ -39,7 +40,10 @@ class Recipe(BaseModel):
         return flat({"strategy": self.strategy, **self.hyperparameters, **used})
 
 
-def write(path: Path, strategy: str, task: str, modality: str, block: BaseModel, common: TrainingOptions) -> Recipe:
+def write(
+    path: Path, strategy: str, task: str, modality: str, block: BaseModel, common: TrainingOptions,
+    files: Mapping[str, str] | None = None,
+) -> Recipe:  # fmt: skip
     """Resolve one block of params.yaml and write its recipe."""
     plugin = plugins.load("strategies", strategy)
     recipe = Recipe(
@@ -47,6 +51,7 @@ def write(path: Path, strategy: str, task: str, modality: str, block: BaseModel,
         task=task,
         hyperparameters=block.model_dump(include=set(plugin.Params.model_fields), exclude_none=True),
         options=plugins.overridden(common, block),
+        files=dict(files or {}),
         code=closure.digest(code(strategy, task, modality)),
     )
     cards.write_json(path, recipe.model_dump())

@@ -135,3 +135,32 @@ def test_a_head_that_the_task_does_not_take_is_refused(raw, monkeypatch):
     monkeypatch.setattr(plugins.load("tasks", "classify"), "HEADS", ("linear",))
     for path in ("strategy", "intermediate.mono.strategy"):
         assert f"  {path}: knn needs a knn head, which the task classify does not take (linear)." in mistakes(raw)
+
+
+# Another domain to be tested on, and other ways to train.
+
+
+def test_the_data_to_be_tested_on_exist_and_are_packed_as_the_target_is(raw):
+    raw["target"]["test"] = "polly"
+    assert "target.test: 'polly' is not a dataset. Did you mean 'poly'?" in mistakes(raw)
+    raw["target"]["test"] = "mono"
+    validate(raw)
+    raw["datasets"]["mono"]["px"] = 96
+    assert "datasets.mono.px: must be 160, as in datasets.poly, which the target is trained on" in mistakes(raw)
+
+
+def test_an_alternative_has_a_strategy_and_data_of_the_target(raw):
+    full = {"data": "poly", "strategy": "full", "epochs": 2, "lr": 0.01, "head_lr": 0.01}
+    raw["alternatives"] = {"whole": full}
+    validate(raw)
+    raw["alternatives"] = {"whole": full | {"data": "mono"}}
+    assert "alternatives.whole.data: must be the target's data or test (poly); given: 'mono'." in mistakes(raw)
+    raw["target"]["test"] = "mono"
+    validate(raw)
+    raw["alternatives"] = {"mono": full, "scratch": full}
+    assert "alternatives.mono: another arm has the same name" in mistakes(raw)
+    assert "alternatives.scratch: another arm has the same name" in mistakes(raw)
+    raw["alternatives"] = {"whole": {"data": "poly", "strategy": "auto"}}
+    assert "alternatives.whole.strategy: auto is not for alternatives" in mistakes(raw)
+    raw["alternatives"] = {"whole": full | {"warmup_epochs": 5}}
+    assert "alternatives.whole.epochs: must be more than warmup_epochs (5.0)" in mistakes(raw)
