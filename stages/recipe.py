@@ -30,8 +30,7 @@ def target() -> None:
     """The target and its alternatives, once the advisor has looked at the data."""
     p = params.load("modality", "strategy", "strategies", "training", "target", "alternatives")
     chosen = recipe.advised(p.strategies) if p.strategy == "auto" else p.strategy
-    shutil.rmtree(runs.ALTERNATIVES, ignore_errors=True)
-    runs.ALTERNATIVES.mkdir(parents=True)
+    shutil.rmtree(runs.RECIPES, ignore_errors=True)
     for name, block in p.alternatives.items():
         # Their stage cannot name the test's data among its deps, which may be the target's too: the hashes stand in for them.
         files = {} if block.data == p.target.data else cards.read_data_card(runs.prepared(block.data)).sha256

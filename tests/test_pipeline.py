@@ -57,7 +57,7 @@ def test_one_command_runs_everything(finished):
     certificate = pd.read_csv(finished.path / "metrics/target/dots-0/certificate.csv")
     assert set(certificate.declared) == {"trainable", "statistics", "frozen"}
     assert (certificate.moved == (certificate.declared != "frozen")).all()
-    recipe = json.loads((finished.path / "metrics/recipe.json").read_text())
+    recipe = json.loads((finished.path / "metrics/recipe/target.json").read_text())
     assert (recipe["strategy"], recipe["options"]) == ("partial", PARAMS["training"])
     forgotten = pd.read_csv(finished.path / "metrics/forgetting/dots/forgetting.csv")
     assert forgotten.model.tolist() == ["target dots-0"]

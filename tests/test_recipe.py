@@ -15,7 +15,7 @@ from stages.lib.training import recipe as recipes
 from tests.helpers import put
 from tests.tiny import FULL, PARAMS, ROOT, TRAINING, data_card, write_params
 
-OUT, HOPS = Path("metrics/recipe.json"), Path("metrics/recipes")
+OUT, HOPS = Path("metrics/recipe/target.json"), Path("metrics/recipes")
 
 
 @pytest.fixture
@@ -166,10 +166,12 @@ def test_an_alternative_has_a_recipe_and_on_the_tests_data_the_hashes_of_what_it
     digests = {f"{split}/inputs.npy": f"{split}'s" for split in ("train", "val", "test")}
     cards.write_data_card(runs.prepared("lines"), data_card("lines", sha256=digests))
     run(values)
-    same, oracle = (recipes.read(runs.ALTERNATIVES / f"{name}.json") for name in ("same", "oracle"))
+    same, oracle = (recipes.read(runs.RECIPES / f"{name}.json") for name in ("same", "oracle"))
     assert same.files == {}
     assert oracle.files == {"lines/train/inputs.npy": "train's", "lines/val/inputs.npy": "val's"}, "and never the test's"
     assert oracle.options.mixup == 0.3 and same.options.mixup == TRAINING["mixup"]
     del values["alternatives"]["same"]
     run(values)
-    assert [path.name for path in runs.ALTERNATIVES.iterdir()] == ["oracle.json"], "no recipe of a removed block is left"
+    assert {path.name for path in runs.RECIPES.iterdir()} == {"oracle.json", "target.json"}, (
+        "no recipe of a removed block is left"
+    )

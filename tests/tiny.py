@@ -122,7 +122,7 @@ def new_repo(path: Path, values: dict) -> Repo:
         if (ROOT / name).is_file() and not name.startswith(("tests/", "metrics/", "dvc.lock")):
             (path / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, path / name)
-    for folder in ("intermediate", "forgetting"):
+    for folder in ("intermediate", "forgetting", "alternative"):
         (path / "metrics" / folder).mkdir(parents=True)
         (path / "metrics" / folder / ".gitkeep").touch()
     draw(path / "images/dots", ("cross", "frame"), seed=0)

@@ -49,7 +49,7 @@ def stage_folder(place: Path, init: str, store: Path) -> Path:
     """What the target's stage reads, and nothing that it wrote before."""
     for folder in ("models", "metrics"):
         (place / folder).mkdir(parents=True)
-    for name in ("stages", "data", "params.yaml", f"models/{init}", "metrics/recipe.json"):
+    for name in ("stages", "data", "params.yaml", f"models/{init}", "metrics/recipe"):
         (place / name).symlink_to(Path(name).resolve())
     shutil.copy(store, place)
     return place

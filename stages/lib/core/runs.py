@@ -11,7 +11,7 @@ SCRATCH: Final = "scratch"  # the arm trained from random weights; no source or 
 
 ADVICE = METRICS / "advise.json"
 CONTROLS = METRICS / "evaluate" / "controls"
-ALTERNATIVES = METRICS / "alternatives"  # their recipes
+RECIPES = METRICS / "recipe"  # of the target and its alternatives
 COMPARISON = METRICS / "compare.json"
 VERDICT = METRICS / "verdict.md"
 PLOTS = METRICS / "plots"
@@ -56,9 +56,9 @@ class Training(NamedTuple):
     def recipe(self) -> Path:
         """File of the training's settings, which all seeds of an arm share."""
         if self.kind == "target":
-            return METRICS / "recipe.json"
+            return RECIPES / "target.json"
         if self.kind == "alternative":
-            return ALTERNATIVES / f"{self.name.rpartition('-')[0]}.json"
+            return RECIPES / f"{self.name.rpartition('-')[0]}.json"
         return METRICS / "recipes" / f"{SCRATCH if self.kind == SCRATCH else self.name}.json"
 
     @property

@@ -19,7 +19,7 @@ HOP, TARGET, SCRATCH = runs.hop("dots", "dots"), runs.target("dots", 3, "lines")
         (HOP, ["intermediate dots", "intermediate@dots", "evaluate-intermediate@dots", "models/dots", "metrics/intermediate/dots",
                "metrics/recipes/dots.json", "metrics/evaluate/intermediate-dots"]),
         (TARGET, ["target dots-3", "target@dots-3", "evaluate@dots-3", "models/target/dots-3", "metrics/target/dots-3",
-                  "metrics/recipe.json", "metrics/evaluate/target-dots-3"]),
+                  "metrics/recipe/target.json", "metrics/evaluate/target-dots-3"]),
         (SCRATCH, ["scratch 3", "scratch@3", "evaluate-scratch@3", "models/scratch/3", "metrics/scratch/3",
                    "metrics/recipes/scratch.json", "metrics/evaluate/scratch-3"]),
     ],

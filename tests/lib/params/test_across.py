@@ -157,8 +157,9 @@ def test_an_alternative_has_a_strategy_and_data_of_the_target(raw):
     assert "alternatives.whole.data: must be the target's data or test (poly); given: 'mono'." in mistakes(raw)
     raw["target"]["test"] = "mono"
     validate(raw)
-    raw["alternatives"] = {"mono": full, "scratch": full}
+    raw["alternatives"] = {"mono": full, "scratch": full, "target": full}
     assert "alternatives.mono: another arm has the same name" in mistakes(raw)
+    assert "alternatives.target: another arm has the same name" in mistakes(raw)
     assert "alternatives.scratch: another arm has the same name" in mistakes(raw)
     raw["alternatives"] = {"whole": {"data": "poly", "strategy": "auto"}}
     assert "alternatives.whole.strategy: auto is not for alternatives" in mistakes(raw)
