@@ -143,8 +143,9 @@ def _tasks(p: SimpleNamespace, hops: dict[str, Hop], strategies: dict[str, Strat
     if p.target and p.strategy == "auto" and not (advised and p.modality in advised):
         errors.append(f"strategy: auto: the advisor has not been measured on {p.modality}s and the task {p.target.task}; name a "
                       "strategy.")  # fmt: skip
-    for section, known in [("baselines", {**(p.source or {}), **(p.intermediate or {}), **(p.alternatives or {})}),
-                           ("alternatives", {**(p.source or {}), **(p.intermediate or {}), "scratch": None, "target": None})]:  # fmt: skip
+    starts = {**(p.source or {}), **(p.intermediate or {})}
+    taken = {"baselines": {**starts, **(p.alternatives or {})}, "alternatives": {**starts, "scratch": None, "target": None}}
+    for section, known in taken.items():
         for name in sorted((getattr(p, section) or {}).keys() & known.keys()):
             errors.append(f"{section}.{name}: another arm has the same name, and their results could not be told apart.")
     for name, block in (p.baselines or {}).items():
