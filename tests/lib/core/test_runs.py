@@ -78,7 +78,8 @@ def test_the_default_task_has_its_four_trainings():
 def test_arms_have_the_proposal_first_and_random_weights_last():
     arms = runs.arms(["dots", "tiny"], {"oracle": "dots"}, [0, 1], "lines")
     assert {name: [each.name for each in arm] for name, arm in arms.items()} == {
-        "dots": ["dots-0", "dots-1"], "tiny": ["tiny-0", "tiny-1"], "oracle": ["oracle-0", "oracle-1"], "scratch": ["0", "1"]}  # fmt: skip
+        "dots": ["dots-0", "dots-1"], "tiny": ["tiny-0", "tiny-1"], "oracle": ["oracle-0", "oracle-1"],
+        "scratch": ["0", "1"]}  # fmt: skip
     assert list(arms) == ["dots", "tiny", "oracle", "scratch"]
     assert {each.data for each in arms["oracle"]} == {"dots"} and {each.data for each in arms["tiny"]} == {"lines"}
     assert [runs.shown(arm) for arm in ("scratch", "scratchpad")] == ["random weights", "scratchpad"]
