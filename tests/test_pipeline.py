@@ -243,7 +243,7 @@ def test_a_mistake_stops_everything_before_it_starts(finished, copy_of):
     write_params(repo.path, values)
     output = repo.run("dvc", "repro", ok=False)
     assert "intermediate.dots.epoch: unknown key. Did you mean 'epochs'?" in output
-    assert "datasets.dots.fit: must be 'squash' or 'crop'" in output
+    assert "datasets.dots.fit: must be 'squash', 'crop' or 'frame'" in output
     assert "Traceback" not in output
     assert output.count("Running stage") == 1
 

@@ -69,7 +69,7 @@ def test_what_is_packed(project, capsys):
     assert capsys.readouterr().out == "pets: train 25, val 10, test 15 images of 2 classes; licence: our own\n"
     assert card.labels == ["cat", "dog"] and card.kind == "data" and card.modality == "image"
     assert card.counts == {"train": {"cat": 10, "dog": 15}, "val": {"cat": 4, "dog": 6}, "test": {"cat": 6, "dog": 9}}
-    assert card.packing == {"px": 32, "fit": "squash", "crop_pct": 1.0, "interpolation": "bilinear"}
+    assert card.packing == {"px": 32, "fit": "squash", "channels": 3, "crop_pct": 1.0, "interpolation": "bilinear"}
     assert (card.preprocessing_of, card.reader, card.licence) == ("tiny", "image_folder", "our own")
     assert card.settings == FOLDER | {"raw": "raw"}
     assert card.broken == card.duplicates_dropped == []

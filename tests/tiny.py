@@ -141,6 +141,12 @@ def options(**changes: Any) -> TrainingOptions:
 
 
 PX = {"test_resnet": 32, "test_efficientnet": 32, "test_vit": 160}  # timm's tiny networks, and the side of the images they take
+SMALL = {"lenet5": 28, "mobilefacenet": 112}  # those of the library small
+
+
+def architecture(name: str) -> dict[str, str]:
+    """Of one of these networks."""
+    return {"library": "small" if name in SMALL else "timm", "model": name}
 
 
 def network(name: str = "test_resnet", seed: int = 0, num_outputs: int = 2, head: dict | None = None):
@@ -151,14 +157,14 @@ def network(name: str = "test_resnet", seed: int = 0, num_outputs: int = 2, head
     from stages.lib.networks import backbones
 
     torch.manual_seed(seed)
-    model = backbones.build({"library": "timm", "model": name, "head": head or {}}, num_outputs)
+    model = backbones.build(architecture(name) | {"head": head or {}}, num_outputs)
     for module in model.modules():
         if isinstance(module, torch.nn.BatchNorm2d) and not module.weight.any():
             torch.nn.init.constant_(module.weight, 0.5)
     return model
 
 
-def noise(num: int = 24, seed: int = 0, px: int = 32, distance: float = 0.5):
+def noise(num: int = 24, seed: int = 0, px: int = 32, distance: float = 0.5, channels: int = 3):
     """A loaded split of two classes in turn: images of noise around two means. Any augmentation makes each image brighter by its
     own draw."""
     import torch
@@ -168,7 +174,7 @@ def noise(num: int = 24, seed: int = 0, px: int = 32, distance: float = 0.5):
 
     generator = torch.Generator().manual_seed(seed)
     targets = torch.arange(num) % 2
-    images = torch.randn(num, 3, px, px, generator=generator) + targets[:, None, None, None] * distance
+    images = torch.randn(num, channels, px, px, generator=generator) + targets[:, None, None, None] * distance
 
     def inputs(indices, level, draws):
         return images[indices] if level == "none" else images[indices] * (1 + draws[:, :1, None, None])
@@ -176,9 +182,14 @@ def noise(num: int = 24, seed: int = 0, px: int = 32, distance: float = 0.5):
     return LoadedSplit(inputs, targets, num_draws=3, mix=mix)
 
 
+def seen(network: str, num: int = 24, seed: int = 0):
+    """The same as a network takes it."""
+    return noise(num, seed, (PX | SMALL)[network], channels=1 if network == "lenet5" else 3)
+
+
 CLASSES = ["cross", "frame"]
 RESNET = TINY["architecture"]
-PACKING = {"px": 32, "fit": "squash", "crop_pct": 1.0, "interpolation": "bilinear"}
+PACKING = {"px": 32, "fit": "squash", "channels": 3, "crop_pct": 1.0, "interpolation": "bilinear"}
 
 
 def data_card(name: str, **changes: Any) -> cards.DataCard:

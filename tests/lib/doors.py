@@ -166,9 +166,13 @@ class Described(NamedTuple):
     """What the exported network takes, from packed inputs and the batch of the network here."""
 
 
-MODALITIES = {
+MODALITIES = {  # by the name of the plug-in, after what is special
     "image": Described(
         picture, HOW, {"px": 32, "fit": "squash"}, exported=lambda packed, batch: (torch.from_numpy(np.stack(packed)),)
+    ),
+    "grey image": Described(
+        picture, HOW | {"mean": [0.1307], "std": [0.3081]}, {"px": 28, "fit": "frame"},
+        exported=lambda packed, batch: (torch.from_numpy(np.stack(packed)),),
     ),
     "text": Described(
         sentence, texts.HOW | {"tokenizer_sha256": "0" * 64}, {"max_tokens": 10}, few={"max_tokens": 4}, fills=(0, 0, -1),
@@ -220,7 +224,8 @@ class Modality(NamedTuple):
 
 
 def modality_of(name: str) -> Modality:
-    door, inputs, served = (plugins.load("modalities", name, part) for part in ("", "inputs", "served"))
+    plugin = name.split()[-1]
+    door, inputs, served = (plugins.load("modalities", plugin, part) for part in ("", "inputs", "served"))
     described, random = MODALITIES[name], np.random.default_rng(0)
     (folder := Path(CACHE.name) / name).mkdir(exist_ok=True)
     for file, content in described.files().items():
@@ -228,7 +233,7 @@ def modality_of(name: str) -> Modality:
     encoded = [described.encoded(random) for _ in range(6)]
     packing = inputs.packing(**described.packing, preprocessing=described.preprocessing)
     packed = [inputs.pack(inputs.decode(each), **packing) for each, _ in encoded]
-    return Modality(name, door, inputs, served, described, encoded, packing, packed, str(folder))
+    return Modality(plugin, door, inputs, served, described, encoded, packing, packed, str(folder))
 
 
 def leaves(batch: Any) -> list[torch.Tensor]:

@@ -16,14 +16,14 @@ from stages.lib.core import plugins
 from stages.lib.core.contracts import Mix
 from stages.lib.networks.backbones import Model
 from tests.fragments import Shown
-from tests.lib.doors import CPU, Modality, every, leaves, modality_of, structure, toys
+from tests.lib.doors import CPU, MODALITIES, Modality, leaves, modality_of, structure, toys
 
 __all__ = ["toys"]  # a fixture for all tests of this file
 DAMAGED = [b"", b"\x00 damaged \xff"]
 EVERYTHING = torch.arange(6)
 
 
-@pytest.fixture(params=every("modalities"))
+@pytest.fixture(params=MODALITIES)
 def modality(request: pytest.FixtureRequest) -> Modality:
     return modality_of(request.param)
 
@@ -178,12 +178,12 @@ def test_what_explanations_are_called(modality):
 
 
 def having(part: str) -> list[str]:
-    return [name for name in plugins.names("modalities") if plugins.has("modalities", name, part)]
+    return [name for name in MODALITIES if plugins.has("modalities", name.split()[-1], part)]
 
 
 @pytest.mark.parametrize("name", having("variants"))
 def test_the_variant_as_on_card_is_what_the_network_gets_and_the_others_are_of_its_kind(name):
-    modality, variants = modality_of(name), plugins.load("modalities", name, "variants")
+    modality, variants = modality_of(name), plugins.load("modalities", name.split()[-1], "variants")
     packed = modality.packed if modality.door.RAGGED else torch.from_numpy(np.stack(modality.packed))
     batch = modality.load().inputs(EVERYTHING, "none", None)
     assert modality.same(variants.as_on_card(packed, modality.card), batch, list(range(6)))
@@ -195,7 +195,7 @@ def test_the_variant_as_on_card_is_what_the_network_gets_and_the_others_are_of_i
 
 @pytest.mark.parametrize("name", having("standalone"))
 def test_what_is_exported_gives_the_network_what_it_gets_here(name):
-    modality, standalone = modality_of(name), plugins.load("modalities", name, "standalone")
+    modality, standalone = modality_of(name), plugins.load("modalities", name.split()[-1], "standalone")
     same_as_given = Model(torch.nn.Identity(), torch.nn.Identity())
     network = standalone.network(same_as_given, modality.card, lambda outputs: ("activated", outputs))
     batch = modality.load().inputs(EVERYTHING, "none", None)

@@ -44,7 +44,7 @@ def mistakes(p: SimpleNamespace) -> list[str]:
         if data.split.val + data.split.test >= 1:
             errors.append(f"datasets.{name}.split: val + test must leave examples to train on; given: "
                           f"{data.split.val} + {data.split.test}.")  # fmt: skip
-    errors += _leaks(datasets)
+    errors += _leaks(datasets) + _channels(p.source or {})
     for name, hop in hops.items():
         refer(f"intermediate.{name}.init", hop.init, starts, "source or intermediate hop")
         refer(f"intermediate.{name}.data", hop.data, p.datasets, "dataset")
@@ -192,6 +192,21 @@ def _senseless(path: str, block: Any, common: TrainingOptions, modality: str | N
     if options.get("schedule") == "step" and warmup >= block.epochs / 2:
         errors.append(f"{where('schedule', 'warmup_epochs')}: schedule step lowers the learning rate at half of the epochs "
                       f"({path}.epochs: {block.epochs}), so warmup_epochs must be less than that; given: {warmup}.")  # fmt: skip
+    return errors
+
+
+def _channels(sources: Mapping[str, Any]) -> list[str]:
+    """Sources whose preprocessing gives images of other channels than their network takes."""
+    errors = []
+    for name, source in sources.items():
+        given = getattr(getattr(source, "preprocessing", None), "channels", None)  # None: it has no images, or brings its own
+        if given is None:
+            continue
+        network = source.architecture
+        takes = getattr(plugins.load("libraries", network.library), "channels", lambda model: 3)(network.model)
+        if given != takes:
+            errors.append(f"source.{name}.preprocessing: mean and std have {given} channel{'s' * (given > 1)} each, but the "
+                          f"network {network.model} takes {takes} (3: red, green, blue; 1: grey).")  # fmt: skip
     return errors
 
 

@@ -18,6 +18,7 @@ from matplotlib.typing import RcKeyType
 COLOURS = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442"]
 GREY, DARK = "#777777", "#222222"
 VERDICTS = {"helps": "#0072B2", "hurts": "#D55E00", "no difference shown": GREY}
+PIXELS: dict[str, Any] = {"cmap": "gray", "vmin": 0, "vmax": 255}  # of imshow for grey images, which it ignores for others
 STYLE: dict[RcKeyType, Any] = {
     "font.size": 9, "axes.titlesize": 10, "axes.titlelocation": "left", "axes.titleweight": "bold", "axes.spines.top": False,
     "axes.spines.right": False, "axes.edgecolor": GREY, "axes.grid": True, "grid.color": "#E6E6E6", "axes.axisbelow": True,

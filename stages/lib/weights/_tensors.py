@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 # Small files that belong to the weights beside which they lie: the network's configuration and the tokenizer.
 BESIDE = ("config.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt")
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # the file of weights in a folder in Hugging Face's layout
+WRAPPERS = ("state_dict", "model", "model_state", "model_state_dict", "net_state_dict")  # around the tensors, in training scripts
 MOST_NAMES = 20  # of files that a message lists
 
 
@@ -42,6 +43,7 @@ def read(
     library = plugins.load("libraries", architecture.library)
     if hasattr(library, "complete"):
         network = library.complete(network, beside)
+    if hasattr(library, "rename"):
         state, left_out = library.rename(state, network)
         if left_out:
             print(f"{name}: left out on purpose, because a new head replaces them: {listed(left_out[:10])}"
@@ -84,7 +86,13 @@ def _tensors(content: bytes, name: str) -> "dict[str, torch.Tensor]":
             "Allowed: .safetensors, a file of torch.save that holds tensors alone (a whole pickled model can run code when "
             "loaded, so it is refused), a BERT as .onnx, or a Whisper as CTranslate2's model.bin."
         ) from None
-    for wrapper in ("state_dict", "model", "model_state"):  # training scripts often wrap the tensors
+    for wrapper in (
+        "state_dict",
+        "model",
+        "model_state",
+        "model_state_dict",
+        "net_state_dict",
+    ):  # training scripts often wrap the tensors
         if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
             state = state[wrapper]
     wrong = [key for key, value in state.items() if not isinstance(value, torch.Tensor)] if isinstance(state, dict) else ["all"]

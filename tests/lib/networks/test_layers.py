@@ -15,7 +15,7 @@ from tests.lib.libraries import encoders
 NETWORKS = [("timm", "test_resnet"), ("timm", "test_vit"), ("timm", "test_efficientnet"), ("timm", "test_convnext"),
             ("timm", "tf_efficientnet_lite0"), ("timm", "resnet18"), ("timm", "convnext_atto"), ("torchvision", "resnet18"),
             ("torchvision", "mobilenet_v2"), ("torchvision", "densenet121"), ("torchvision", "vit_b_16"),
-            ("torchvision", "convnext_tiny")]  # fmt: skip
+            ("torchvision", "convnext_tiny"), ("small", "lenet5"), ("small", "mobilefacenet"), ("small", "sface")]  # fmt: skip
 
 
 def build(library, name, head=None):

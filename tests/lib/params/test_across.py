@@ -165,3 +165,25 @@ def test_an_alternative_has_a_strategy_and_data_of_the_target(raw):
     assert "alternatives.whole.strategy: auto is not for alternatives" in mistakes(raw)
     raw["alternatives"] = {"whole": full | {"warmup_epochs": 5}}
     assert "alternatives.whole.epochs: must be more than warmup_epochs (5.0)" in mistakes(raw)
+
+
+@pytest.mark.parametrize(("library", "model", "mean", "said"), [
+    ("timm", "test_resnet", [0.5], "mean and std have 1 channel each, but the network test_resnet takes 3"),
+    ("torchvision", "resnet18", [0.5], "mean and std have 1 channel each, but the network resnet18 takes 3"),
+    ("small", "lenet5", [0.5] * 3, "mean and std have 3 channels each, but the network lenet5 takes 1"),
+])  # fmt: skip
+def test_grey_images_for_a_network_of_colours_are_refused_before_anything_runs(raw, library, model, mean, said):
+    source = next(iter(raw["source"].values()))
+    source["architecture"] = {"library": library, "model": model}
+    source["preprocessing"] |= {"mean": mean, "std": mean}
+    assert f"source.{next(iter(raw['source']))}.preprocessing: {said}" in mistakes(raw)
+    other = [0.5] if len(mean) == 3 else [0.5] * 3
+    source["preprocessing"] |= {"mean": other, "std": other}
+    validate(raw)
+
+
+@pytest.mark.parametrize(("mean", "std"), [([0.5, 0.5], [0.5, 0.5]), ([0.5], [0.5, 0.5, 0.5]), ([], [])])
+def test_mean_and_std_are_of_one_or_three_channels(raw, mean, std):
+    source = next(iter(raw["source"].values()))
+    source["preprocessing"] |= {"mean": mean, "std": std}
+    assert f"(grey images); mean has {len(mean)} and std {len(std)}" in mistakes(raw)

@@ -13,7 +13,7 @@ from stages.lib.networks.inference import predict
 from stages.lib.strategies import gradual
 from stages.lib.training import setup as setups
 from tests.lib.training.whole import HYPERPARAMETERS, prepare, train, weights
-from tests.tiny import PX, noise, options
+from tests.tiny import HOW, PX, noise, options
 
 
 def test_more_is_trained_than_the_data_supports_is_foreseen():
@@ -76,7 +76,7 @@ def test_the_head_of_the_starting_point_has_no_part_in_the_new_one():
 def test_an_image_size_that_the_network_does_not_take_is_told_before_training():
     _, setup = prepare("full", "test_vit")
     for px, taken in ((160, True), (100, False)):
-        probe = inputs.probe({"px": px}, torch.device("cpu"))
+        probe = inputs.probe(HOW | {"px": px}, torch.device("cpu"))
         message = rf"timm test_vit does not take inputs as datasets.birds packs them \(px {px}, fit squash\): "
         with nullcontext() if taken else pytest.raises(UserError, match=message):
             setups.require_that_it_takes(setup, probe, "birds", {"px": px, "fit": "squash"})

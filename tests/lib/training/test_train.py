@@ -14,7 +14,7 @@ from stages.lib.errors import UserError
 from stages.lib.shell import checkpoints
 from tests.lib.training.small import Judge, judged
 from tests.lib.training.whole import HYPERPARAMETERS, finished, prepare, train, weights
-from tests.tiny import PX, noise
+from tests.tiny import PX, SMALL, noise, seen
 
 
 def test_every_strategy_is_tested_here():
@@ -24,12 +24,13 @@ def test_every_strategy_is_tested_here():
         assert hyperparameters.keys() == declared.keys()
 
 
-SLOW = pytest.mark.slow  # all but one network for each strategy
+SLOW = pytest.mark.slow  # all but the smallest networks
+WITHOUT = {("lora", name) for name in [*PX, *SMALL] if name not in ("test_vit", "lenet5")} | {("norm_only", "lenet5")}
 CASES = [
-    pytest.param(strategy, network, marks=() if network == ("test_vit" if strategy == "lora" else "test_resnet") else SLOW)
+    pytest.param(strategy, network, marks=() if network in ("lenet5", "test_resnet") or strategy == "lora" else SLOW)
     for strategy in HYPERPARAMETERS
-    for network in PX
-    if (strategy, "vit" in network) != ("lora", False)
+    for network in [*PX, *SMALL]
+    if (strategy, network) not in WITHOUT
 ]
 
 
@@ -69,7 +70,7 @@ def test_exactly_what_is_declared_moves(strategy, network):
 @pytest.mark.parametrize(("strategy", "network"), CASES)
 def test_the_history_and_the_best_values_are_those_of_the_model(strategy, network):
     setup, trained = finished(strategy, network)
-    val, history = noise(16, 1, px=PX[network]), trained.history
+    val, history = seen(network, 16, 1), trained.history
     logits = setup.model.eval()(val.inputs(torch.arange(16), "none", None)).detach()
     assert trained.best["val_loss"] == pytest.approx(cross_entropy(logits, val.targets).item(), abs=1e-4)
     assert trained.best["val_accuracy"] == pytest.approx((logits.argmax(1) == val.targets).float().mean().item())
@@ -116,7 +117,7 @@ def test_a_whole_training_resumed_after_any_epoch_ends_with_the_same_model_and_p
             checkpoints.save(files[-1], state)
 
         fabric, setup = prepare(strategy, network)
-        trained = train(fabric, setup, noise(px=PX[network]), noise(16, 1, px=PX[network]), state=state, save=save, ema=0.6)
+        trained = train(fabric, setup, seen(network), seen(network, 16, 1), state=state, save=save, ema=0.6)
         return setup.model.state_dict(), trained, files
 
     model, trained, files = go(None, "whole")

@@ -12,7 +12,7 @@ from stages.lib.tasks.classify import learning
 from stages.lib.training import setup as setups
 from stages.lib.training import train as trains
 from stages.lib.training.phases import Data
-from tests.tiny import PX, noise, options
+from tests.tiny import architecture, options, seen
 from tests.tiny import network as tiny_network
 
 LAST = Trainable(last_blocks=2)
@@ -48,7 +48,7 @@ def prepare(strategy, network="test_resnet", seed=1, from_random=False, head=Non
     torch.use_deterministic_algorithms(True)
     fabric = Fabric(accelerator="cpu", devices=1)
     setup = setups.prepare(
-        fabric, None if from_random else copy.deepcopy(weights(network)), {"library": "timm", "model": network}, 2,
+        fabric, None if from_random else copy.deepcopy(weights(network)), architecture(network), 2,
         "example", strategy=strategy, hyperparameters=HYPERPARAMETERS[strategy] | hyperparameters,
         options=options(**{"head": head} if head else {}), num_examples=24, seed=seed, same_outputs=False,
     )  # fmt: skip
@@ -66,7 +66,7 @@ def train(fabric, setup, train, val, *, state=None, save=lambda state: None, los
 def run(strategy, network="test_resnet", val=None, hyperparameters=None, **changes):
     """Both, on noise."""
     fabric, setup = prepare(strategy, network, **hyperparameters or {})
-    return setup, train(fabric, setup, noise(px=PX[network]), val or noise(16, 1, px=PX[network]), **changes)
+    return setup, train(fabric, setup, seen(network), val or seen(network, 16, 1), **changes)
 
 
 @cache

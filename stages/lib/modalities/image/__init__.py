@@ -1,8 +1,9 @@
-"""Images: 8-bit RGB, all of the same size."""
+"""Images: 8 bits in each channel, RGB or grey, all of the same size."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from stages.lib.params.fields import Strict
 
@@ -26,12 +27,25 @@ class Preprocessing(Strict):
     px: int = Field(ge=8, le=4096)
     crop_pct: float = Field(gt=0, le=1)
     interpolation: Literal["nearest", "bilinear", "bicubic"]
-    mean: Annotated[tuple[float, float, float], Field(strict=False)]  # YAML has lists, not tuples
-    std: Annotated[tuple[Positive, Positive, Positive], Field(strict=False)]
+    mean: Annotated[tuple[float, ...], Field(strict=False)]  # YAML has lists, not tuples
+    std: Annotated[tuple[Positive, ...], Field(strict=False)]
+
+    @property
+    def channels(self) -> int:
+        """Of the images: 3 are red, green and blue, and 1 is grey."""
+        return len(self.mean)
+
+    @model_validator(mode="after")
+    def _one_for_each_channel(self) -> Self:
+        if len(self.mean) not in (1, 3) or len(self.std) != len(self.mean):
+            given = f"mean has {len(self.mean)} and std {len(self.std)}"
+            words = "mean and std must have three numbers each (red, green, blue), or one each (grey images); {given}"
+            raise PydanticCustomError("channels", words, {"given": given})
+        return self
 
 
 class Packing(Strict):
     """How the images of a dataset are packed, in addition to the source's card."""
 
     px: int = Field(ge=8, le=4096)
-    fit: Literal["squash", "crop"]
+    fit: Literal["squash", "crop", "frame"]

@@ -10,7 +10,7 @@ from matplotlib import pyplot as plt
 from stages.lib.core.datasets import PackedSplit
 from stages.lib.modalities.image import inputs, saliency
 from stages.lib.networks.backbones import Model
-from stages.lib.plots.style import STYLE, save, short
+from stages.lib.plots.style import PIXELS, STYLE, save, short
 
 FILE = "mistakes.png"
 
@@ -44,7 +44,7 @@ def images(path: Path, pixels: np.ndarray, maps: np.ndarray | None, titles: list
     """Draw images with titles, each next to a copy with the heat map that explains its prediction.
 
     Args:
-        pixels: (N, H, W, 3) uint8; if N is 0, the figure says so.
+        pixels: (N, H, W, C) uint8; if N is 0, the figure says so.
         maps: (N, H, W) from 0 to 1, or None to draw only the images.
     """
     columns, each = 3, 1 if maps is None else 2
@@ -57,9 +57,9 @@ def images(path: Path, pixels: np.ndarray, maps: np.ndarray | None, titles: list
             grid[0, 0].text(0, 0.5, "No misclassified images.")
         for index, (image, title) in enumerate(zip(pixels, titles, strict=True)):
             row, column = divmod(index, columns)
-            grid[row, column * each].imshow(image)
+            grid[row, column * each].imshow(image, **PIXELS)
             grid[row, column * each].set_title(short(title))
             if maps is not None:
-                grid[row, column * each + 1].imshow(image)
+                grid[row, column * each + 1].imshow(image, **PIXELS)
                 grid[row, column * each + 1].imshow(maps[index], cmap="inferno", alpha=0.5, vmin=0, vmax=1)
         save(figure, path)

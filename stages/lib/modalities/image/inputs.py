@@ -12,6 +12,7 @@ from PIL import Image, ImageOps
 from stages.lib.core.contracts import LoadedSplit, Mix
 from stages.lib.core.datasets import PackedSplit
 
+FRAMED = 5 / 7  # of the side: MNIST's digits are 20 pixels long and lie in 28
 RESAMPLING = {"nearest": Image.Resampling.NEAREST, "bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 NUM_DRAWS = 11  # random numbers that `augment` needs per image
 
@@ -38,37 +39,51 @@ def digest(image: Image.Image) -> str:
 
 def packing(px: int, fit: str, preprocessing: dict[str, Any]) -> dict[str, Any]:
     """The keyword arguments of `pack`, from the dataset's block and the source's card."""
-    return {"px": px, "fit": fit} | {name: preprocessing[name] for name in ("crop_pct", "interpolation")}
+    how = {name: preprocessing[name] for name in ("crop_pct", "interpolation")}
+    return {"px": px, "fit": fit, "channels": len(preprocessing["mean"])} | how
 
 
 def mismatch(packing: dict[str, Any], preprocessing: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
     """Where packed images differ from the weights' training images: (as packed, as trained) by name. The size may differ."""
-    names = ("interpolation",) if packing["fit"] == "squash" else ("interpolation", "crop_pct")
-    return {name: (packing[name], preprocessing[name]) for name in names if packing[name] != preprocessing[name]}
+    names = ("channels", "interpolation", "crop_pct") if packing["fit"] == "crop" else ("channels", "interpolation")
+    trained = preprocessing | {"channels": len(preprocessing["mean"])}
+    return {name: (packing[name], trained[name]) for name in names if packing[name] != trained[name]}
 
 
-def pack(image: Image.Image, *, px: int, fit: str, crop_pct: float, interpolation: str) -> np.ndarray:
+def pack(image: Image.Image, *, px: int, fit: str, channels: int, crop_pct: float, interpolation: str) -> np.ndarray:
     """Resize an image to the shape that the network takes.
 
     Args:
         image: RGB, any shape.
         px: side of the result.
         fit: "squash" keeps the whole image but not its aspect ratio; "crop" scales the short side to
-            px / crop_pct and crops the centre, as ImageNet models are evaluated.
+            px / crop_pct and crops the centre, as ImageNet models are evaluated; "frame" scales the long side to FRAMED of
+            px and puts the image in the centre on black, as MNIST's digits are framed.
+        channels: 3, or 1 for grey.
         crop_pct: the fraction of the short side that "crop" keeps.
         interpolation: a key of RESAMPLING.
 
     Returns:
-        (px, px, 3) uint8.
+        (px, px, channels) uint8.
     """
+    image = image if channels == 3 else image.convert("L")
+    return np.asarray(_fitted(image, px, fit, crop_pct, interpolation)).reshape(px, px, channels)
+
+
+def _fitted(image: Image.Image, px: int, fit: str, crop_pct: float, interpolation: str) -> Image.Image:
     how = RESAMPLING[interpolation]
     if fit == "squash":
-        return np.asarray(image.resize((px, px), how))
+        return image.resize((px, px), how)
+    if fit == "frame":
+        width, height = (max(1, round(FRAMED * px * side / max(image.size))) for side in image.size)
+        framed = Image.new(image.mode, (px, px))
+        framed.paste(image.resize((width, height), how), ((px - width) // 2, (px - height) // 2))
+        return framed
     short = int(px / crop_pct + 1e-6)  # rounded as torchvision and timm round
     sides = [short if side == min(image.size) else int(short * side / min(image.size)) for side in image.size]
     image = image.resize((sides[0], sides[1]), how)
     left, top = (round((side - px) / 2) for side in image.size)
-    return np.asarray(image.crop((left, top, left + px, top + px)))
+    return image.crop((left, top, left + px, top + px))
 
 
 def remarks(image: Image.Image, preprocessing: dict[str, Any]) -> dict[str, float]:
@@ -91,11 +106,11 @@ def load(split: PackedSplit, targets: torch.Tensor, preprocessing: dict[str, Any
 
 def probe(preprocessing: dict[str, Any], device: torch.device) -> torch.Tensor:
     """One black input, to test whether a network accepts inputs of this shape."""
-    return torch.zeros(1, 3, preprocessing["px"], preprocessing["px"], device=device)
+    return torch.zeros(1, len(preprocessing["mean"]), preprocessing["px"], preprocessing["px"], device=device)
 
 
 def normalise(images: torch.Tensor, preprocessing: dict[str, Any]) -> torch.Tensor:
-    """Convert (N, H, W, 3) uint8 to the (N, 3, H, W) float32 that the weights expect, in channels_last memory format."""
+    """Convert (N, H, W, C) uint8 to the (N, C, H, W) float32 that the weights expect, in channels_last memory format."""
     return to_network(images, preprocessing["mean"], preprocessing["std"])
 
 
@@ -110,7 +125,7 @@ def augment(images: torch.Tensor, level: str, draws: torch.Tensor) -> torch.Tens
     """Augment a batch at random, in ways that keep its labels.
 
     Args:
-        images: (N, H, W, 3) uint8 with H = W.
+        images: (N, H, W, C) uint8 with H = W.
         level: "light": flip left-right and shift by up to 1/16 of the side. "strong": flip left-right, rotate by up to
             15 degrees, scale by 0.75 to 1.33, shift by up to 1/8, change brightness and contrast by up to 40 %, and cover
             a square of up to 1/3 of the side with grey. "inspection", for images without an upright position: flip

@@ -16,7 +16,7 @@ def grad_cam(model: Model, inputs: torch.Tensor, classes: torch.Tensor) -> torch
 
     Args:
         model: in evaluation mode.
-        inputs: (N, 3, H, W) as the network takes them.
+        inputs: (N, C, H, W) as the network takes them.
         classes: (N,) the class whose score is explained, for each image.
 
     Returns:

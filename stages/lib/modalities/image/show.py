@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib import pyplot as plt
 
 from stages.lib.core.datasets import PackedSplit
-from stages.lib.plots.style import STYLE, save, short
+from stages.lib.plots.style import PIXELS, STYLE, save, short
 
 FILE = "samples.png"
 SAMPLES, MOST_CLASSES = 3, 12  # images per class and split, and most classes in one figure
@@ -35,7 +35,7 @@ def _grid(path: Path, found: dict[tuple[str, str], np.ndarray], num: int, title:
     """A few images of each class (row) and split (column).
 
     Args:
-        found: (n, H, W, 3) uint8 for each (class, split), with n up to `num`.
+        found: (n, H, W, C) uint8 for each (class, split), with n up to `num`.
     """
     classes, names = (list(dict.fromkeys(key[part] for key in found)) for part in (0, 1))
     with plt.rc_context(STYLE | {"axes.grid": False, "axes.titleweight": "normal"}):
@@ -50,5 +50,5 @@ def _grid(path: Path, found: dict[tuple[str, str], np.ndarray], num: int, title:
             grid[0, column].set_title(split)
             grid[row, 0].set_ylabel(short(label), rotation=0, ha="right", va="center")
             for index, image in enumerate(pixels):
-                grid[row, column + index].imshow(image)
+                grid[row, column + index].imshow(image, **PIXELS)
         save(figure, path)

@@ -25,11 +25,11 @@ class Standalone(torch.nn.Module):
 def network(
     model: torch.nn.Module, preprocessing: dict[str, Any], activation: Callable[[torch.Tensor], torch.Tensor]
 ) -> torch.nn.Module:
-    """The network from pixels (N, px, px, 3) uint8 to predictions."""
+    """The network from pixels (N, px, px, C) uint8 to predictions."""
     return Standalone(model, preprocessing, activation)
 
 
 def examples(preprocessing: dict[str, Any], num: int) -> torch.Tensor:
     """Packed images of random noise, for testing."""
-    shape = (num, preprocessing["px"], preprocessing["px"], 3)
+    shape = (num, preprocessing["px"], preprocessing["px"], len(preprocessing["mean"]))
     return torch.from_numpy(np.random.default_rng(num).integers(0, 256, shape, dtype=np.uint8))

@@ -9,7 +9,7 @@ from torch.nn.functional import interpolate
 from stages.lib.core.contracts import Variant
 from stages.lib.modalities.image.inputs import to_network
 
-# Mean and std that the weights may have been trained with instead of the card's.
+# Mean and std that the weights may have been trained with instead of the card's; for grey images, the mean over the channels.
 NORMALISATIONS = {
     "no normalisation": ([0.0, 0.0, 0.0], [1.0, 1.0, 1.0]),
     "mean and std 0.5": ([0.5, 0.5, 0.5], [0.5, 0.5, 0.5]),
@@ -20,12 +20,19 @@ TRAINED_SIZE = "the size the weights were trained at"
 
 
 def as_on_card(images: torch.Tensor, preprocessing: dict[str, Any]) -> torch.Tensor:
-    """The card's preprocessing, with the arguments of a variant: (N, H, W, 3) uint8 -> (N, 3, H, W) float32."""
+    """The card's preprocessing, with the arguments of a variant: (N, H, W, C) uint8 -> (N, C, H, W) float32."""
     return to_network(images, preprocessing["mean"], preprocessing["std"])
 
 
 def _normalised(mean: list[float], std: list[float]) -> Callable[[torch.Tensor, dict[str, Any]], torch.Tensor]:
-    return lambda images, preprocessing: to_network(images, mean, std)
+    def prepare(images: torch.Tensor, preprocessing: dict[str, Any]) -> torch.Tensor:
+        return to_network(images, *(values if images.shape[3] == 3 else _grey(values) for values in (mean, std)))
+
+    return prepare
+
+
+def _grey(values: list[float]) -> list[float]:
+    return [sum(values) / len(values)]
 
 
 def _bgr(images: torch.Tensor, preprocessing: dict[str, Any]) -> torch.Tensor:
@@ -52,7 +59,7 @@ def _normalisation(name: str) -> Variant:
     remedy = (
         f"The weights were probably trained with {name}, and not with the mean and std on their card. Look up how they were "
         f"trained; if so, set source.<name>.preprocessing.mean to {_numbers(mean)} and source.<name>.preprocessing.std to "
-        f"{_numbers(std)}."
+        f"{_numbers(std)} (for grey images {_numbers(_grey(mean))} and {_numbers(_grey(std))})."
     )
     return Variant(_normalised(mean, std), remedy, "normalisation")
 
@@ -61,7 +68,7 @@ def _numbers(values: list[float]) -> str:
     return f"[{', '.join(f'{value:.6g}' for value in values)}]"
 
 
-# Each takes (N, H, W, 3) uint8 and a card's preprocessing (mean, std, px) and returns (N, 3, H', W') float32.
+# Each takes (N, H, W, C) uint8 and a card's preprocessing (mean, std, px) and returns (N, C, H', W') float32.
 VARIANTS: dict[str, Variant] = {
     **{name: _normalisation(name) for name in NORMALISATIONS},
     "BGR": Variant(

@@ -98,7 +98,7 @@ def as_torchvision(image, short, px):
 def difference_to_torchvision(width, height, px, short, crop_pct):
     """Of our crop and torchvision's Resize and CenterCrop, in grey levels."""
     image = smooth(width, height)
-    ours = inputs.pack(image, px=px, fit="crop", crop_pct=crop_pct, interpolation="bicubic").astype(int)
+    ours = inputs.pack(image, px=px, fit="crop", channels=3, crop_pct=crop_pct, interpolation="bicubic").astype(int)
     return np.abs(ours - as_torchvision(image, short, px)).max()
 
 
@@ -119,13 +119,38 @@ def test_crop_is_the_evaluation_of_imagenet_models_at_odd_sides(width, height, p
 
 
 def test_squash_keeps_the_whole_image():
-    ours = inputs.pack(blocks(), px=20, fit="squash", crop_pct=0.5, interpolation="nearest")
+    ours = inputs.pack(blocks(), px=20, fit="squash", channels=3, crop_pct=0.5, interpolation="nearest")
     np.testing.assert_array_equal(ours, COLOURS.repeat(10, 0).repeat(10, 1))
 
 
-def test_to_network_normalises_as_torchvision_does():
-    batch = random.integers(0, 255, (3, 8, 8, 3), dtype=np.uint8)
-    mean, std = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+@pytest.mark.parametrize(
+    ("width", "height", "box"), [(16, 16, (4, 4, 24, 24)), (40, 20, (4, 9, 24, 19)), (7, 70, (13, 4, 15, 24))]
+)
+@pytest.mark.parametrize("channels", [3, 1])
+def test_a_frame_holds_the_whole_image_in_its_own_proportions_on_black(width, height, box, channels):
+    """20 of 28 pixels, as in MNIST."""
+    image = smooth(width, height)
+    framed = inputs.pack(image, px=28, fit="frame", channels=channels, crop_pct=1.0, interpolation="bilinear").copy()
+    assert framed.shape == (28, 28, channels)
+    left, top, right, bottom = box
+    small = (image if channels == 3 else image.convert("L")).resize((right - left, bottom - top), Image.Resampling.BILINEAR)
+    np.testing.assert_array_equal(framed[top:bottom, left:right], np.asarray(small).reshape(bottom - top, right - left, channels))
+    framed[top:bottom, left:right] = 0
+    assert not framed.any()
+
+
+@pytest.mark.parametrize("fit", ["squash", "crop", "frame"])
+def test_grey_images_keep_their_grey_levels_and_colours_become_grey(fit):
+    how = {"px": 20, "fit": fit, "crop_pct": 0.5, "interpolation": "bilinear"}
+    grey = inputs.pack(blocks("L").convert("RGB"), channels=1, **how)
+    assert grey.shape == (20, 20, 1) and grey.dtype == np.uint8
+    np.testing.assert_array_equal(grey[..., 0], inputs.pack(blocks("L").convert("RGB"), channels=3, **how)[..., 1])
+    np.testing.assert_array_equal(grey, inputs.pack(blocks(), channels=1, **how))
+
+
+@pytest.mark.parametrize(("mean", "std"), [([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]), ([0.1307], [0.3081])])
+def test_to_network_normalises_as_torchvision_does(mean, std):
+    batch = random.integers(0, 255, (3, 8, 8, len(mean)), dtype=np.uint8)
     steps = [transforms.ToImage(), transforms.ToDtype(torch.float32, scale=True), transforms.Normalize(mean, std)]
     expected = torch.stack([transforms.Compose(steps)(image) for image in batch])
     ours = inputs.to_network(torch.from_numpy(batch), mean, std)
@@ -148,11 +173,12 @@ def test_a_loaded_split_gives_the_images_asked_for_as_the_network_takes_them():
 def test_what_was_packed_otherwise_than_the_weights_know_it_is_named():
     card = {"px": 224, "crop_pct": 0.9, "interpolation": "bicubic", "mean": [0.5] * 3, "std": [0.5] * 3}
     packed = inputs.packing(64, "crop", card)
-    assert packed == {"px": 64, "fit": "crop", "crop_pct": 0.9, "interpolation": "bicubic"}
+    assert packed == {"px": 64, "fit": "crop", "channels": 3, "crop_pct": 0.9, "interpolation": "bicubic"}
     assert inputs.mismatch(packed, card) == {}, "another side is a choice"
     other = card | {"crop_pct": 1.0, "interpolation": "bilinear"}
     assert inputs.mismatch(packed, other) == {"interpolation": ("bicubic", "bilinear"), "crop_pct": (0.9, 1.0)}
     assert inputs.mismatch(packed | {"fit": "squash"}, other) == {"interpolation": ("bicubic", "bilinear")}, "nothing is cropped"
+    assert inputs.mismatch(packed, card | {"mean": [0.5], "std": [0.5]}) == {"channels": (3, 1)}
 
 
 def test_inspection_mirrors_and_turns_and_loses_nothing():
@@ -165,9 +191,10 @@ def test_inspection_mirrors_and_turns_and_loses_nothing():
     assert {tuple(each.numpy().ravel()) for each in seen} == positions
 
 
+@pytest.mark.parametrize("channels", [3, 1])
 @pytest.mark.parametrize("level", ["light", "strong", "inspection"])
-def test_an_image_changes_by_its_own_draws_alone(level):
-    batch = torch.from_numpy(random.integers(0, 255, (6, 32, 32, 3), dtype=np.uint8))
+def test_an_image_changes_by_its_own_draws_alone(level, channels):
+    batch = torch.from_numpy(random.integers(0, 255, (6, 32, 32, channels), dtype=np.uint8))
     draws = torch.from_numpy(random.random((6, inputs.NUM_DRAWS), dtype=np.float32))
     together = inputs.augment(batch, level, draws)
     assert together.dtype == torch.uint8 and together.shape == batch.shape

@@ -33,7 +33,7 @@ def test_by_hand():
 
 NETWORKS = [("timm", "tf_efficientnet_lite0", 64), ("timm", "resnet18", 64), ("timm", "convnext_atto", 64),
             ("timm", "swin_tiny_patch4_window7_224", 224), ("torchvision", "densenet121", 64),
-            ("torchvision", "mobilenet_v3_small", 64)]  # fmt: skip
+            ("torchvision", "mobilenet_v3_small", 64), ("small", "mobilefacenet", 112), ("small", "sface", 112)]  # fmt: skip
 
 
 @pytest.mark.parametrize(("library", "name", "px"), NETWORKS)
@@ -43,6 +43,23 @@ def test_it_covers_the_image_whatever_the_network(library, name, px):
     found = grad_cam(model, torch.randn(2, 3, px, px), torch.tensor([2, 0]))
     assert found.shape == (2, px, px)
     assert found.min() >= 0 and found.max() <= 1 and found.std() > 0
+
+
+def test_the_maps_of_lenet_are_those_after_its_last_pooling():
+    """4 x 4 places of a grey image."""
+    torch.manual_seed(0)
+    model = backbones.build({"library": "small", "model": "lenet5"}, 2).eval()
+    with torch.no_grad():
+        for name in ("fc1", "fc2"):
+            model.backbone.get_submodule(name).weight.abs_()
+        model.head.weight.abs_()  # so that all that the second convolution finds speaks for each class
+    image = torch.randn(1, 1, 28, 28)
+    maps = model.backbone.pool(model.backbone.conv2(model.backbone.pool(model.backbone.conv1(image).relu())).relu())
+    found = grad_cam(model, image, torch.tensor([1]))
+    assert maps.shape == (1, 16, 4, 4) and found.shape == (1, 28, 28) and found.max() > 0.9
+    flat = found.flatten()
+    largest = torch.nn.functional.interpolate(maps.sum(1, keepdim=True), (28, 28), mode="bilinear").flatten()
+    assert torch.corrcoef(torch.stack([flat, largest]))[0, 1] > 0.9
 
 
 def test_it_is_told_apart_for_what_class_it_is():

@@ -83,3 +83,13 @@ def test_every_variant_of_a_normalisation_is_a_card_that_could_be_written():
         card = {"mean": mean, "std": std, "px": 6}
         torch.testing.assert_close(VARIANTS[name].prepare(images, HALF), as_on_card(images, card), rtol=0, atol=0)
         assert name not in possible_for(images, card)
+
+
+def test_grey_images_get_the_mean_over_the_channels_and_no_swapped_ones():
+    grey, card = noise(5, 28, 28)[..., :1], {"mean": [0.1307], "std": [0.3081], "px": 28}
+    found = possible_for(grey, card)
+    assert list(found) == [name for name in VARIANTS if name not in ("BGR", TRAINED_SIZE)]
+    inputs = found["ImageNet mean and std"].prepare(grey, card)
+    expected = (grey[..., 0].numpy() / 255 - np.mean(IMAGENET["mean"])) / np.mean(IMAGENET["std"])
+    np.testing.assert_allclose(inputs[:, 0].numpy(), expected, atol=1e-4)
+    assert "(for grey images [0.449] and [0.226])" in VARIANTS["ImageNet mean and std"].remedy
