@@ -70,10 +70,10 @@ def _tensors(content: bytes, name: str) -> "dict[str, torch.Tensor]":
     import torch
     from safetensors.torch import load
 
-    from stages.lib.formats import ctranslate2, onnx_bert
+    from stages.lib.formats import ctranslate2, onnx_bert, onnx_int8
 
     if name.endswith(".onnx"):
-        return onnx_bert.tensors(content)
+        return onnx_int8.tensors(content) if onnx_int8.is_one(content) else onnx_bert.tensors(content)
     if ctranslate2.is_one(content):
         return ctranslate2.tensors(content)
     try:
@@ -84,15 +84,9 @@ def _tensors(content: bytes, name: str) -> "dict[str, torch.Tensor]":
         raise UserError(
             f"{name} cannot be read as weights: {_why(content, error)}. "
             "Allowed: .safetensors, a file of torch.save that holds tensors alone (a whole pickled model can run code when "
-            "loaded, so it is refused), a BERT as .onnx, or a Whisper as CTranslate2's model.bin."
+            "loaded, so it is refused), a BERT or a file with integer weights as .onnx, or a Whisper as CTranslate2's model.bin."
         ) from None
-    for wrapper in (
-        "state_dict",
-        "model",
-        "model_state",
-        "model_state_dict",
-        "net_state_dict",
-    ):  # training scripts often wrap the tensors
+    for wrapper in WRAPPERS:
         if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
             state = state[wrapper]
     wrong = [key for key, value in state.items() if not isinstance(value, torch.Tensor)] if isinstance(state, dict) else ["all"]
