@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from stages.lib.errors import UserError
 
-Name = Literal["CIFAR10", "CIFAR100", "MNIST", "FashionMNIST", "Flowers102", "OxfordIIITPet"]
+Name = Literal["CIFAR10", "CIFAR100", "MNIST", "FashionMNIST", "Flowers102", "OxfordIIITPet", "USPS"]
 
 # For each published split, the arguments with which torchvision opens it.
 _TRAIN_TEST: dict[str, dict[str, Any]] = {"train": {"train": True}, "test": {"train": False}}
@@ -16,7 +16,15 @@ SPLITS: dict[str, dict[str, dict[str, Any]]] = {
     "FashionMNIST": _TRAIN_TEST,
     "Flowers102": {"train": {"split": "train"}, "val": {"split": "val"}, "test": {"split": "test"}},
     "OxfordIIITPet": {"train": {"split": "trainval"}, "test": {"split": "test"}},
+    "USPS": _TRAIN_TEST,
 }
+
+
+def classes(name: str, images: Any) -> list[str]:
+    """Names of the classes: torchvision's own; of the digits of USPS, which it does not name, those of MNIST."""
+    import torchvision
+
+    return list((torchvision.datasets.MNIST if name == "USPS" else images).classes)
 
 
 def open_splits(name: str, root: Path, *, download: bool) -> dict[str, Any]:

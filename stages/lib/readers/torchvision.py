@@ -25,8 +25,9 @@ def read(raw: Path, *, dataset: str) -> list[Example]:
     for split, images in torchvision_datasets.open_splits(dataset, raw, download=False).items():
         # Not every torchvision dataset has a public list of labels, and images[i][1] would decode all images just to list them.
         labels = images.targets if hasattr(images, "targets") else images._labels
+        classes = torchvision_datasets.classes(dataset, images)
         for index, label in enumerate(map(int, labels)):
-            name = images.classes[label]
+            name = classes[label]
             examples.append(Example(f"{split}/{index:06d}", name, "", split, partial(_image, images, index)))
     return sorted(examples, key=lambda example: example.key)
 

@@ -1,5 +1,6 @@
 """torchvision's data sets, from files in the format that their publisher uses."""
 
+import bz2
 import struct
 
 import numpy as np
@@ -44,6 +45,22 @@ def test_fashion_mnist(fashion):
         assert example.split == split
         assert example.label == ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag",
                                  "Ankle boot"][labels[int(index)]]  # fmt: skip
+
+
+def test_usps_has_the_pixels_of_its_files_and_the_classes_of_mnist(tmp_path):
+    """The format of LIBSVM: a digit + 1, and 256 values from -1 to 1, each after its index."""
+    pixels, digits = random.integers(0, 256, (12, 256)), np.arange(12) % 10
+    for name, chosen in (("usps.bz2", slice(0, 10)), ("usps.t.bz2", slice(10, 12))):
+        lines = [
+            " ".join([f"{digit + 1}", *(f"{index}:{(2 * value + 1) / 255 - 1:.6f}" for index, value in enumerate(row, 1))])
+            for row, digit in zip(pixels[chosen], digits[chosen], strict=True)
+        ]
+        (tmp_path / name).write_bytes(bz2.compress("\n".join(lines).encode()))
+    examples = reader.read(tmp_path, dataset="USPS")
+    assert [e.key for e in examples] == ["test/000000", "test/000001", *(f"train/{i:06}" for i in range(10))]
+    for example, row, digit in zip(examples, [*pixels[10:], *pixels[:10]], [*digits[10:], *digits[:10]], strict=True):
+        np.testing.assert_array_equal(np.asarray(example.open()), row.reshape(16, 16))
+        assert example.label.startswith(f"{digit} - ")
 
 
 def test_download_keeps_what_is_there(fashion):
