@@ -49,7 +49,8 @@ def tags() -> dict:
     block = {key: value for key, value in DATA.items() if key != "reader"} | {"reader": "conll"}
     block["split"] = block["split"] | {"stratify": False}
     values["datasets"] = {name: block | {"raw": f"{name}/all.tsv"} for name in ("genes", "names")}
-    values["intermediate"] = {"genes": HOP | {"data": "genes", "task": "tag"}}
+    values["intermediate"] = {"words": HOP | {"data": "genes", "task": "mlm"},
+                              "genes": HOP | {"init": "words", "data": "genes", "task": "tag"}}  # fmt: skip
     values["training"] = KEEP | {"label_smoothing": 0}
     return values | {"target": {"data": "names", "test": "names", "task": "tag"}, "inits": ["genes", "bert"],
                      "compare": values["compare"] | {"metric": "entity_f1"}}  # fmt: skip
@@ -84,7 +85,7 @@ def sentiment(shared) -> Repo:
 
 @pytest.fixture(scope="session")
 def tagged(shared) -> Repo:
-    """Names in sentences, after a hop over others."""
+    """Names in sentences, after a hop over others, which has one over the same sentences without labels before it."""
 
     def write(path):
         systems.entities(path / "genes/all.tsv", (("x", "e"), ("s", "t")), seed=0)
@@ -252,3 +253,23 @@ def test_entities_are_found_and_told(tagged, tmp_path, call):
     said = call(tagged, "predict", "the film n o was good", "--csv", str(tmp_path / "out.csv"))
     assert pd.read_csv(tmp_path / "out.csv").text.tolist() == ["the film n o was good"] and said
     assert "0 findings" in call(tagged, "audit")
+
+
+def test_a_masked_language_hop_is_proved_measured_forgotten_and_reported(tagged, call):
+    certificate = pd.read_csv(tagged.path / "metrics/intermediate/words/certificate.csv")
+    assert "head.bias" in set(certificate.tensor) and (certificate.verdict == "ok").all()
+    history = pd.read_csv(tagged.path / "metrics/intermediate/words/history.csv")
+    assert {"val_loss", "val_masked_accuracy", "val_perplexity"} <= set(history) and history.val_loss.iloc[-1] < history.val_loss[
+        0
+    ]
+    report = read(tagged, "metrics/evaluate/intermediate-words/report.json")
+    assert report["primary"]["name"] == "masked_accuracy" and report["metrics"]["perplexity"]["value"] > 1
+    forgotten = pd.read_csv(tagged.path / "metrics/forgetting/words/forgetting.csv")
+    assert {"genes", "genes-0"} <= {model.split()[-1] for model in forgotten.model}
+    assert forgotten.before == pytest.approx(report["metrics"]["masked_accuracy"]["value"])
+    page = systems.Page(tagged.path / "metrics/report.html")
+    assert "words" in page.text and "image" not in page.text.lower()
+    card = json.loads((tagged.path / "models/genes/card.json").read_text())
+    assert card["chain"][-2:] == ["words", "genes"] and card["architecture"]["head"]["kind"] == "linear"
+    for words in (("predict", "a film"), ("export", "model.onnx")):
+        assert "answers nothing" in call(tagged, *words, "--model", "models/words", ok=False)

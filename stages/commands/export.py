@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stages.commands.predict import shipped
+from stages.commands.predict import require_answers, shipped
 from stages.lib.core import cards, plugins
 from stages.lib.core.cards import ModelCard
 from stages.lib.errors import UserError
@@ -35,6 +35,7 @@ def main(words: list[str]) -> None:
     if asked.file.suffix not in KINDS:
         raise UserError(f"{asked.file}: the name must end in {' or '.join(KINDS)}.")
     tensors, card = cards.read_model(asked.model or shipped())
+    require_answers(card)
     if not plugins.has("modalities", card.modality, "standalone"):
         raise UserError(f"{card.name} cannot be exported: the modality {card.modality} has no network that stands alone.")
     asked.file.parent.mkdir(parents=True, exist_ok=True)

@@ -29,7 +29,7 @@ def main(words: list[str]) -> None:
         )
     card = cards.read_model_card(model)
     served = plugins.load("modalities", card.modality, "served")
-    plugins.load("tasks", card.trained_for)  # a source cannot predict: fail before any file is read
+    require_answers(card)  # before any file is read
     cells = dict(given(asked.files, getattr(served, "TEXT", False)))
     readable: dict[str, bytes | str] = {}
     broken: dict[str, Exception] = {}
@@ -49,6 +49,15 @@ def main(words: list[str]) -> None:
             table.to_csv(asked.csv, index=False)
     if broken:
         raise UserError(f"{len(broken)} of {len(cells)} files could not be read.")
+
+
+def require_answers(card: cards.ModelCard) -> None:
+    """Raise a UserError for a source, and for a hop over a pretext task."""
+    if getattr(plugins.load("tasks", card.trained_for), "PRETEXT", False):
+        raise UserError(
+            f"{card.name} was trained for {card.task}, which makes its own questions: it is a hop for others to start from, and "
+            "answers nothing. Allowed: a model like models/target/<init>-<seed>."
+        )
 
 
 def shipped() -> Path:

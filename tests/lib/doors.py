@@ -76,6 +76,7 @@ def some(random: np.random.Generator, values: list[str], most: int) -> str:
 
 TASKS = {
     "classify": Answers(lambda random, row: WORDS[row % 4], ("no such label", "no such label")),
+    "mlm": Answers(lambda random, row: some(random, WORDS, 6), None, steps=lambda label: len(label.split())),
     "regress": Answers(lambda random, row: f"{random.normal():.4f}", ("no such label", "no such label")),
     "tag": Answers(
         lambda random, row: some(random, TAGS, 6), ("O B-none", "B-none"), steps=lambda label: len(label.split()),

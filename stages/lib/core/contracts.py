@@ -72,6 +72,8 @@ class LoadedSplit(NamedTuple):
     lengths: torch.Tensor | None = None
     """(N,) on the CPU: how long each input is, in any unit, so that batches can hold inputs of like length; None if all are
     equally long."""
+    fixed: bool = True
+    """Whether an example that is not augmented is the same in every epoch; then features of a frozen backbone are, too."""
 
 
 def load(
@@ -84,8 +86,11 @@ def load(
         names: what the network's outputs mean.
         preprocessing: from the network's card.
     """
-    targets = plugins.load("tasks", task, "learning").targets(split.labels, names)
+    learning = plugins.load("tasks", task, "learning")
+    targets = learning.targets(split.labels, names)
     loaded: LoadedSplit = plugins.load("modalities", modality, "inputs").load(split, targets, preprocessing, device)
+    if hasattr(learning, "pretext"):
+        loaded = learning.pretext(loaded, preprocessing)
     return loaded
 
 

@@ -148,7 +148,10 @@ def write(folder: Path, found: Predictions, report: dict[str, Any], task: str, n
 
 
 def show(folder: Path, model: backbones.Model, card: ModelCard, found: Predictions, num: int) -> None:
-    """Show the `num` most confident mistakes of the model, and half as many correct predictions."""
+    """Show the `num` most confident mistakes of the model, and half as many correct predictions; not of a pretext task, whose
+    questions are not in the data."""
+    if getattr(plugins.load("tasks", card.trained_for), "PRETEXT", False):
+        return
     measures, modality = plugins.load("tasks", card.trained_for, "measures"), plugins.load("modalities", card.modality, "explain")
     chosen = measures.most_certain(found.values, found.targets, found.split.keys, card.output_names, num)
     modality.explained(folder / modality.FILE, model, card.how, found.split, *chosen)

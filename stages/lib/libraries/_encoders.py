@@ -49,9 +49,17 @@ class Encoder(nn.Module, ABC):
 class Text(Encoder):
     """A BERT or one of its kind."""
 
+    base: Any
+
+    @property
+    def embedding(self) -> torch.Tensor:
+        """The vector of each piece (V, E)."""
+        weight: torch.Tensor = self.base.get_input_embeddings().weight
+        return weight
+
     def steps(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """From pieces (n, T), mask (n, T) and starts (n, W), the index of each word's first piece, -1 for none."""
-        pieces, mask, starts = inputs
+        """From pieces (n, T), mask (n, T) and starts (n, W): which piece stands for each word, its first one; -1 for none."""
+        pieces, mask, starts = inputs[:3]
         if pieces.shape[1] > self.longest:
             raise ValueError(f"a text has {pieces.shape[1]} pieces, and this network has positions for {self.longest}")
         steps: torch.Tensor = self.base(input_ids=pieces, attention_mask=mask.long()).last_hidden_state

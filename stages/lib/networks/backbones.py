@@ -22,7 +22,9 @@ class Model(nn.Module):
         self.head = head
 
     def forward(self, inputs: Any) -> torch.Tensor:
-        outputs: torch.Tensor = self.head(self.backbone(inputs))
+        features = self.backbone(inputs)
+        given = (inputs.hidden, self.backbone.embedding) if isinstance(self.head, heads.MaskedLanguage) else ()
+        outputs: torch.Tensor = self.head(features, *given)
         return outputs
 
 
@@ -48,8 +50,11 @@ def build(architecture: dict[str, Any], num_outputs: int | None = None) -> Model
     if num_outputs is None:
         return Model(network, own)
     num_features: Any = own.in_features if head else network.num_features
-    steps = architecture.get("per", "example") != "example"
-    return Model(network, heads.build(num_features, num_outputs, steps=steps, **architecture.get("head", {})))
+    spec, steps = architecture.get("head", {}), architecture.get("per", "example") != "example"
+    if spec.get("kind") == "masked_language":
+        embedding: Any = network.embedding
+        spec = spec | {"vocabulary": embedding.shape}
+    return Model(network, heads.build(num_features, num_outputs, steps=steps, **spec))
 
 
 def asked_for(architecture: dict[str, Any], per: Per) -> dict[str, Any]:

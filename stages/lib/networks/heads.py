@@ -5,9 +5,10 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.functional import normalize, one_hot
+from torch.nn.functional import cross_entropy, linear, normalize, one_hot
 
 from stages.lib.core.contracts import NO_STEP
+from stages.lib.errors import UserError
 
 
 def build(num_features: int, num_classes: int, *, steps: bool = False, kind: str = "linear", **spec: Any) -> nn.Module:
@@ -18,14 +19,69 @@ def build(num_features: int, num_classes: int, *, steps: bool = False, kind: str
         num_classes: C.
         steps: features are (N, steps, D), and each step gets its own logits; only for the kind "linear".
         kind: "linear" (trained: `hidden`, `dropout`, `zero`, none of them for a plain layer), "knn" (`neighbours`,
-            `temperature`, `num_examples`) or "prototype" (`temperature`).
+            `temperature`, `num_examples`), "prototype" (`temperature`) or "masked_language" (as "linear", and `vocabulary`).
     """
+    if kind == "masked_language":
+        return MaskedLanguage(num_features, **spec)
     if kind == "knn":
         return Neighbours(num_features, num_classes, **spec)
     if kind == "prototype":
         return Prototypes(num_features, num_classes, **spec)
     layers = _linear(num_features, num_classes, **spec)
     return EachStep(layers) if steps else layers
+
+
+class MaskedLanguage(nn.Module):
+    """The masked-language head of BERT: a transformation, then the similarity with the embedding of every piece that there is.
+
+    The embeddings are the backbone's own (tied), so they are no parameters of the head. Its outputs (n, K, 4) are not the logits
+    of all V pieces, which no memory holds for a whole validation split, but what is used of them: the log-probability of the
+    right piece, this piece, the most likely piece, and its probability; NO_STEP where nothing is asked.
+
+    Reference:
+        Devlin et al., BERT: Pre-training of Deep Bidirectional Transformers for Language Understanding, NAACL 2019; Press and
+        Wolf, Using the Output Embedding to Improve Language Models (tied), EACL 2017.
+    """
+
+    OUTPUTS = ("log_probability", "piece", "predicted", "confidence")
+
+    def __init__(
+        self, num_features: int, vocabulary: tuple[int, ...], *, hidden: int = 0, dropout: float = 0.0, zero: bool = False
+    ):
+        """Build it.
+
+        Args:
+            num_features: D.
+            vocabulary: V, and the length of an embedding, E.
+            dropout: before the similarity, in training.
+            hidden, zero: of other heads.
+
+        Raises:
+            UserError: `hidden` or `zero`, which it does not have.
+        """
+        super().__init__()
+        if hidden or zero:
+            raise UserError(
+                "head: that of masked-language modelling has its own hidden layer, and its last layer is the embeddings, so give "
+                f"hidden: 0 and zero: false (a hop may have its own `head`). Given: {hidden} and {str(zero).lower()}."
+            )
+        num_pieces, width = vocabulary
+        first = nn.Linear(num_features, width)
+        nn.init.normal_(first.weight, std=0.02)  # as the rest of a BERT
+        nn.init.zeros_(first.bias)
+        self.transform = nn.Sequential(first, nn.GELU(), nn.LayerNorm(width, eps=1e-12), nn.Dropout(dropout))
+        self.bias = nn.Parameter(torch.zeros(num_pieces))
+
+    def forward(self, features: torch.Tensor, pieces: torch.Tensor, embedding: torch.Tensor) -> torch.Tensor:
+        """From features (n, K, D), the right pieces (n, K), negative where nothing is asked, and embeddings (V, E)."""
+        asked = pieces >= 0
+        logits = linear(self.transform(features[asked]), embedding, self.bias).float()
+        best = logits.detach().softmax(1).max(1)
+        right = -cross_entropy(logits, pieces[asked], reduction="none")
+        found = torch.stack([right, pieces[asked].float(), best.indices.float(), best.values], 1)
+        outputs = torch.full((*pieces.shape, len(self.OUTPUTS)), NO_STEP, dtype=found.dtype, device=found.device)
+        outputs[asked] = found
+        return outputs
 
 
 def _linear(num_features: int, num_classes: int, *, hidden: int = 0, dropout: float = 0.0, zero: bool = False) -> nn.Module:

@@ -124,7 +124,7 @@ def _tasks(p: SimpleNamespace, hops: dict[str, Hop], strategies: dict[str, Strat
     errors = []
     for path, strategy, task, block in users:
         door, plugin = plugins.load("tasks", task), plugins.load("strategies", strategy)
-        head = getattr(plugin, "HEAD", "linear")
+        head = getattr(plugin, "HEAD", door.HEADS[0])  # the task's own, if it trains one
         if head not in door.HEADS:
             where = path if path == "strategy" else f"{path}.strategy"
             errors.append(f"{where}: {strategy} needs a {head} head, which the task {task} does not take ({listed(door.HEADS)}).")
@@ -139,6 +139,9 @@ def _tasks(p: SimpleNamespace, hops: dict[str, Hop], strategies: dict[str, Strat
             if (per := plugins.load("tasks", task).PER) not in able:
                 errors.append(f"modality: the task {task} needs one output per {per}, and the modality {p.modality} has one per "
                               f"{listed(able)}.")  # fmt: skip
+    if p.target and getattr(plugins.load("tasks", p.target.task), "PRETEXT", False):
+        errors.append(f"target.task: {p.target.task} makes its questions from the inputs alone, and its model answers nothing "
+                      "that one could ask; it is for hops.")  # fmt: skip
     advised = p.target and plugins.load("tasks", p.target.task).ADVISED
     if p.target and p.strategy == "auto" and not (advised and p.modality in advised):
         errors.append(f"strategy: auto: the advisor has not been measured on {p.modality}s and the task {p.target.task}; name a "

@@ -46,14 +46,14 @@ def run(
     packed, start_card = cards.read_data_card(folder), cards.read_model_card(start)
     require_fit(packed, start_card)
     how = start_card.how | packed.packing
-    inputs, task = plugins.load("modalities", packed.modality, "inputs"), plugins.load("tasks", recipe.task, "learning")
+    inputs = plugins.load("modalities", packed.modality, "inputs")
+    door, task = plugins.load("tasks", recipe.task), plugins.load("tasks", recipe.task, "learning")
     data, names = load(folder, packed, recipe.task, how, fabric.device)
     num = len(data.train.targets)
     setup = setups.prepare(
         fabric, None if from_random else cards.read_model(start)[0], start_card.architecture, len(names),
-        plugins.load("tasks", recipe.task).PER, strategy=recipe.strategy, hyperparameters=recipe.arguments(),
-        options=recipe.options, num_examples=num, seed=seed,
-        same_outputs=start_card.task == recipe.task and start_card.output_names == names,
+        door.PER, strategy=recipe.strategy, hyperparameters=recipe.arguments(), options=recipe.options, num_examples=num,
+        seed=seed, same_outputs=start_card.task == recipe.task and start_card.output_names == names, kind=door.HEADS[0],
     )  # fmt: skip
     setups.require_that_it_takes(setup, inputs.probe(how, fabric.device), packed.name, packed.packing)
     warnings = []

@@ -152,7 +152,7 @@ def open_phase(
     log.start = start
     network: nn.Module = model
     train, val = data
-    if phase.plain and not any(parameter.requires_grad for parameter in model.backbone.parameters()):
+    if phase.plain and data.train.fixed and not any(parameter.requires_grad for parameter in model.backbone.parameters()):
         # The backbone gives the same features in every epoch: compute them once and train the head on them.
         network = model.head
         train, val = (features(fabric, model, split, options.batch_size) for split in data)

@@ -36,7 +36,7 @@ class Setup(NamedTuple):
 def prepare(
     fabric: Any, tensors: Tensors | None, architecture: dict[str, Any], num_outputs: int, per: Per, *,
     strategy: str, hyperparameters: dict[str, Any], options: TrainingOptions, num_examples: int, seed: int,
-    same_outputs: bool,
+    same_outputs: bool, kind: str = "linear",
 ) -> Setup:  # fmt: skip
     """Build the network of a hop and decide what is trained.
 
@@ -52,12 +52,13 @@ def prepare(
         num_examples: number of training examples, for heads that store them.
         seed: decides the initial weights of the head (or of everything).
         same_outputs: whether the head of `tensors` answers the same, so that options.head.keep can keep it.
+        kind: of a trained head, which the task decides.
 
     Raises:
         UserError: the strategy does not fit the network.
     """
     plugin = plugins.load("strategies", strategy)
-    head = {"kind": "linear", **options.head.model_dump(exclude={"keep"})}
+    head = {"kind": kind, **options.head.model_dump(exclude={"keep"})}
     keep = options.head.keep and same_outputs and architecture.get("head") == head and not hasattr(plugin, "head")
     if hasattr(plugin, "head"):
         head = plugin.head(num_examples=num_examples, **taken(plugin.head, hyperparameters))

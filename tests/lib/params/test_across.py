@@ -187,3 +187,15 @@ def test_mean_and_std_are_of_one_or_three_channels(raw, mean, std):
     source = next(iter(raw["source"].values()))
     source["preprocessing"] |= {"mean": mean, "std": std}
     assert f"(grey images); mean has {len(mean)} and std {len(std)}" in mistakes(raw)
+
+
+def test_a_task_that_makes_its_own_questions_is_for_hops_and_has_a_head_of_its_own(raw):
+    raw["target"]["task"] = "mlm"
+    raw["intermediate"]["mono"] |= {"task": "mlm", "strategy": "knn", "neighbours": 3, "temperature": 0.1}
+    for name in ("trainable", "epochs", "lr", "head_lr"):
+        del raw["intermediate"]["mono"][name]
+    text = mistakes(raw)
+    assert "  target.task: mlm makes its questions from the inputs alone" in text
+    assert "  intermediate.mono.strategy: knn needs a knn head, which the task mlm does not take (masked_language)." in text
+    assert "  training.augment: the task mlm does not use it; set it to none. Given: inspection." in text
+    assert "  modality: the task mlm needs one output per word" in text

@@ -177,14 +177,18 @@ def hidden(batch: Texts, tokenizer: Tokenizer, draws: torch.Tensor) -> Texts:
     )
     if token is None:
         return batch
-    special = [number for number, added in tokenizer.get_added_tokens_decoder().items() if added.special]
-    special += tokenizer.encode("").ids  # some files do not say which are special
     chances = torch.ones(batch.pieces.shape)
     for row, draw in enumerate(draws.tolist()):
         num = int(batch.mask[row].sum())
         chances[row, :num] = torch.from_numpy(np.random.default_rng(int(draw * 2**32)).random(num, np.float32))
-    covered = (chances < DROPPED) & ~torch.isin(batch.pieces, torch.tensor(special, dtype=torch.int64))
+    covered = (chances < DROPPED) & ~torch.isin(batch.pieces, torch.tensor(special(tokenizer), dtype=torch.int64))
     return batch._replace(pieces=batch.pieces.masked_fill(covered, token))
+
+
+def special(tokenizer: Tokenizer) -> list[int]:
+    """The pieces that stand for no text: [CLS], [SEP], [PAD], ..."""
+    said = [number for number, added in tokenizer.get_added_tokens_decoder().items() if added.special]
+    return sorted({*said, *tokenizer.encode("").ids})  # some files do not say which are special
 
 
 def _utf_8(content: bytes) -> str:
