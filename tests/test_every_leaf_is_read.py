@@ -70,7 +70,7 @@ def does():
             torch.nn.init.normal_(parameter, std=0.1)
         tables = {}
         if hasattr(setup.plugin, "finish"):
-            own = setups.taken(setup.plugin.finish, setup.hyperparameters)
+            own = plugins.taken(setup.plugin.finish, setup.hyperparameters)
             tables = setup.plugin.finish(
                 fabric, setup.model, start=setup.before, train=train, val=val, task=learning, batch_size=8, **own
             )

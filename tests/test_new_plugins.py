@@ -147,5 +147,5 @@ def test_what_makes_no_sense_with_them_is_refused_in_words(toy, tmp_path):
         write_params(toy.path, params())
     assert "the modality sequence cannot mix its inputs" in said
     assert "the modality sequence has no 'inspection'" in said
-    assert "knn needs a knn head, which the task regress does not take" in said
+    assert "knn needs the head knn, which the task regress does not take" in said
     assert "compare.metric: the task regress has no 'accuracy'" in said

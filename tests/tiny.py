@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[1]
 TRAINING = {"optimizer": "adamw", "momentum": 0.9, "weight_decay": 0.05, "schedule": "cosine", "warmup_epochs": 0.5,
             "warmup": "all", "batch_size": 8, "label_smoothing": 0.1, "balance": "none", "augment": "light", "mixup": 0,
             "cutmix": 0, "clip_norm": 0, "ema": 0, "patience": 30,
-            "head": {"hidden": 0, "dropout": 0, "zero": False, "keep": False}}  # fmt: skip
+            "head": {"hidden": 0, "dropout": 0, "zero": False, "keep": False}, "metric_learning": None}  # fmt: skip
 FULL = {"epochs": 2, "lr": 0.01, "head_lr": 0.01}
 HOW = {"px": 32, "crop_pct": 1.0, "interpolation": "bilinear", "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}
 TINY = {"weights": "random", "seed": 0, "architecture": {"library": "timm", "model": "test_resnet"},

@@ -7,9 +7,9 @@ import importlib
 import io
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 
 from stages.lib.core import datasets, plugins
-from stages.lib.core.contracts import NO_STEP, LoadedSplit
+from stages.lib.core.contracts import NO_STEP, LoadedSplit, numbered
 from stages.lib.core.datasets import PackedSplit
 from tests import texts
 from tests.lib.modalities.audio import sounds
@@ -59,6 +59,8 @@ class Answers(NamedTuple):
     unknown: tuple[str, str] | None  # a label that is none, and what is said of it; None if every text is one
     steps: Callable[[str], int] | None = None  # how many words or frames the example of a label has
     decoded: Callable[[str], Any] = lambda label: ""  # its input, as `served` gets it
+    options: Mapping[str, Any] = MappingProxyType({})  # of training, that it needs
+    alone: bool = True  # whether an example's loss is the same whatever the others are
 
     def labels(self) -> list[str]:
         random = np.random.default_rng(0)
@@ -74,9 +76,13 @@ def some(random: np.random.Generator, values: list[str], most: int) -> str:
     return " ".join(random.choice(values, random.integers(1, most + 1)))
 
 
+TRIPLET = {"loss": "triplet", "margin": 0.2, "pictures": 3, "dim": 5}
 TASKS = {
     "classify": Answers(lambda random, row: WORDS[row % 4], ("no such label", "no such label")),
     "mlm": Answers(lambda random, row: some(random, WORDS, 6), None, steps=lambda label: len(label.split())),
+    "embed": Answers(
+        lambda random, row: [*WORDS, "\u00c5sa", "a"][row % 6], None, options={"metric_learning": TRIPLET}, alone=False
+    ),
     "regress": Answers(lambda random, row: f"{random.normal():.4f}", ("no such label", "no such label")),
     "tag": Answers(
         lambda random, row: some(random, TAGS, 6), ("O B-none", "B-none"), steps=lambda label: len(label.split()),
@@ -114,7 +120,7 @@ def task_of(name: str) -> Task:
     door, learning, measures = (plugins.load("tasks", name, part) for part in ("", "learning", "measures"))
     answers, generator = TASKS[name], torch.Generator().manual_seed(0)
     labels = answers.labels()
-    names = learning.outputs(labels)
+    names = learning.outputs(labels) or numbered(5)
     outputs = torch.randn(NUM, len(names), generator=generator)
     if answers.steps:
         steps = torch.tensor([answers.steps(label) for label in labels])

@@ -76,6 +76,11 @@ class LoadedSplit(NamedTuple):
     """Whether an example that is not augmented is the same in every epoch; then features of a frozen backbone are, too."""
 
 
+def numbered(num: int) -> list[str]:
+    """The names of outputs that have no meaning of their own, such as the coordinates of an embedding."""
+    return [f"e{index}" for index in range(num)]
+
+
 def load(
     split: PackedSplit, modality: str, task: str, names: list[str], preprocessing: dict[str, Any], device: torch.device
 ) -> LoadedSplit:
@@ -122,7 +127,7 @@ class Phase(NamedTuple):
 
 # For a strategy that computes its head from features and trains nothing: the options that it does not use.
 NO_TRAINING = ("optimizer", "momentum", "weight_decay", "schedule", "warmup_epochs", "warmup", "label_smoothing", "balance",
-               "augment", "mixup", "cutmix", "clip_norm", "ema", "patience", "head")  # fmt: skip
+               "augment", "mixup", "cutmix", "clip_norm", "ema", "patience", "head", "metric_learning")  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,6 +168,8 @@ class Metric(Scale):
     """(predictions (N, ...), targets (N, ...), weights (B, N): how much each example counts) to (B,)."""
     differ: Callable[[np.ndarray, np.ndarray], np.ndarray]
     """(predictions (S, N, ...) of two arms) to (S, N): the examples for which the metric can tell the arms apart."""
+    between: bool = False
+    """Whether it compares examples with each other: then one that was drawn twice is not compared with itself."""
 
 
 def primary(task: str) -> tuple[str, Metric]:

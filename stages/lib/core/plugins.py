@@ -1,6 +1,8 @@
 """Plug-ins: each is a file or a folder inside a folder of stages/lib; no registration is needed."""
 
 import importlib
+import inspect
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
@@ -30,6 +32,11 @@ def has(kind: str, name: str, part: str) -> bool:
 def arguments(block: BaseModel, module: ModuleType) -> dict[str, Any]:
     """The values in a block of params.yaml that a plug-in declares in its Params, as keyword arguments for its functions."""
     return {name: getattr(block, name) for name in module.Params.model_fields}
+
+
+def taken(function: Callable[..., Any], values: dict[str, Any]) -> dict[str, Any]:
+    """The values that a function of a plug-in accepts, as keyword arguments."""
+    return {name: values[name] for name in inspect.signature(function).parameters if name in values}
 
 
 def overridden(common: Options, block: BaseModel) -> Options:

@@ -59,7 +59,7 @@ def why_not(card: ModelCard, task: str, data: Path) -> str:
     names = plugins.load("tasks", task, "learning").outputs(train.labels)
     if card.task != task:
         return f"it was trained for the task {card.task}, and not for {task}."
-    if card.output_names != names:
+    if names and card.output_names != names:
         return f"its outputs mean {shortened(card.output_names or [])}, and not {shortened(names)}."
     differ = [name for name, given in packed.packing.items() if given != card.preprocessing.get(name)]
     if differ:

@@ -49,8 +49,9 @@ def read_arms(fabric: Any, p: SimpleNamespace, strategies: Sequence[str], packed
         start = like if name == runs.SCRATCH else card
         hop.require_fit(packed, start)
         preprocessing = start.how | packed.packing
-        data, names = hop.load(runs.prepared(packed.name), packed, p.target.task, preprocessing, fabric.device)
+        options = plugins.overridden(p.training, block)
+        data, names = hop.load(runs.prepared(packed.name), packed, p.target.task, options, preprocessing, fabric.device)
         hyperparameters = plugins.arguments(block, plugins.load("strategies", name))
         tensors = None if name == runs.SCRATCH else proposal
-        arms[name] = Arm(tensors, start, data, names, hyperparameters, plugins.overridden(p.training, block))
+        arms[name] = Arm(tensors, start, data, names, hyperparameters, options)
     return arms

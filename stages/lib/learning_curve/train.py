@@ -46,6 +46,7 @@ def train_on_subset(
         strategy=strategy, hyperparameters=hyperparameters, options=options, num_examples=num, seed=seed,
         same_outputs=start.task == task and start.output_names == names,
     )  # fmt: skip
+    names = setup.names(names)
     setups.require_that_it_takes(setup, inputs.probe(start.how | packed.packing, fabric.device), packed.name, packed.packing)
     trained = train(
         fabric, setup, drawn, learning, options, names, loss_jump=loss_jump, seed=seed, state=None, save=lambda state: None

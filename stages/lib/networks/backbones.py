@@ -16,10 +16,11 @@ class Model(nn.Module):
     """A backbone (inputs -> features, (N, D), or (N, steps, D) with one step per word or frame) and a head (features ->
     outputs, (N, num_outputs) or (N, steps, num_outputs))."""
 
-    def __init__(self, backbone: nn.Module, head: nn.Module):
+    def __init__(self, backbone: nn.Module, head: nn.Module, num_outputs: int = 0):
         super().__init__()
         self.backbone = backbone
         self.head = head
+        self.num_outputs = num_outputs  # 0 if not known: the head is the library's own
 
     def forward(self, inputs: Any) -> torch.Tensor:
         features = self.backbone(inputs)
@@ -35,7 +36,8 @@ def build(architecture: dict[str, Any], num_outputs: int | None = None) -> Model
         architecture: {"library": a plug-in of stages/lib/libraries, its params ("model": its name there), "head": the optional
             specification of a head (stages.lib.networks.heads); default: a plain linear layer}; where the library can give
             several, "per": what there is one output for.
-        num_outputs: of the head; None keeps the library's own head (1000 outputs for ImageNet models), if it has one.
+        num_outputs: of the head, if its kind leaves a choice; None keeps the library's own head (1000 outputs for ImageNet
+            models), if it has one.
 
     Raises:
         UserError: the library does not have this model, or it does not end in a linear layer.
@@ -54,7 +56,8 @@ def build(architecture: dict[str, Any], num_outputs: int | None = None) -> Model
     if spec.get("kind") == "masked_language":
         embedding: Any = network.embedding
         spec = spec | {"vocabulary": embedding.shape}
-    return Model(network, heads.build(num_features, num_outputs, steps=steps, **spec))
+    num_outputs = num_features if spec.get("kind") == "identity" else num_outputs
+    return Model(network, heads.build(num_features, num_outputs, steps=steps, **spec), num_outputs)
 
 
 def asked_for(architecture: dict[str, Any], per: Per) -> dict[str, Any]:

@@ -18,9 +18,12 @@ def build(num_features: int, num_classes: int, *, steps: bool = False, kind: str
         num_features: D.
         num_classes: C.
         steps: features are (N, steps, D), and each step gets its own logits; only for the kind "linear".
-        kind: "linear" (trained: `hidden`, `dropout`, `zero`, none of them for a plain layer), "knn" (`neighbours`,
-            `temperature`, `num_examples`), "prototype" (`temperature`) or "masked_language" (as "linear", and `vocabulary`).
+        kind: "linear" (trained: `hidden`, `dropout`, `zero`, none of them for a plain layer), "identity" (the features are the
+            outputs), "knn" (`neighbours`, `temperature`, `num_examples`), "prototype" (`temperature`) or "masked_language" (as
+            "linear", and `vocabulary`).
     """
+    if kind == "identity":
+        return nn.Identity()
     if kind == "masked_language":
         return MaskedLanguage(num_features, **spec)
     if kind == "knn":

@@ -127,12 +127,16 @@ def _tasks(p: SimpleNamespace, hops: dict[str, Hop], strategies: dict[str, Strat
         head = getattr(plugin, "HEAD", door.HEADS[0])  # the task's own, if it trains one
         if head not in door.HEADS:
             where = path if path == "strategy" else f"{path}.strategy"
-            errors.append(f"{where}: {strategy} needs a {head} head, which the task {task} does not take ({listed(door.HEADS)}).")
+            errors.append(
+                f"{where}: {strategy} needs the head {head}, which the task {task} does not take ({listed(door.HEADS)})."
+            )
         options = plugins.overridden(p.training, block).model_dump() if p.training else {}
         for name, only in door.UNUSED.items():
             if name in options and name not in getattr(plugin, "UNUSED", ()) and options[name] != only:
                 where = "training" if name not in block.model_fields_set else path.replace("strategy", f"strategies.{strategy}")
                 errors.append(f"{where}.{name}: the task {task} does not use it; set it to {only}. Given: {options[name]}.")
+        if options and "metric_learning" not in getattr(plugin, "UNUSED", ()):
+            errors += _metric_learning(path.replace("strategy", f"strategies.{strategy}"), task, options, block)
     if p.modality:
         able = plugins.load("modalities", p.modality).PER
         for task in dict.fromkeys(task for _, _, task, _ in users):
@@ -160,6 +164,20 @@ def _tasks(p: SimpleNamespace, hops: dict[str, Hop], strategies: dict[str, Strat
         errors.append(f"compare.metric: the task {p.target.task} has no {p.compare.metric!r}."
                       f"{nearest(p.compare.metric, metrics)} Allowed: {listed(metrics)}.")  # fmt: skip
     return errors
+
+
+def _metric_learning(path: str, task: str, options: dict[str, Any], block: BaseModel) -> list[str]:
+    """Whether the block that one task alone needs is there for it, and only for it."""
+    where = f"{path if 'metric_learning' in block.model_fields_set else 'training'}.metric_learning"
+    given, needed = options["metric_learning"], "metric_learning" in getattr(plugins.load("tasks", task), "OWN", ())
+    if given is None and needed:
+        return [f"{where}: the task {task} needs it: a block with loss, margin, pictures and dim."]
+    if given is not None and not needed:
+        return [f"{where}: the task {task} does not use it; set it to null (in training, or in {path})."]
+    if needed and options["batch_size"] < 2 * given["pictures"]:
+        return [f"{where}.pictures: a batch must hold at least two people, each with {given['pictures']} pictures; given: a "
+                f"batch_size of {options['batch_size']}."]  # fmt: skip
+    return []
 
 
 def _senseless(path: str, block: Any, common: TrainingOptions, modality: str | None) -> list[str]:

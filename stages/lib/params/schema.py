@@ -1,8 +1,9 @@
 """The schema of each section of params.yaml; each plug-in declares its own params in its file (`Params`)."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from stages.lib.params.fields import Architecture, Strict, plugin
 
@@ -52,6 +53,27 @@ class Head(Strict):
     keep: bool
 
 
+class MetricLearning(Strict):
+    """How the task embed learns (stages.lib.tasks.embed.losses)."""
+
+    loss: Literal["triplet", "cosface", "arcface"]
+    margin: float = Field(gt=0, lt=90)
+    pictures: int = Field(ge=2)
+    dim: int = Field(ge=0)
+    scale: float | None = Field(default=None, gt=0)  # of cosface and arcface alone
+    proxy_lr: float | None = Field(default=None, gt=0, le=10)  # the same
+
+    @model_validator(mode="after")
+    def _of_its_loss(self) -> Self:
+        wanted, given = self.loss != "triplet", {name for name in ("scale", "proxy_lr") if getattr(self, name) is not None}
+        if given != ({"scale", "proxy_lr"} if wanted else set()):
+            have = "must have both" if wanted else "has neither"
+            raise PydanticCustomError("of_its_loss", f"{self.loss} {have} scale and proxy_lr")
+        if self.loss != "arcface" and self.margin >= 2:
+            raise PydanticCustomError("of_its_loss", "a margin is below 2, except that of arcface, which is in degrees")
+        return self
+
+
 class TrainingOptions(Strict):
     """The options of every training; the block of a strategy, a hop or the control may override them."""
 
@@ -71,6 +93,7 @@ class TrainingOptions(Strict):
     ema: float = Field(ge=0, lt=1)
     patience: int = Field(ge=1)
     head: Head
+    metric_learning: MetricLearning | None
 
 
 class Checks(Strict):

@@ -53,10 +53,10 @@ def certify(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor], dec
     return pd.DataFrame(rows, columns=columns)
 
 
-def certify_own(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]) -> pd.DataFrame:
+def certify_own(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor], label: str = "penalty") -> pd.DataFrame:
     """The same for a module used only during training, such as a domain discriminator: declared as "not shipped"."""
     table = certify(before, after, dict.fromkeys(before, "not shipped"))
-    return table.assign(tensor="penalty." + table["tensor"], verdict=table["verdict"].replace("never moved", "ok"))
+    return table.assign(tensor=f"{label}." + table["tensor"], verdict=table["verdict"].replace("never moved", "ok"))
 
 
 def require(certificate: pd.DataFrame) -> None:

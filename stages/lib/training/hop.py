@@ -14,7 +14,7 @@ from stages.lib.core.cards import DataCard, ModelCard
 from stages.lib.core.runs import Session, Training, Watch, prepared
 from stages.lib.errors import UserError
 from stages.lib.networks.device import launch
-from stages.lib.params.schema import Checks, Device
+from stages.lib.params.schema import Checks, Device, TrainingOptions
 from stages.lib.training import setup as setups
 from stages.lib.training.phases import Data
 from stages.lib.training.recipe import Recipe
@@ -48,13 +48,14 @@ def run(
     how = start_card.how | packed.packing
     inputs = plugins.load("modalities", packed.modality, "inputs")
     door, task = plugins.load("tasks", recipe.task), plugins.load("tasks", recipe.task, "learning")
-    data, names = load(folder, packed, recipe.task, how, fabric.device)
+    data, names = load(folder, packed, recipe.task, recipe.options, how, fabric.device)
     num = len(data.train.targets)
     setup = setups.prepare(
         fabric, None if from_random else cards.read_model(start)[0], start_card.architecture, len(names),
         door.PER, strategy=recipe.strategy, hyperparameters=recipe.arguments(), options=recipe.options, num_examples=num,
         seed=seed, same_outputs=start_card.task == recipe.task and start_card.output_names == names, kind=door.HEADS[0],
     )  # fmt: skip
+    names = setup.names(names)
     setups.require_that_it_takes(setup, inputs.probe(how, fabric.device), packed.name, packed.packing)
     warnings = []
     if start_card.pretrained and not from_random:  # from random weights, training everything is intended
@@ -91,11 +92,22 @@ def run(
 
 
 def load(
-    folder: Path, packed: DataCard, task: str, preprocessing: dict[str, Any], device: torch.device
+    folder: Path, packed: DataCard, task: str, options: TrainingOptions, preprocessing: dict[str, Any], device: torch.device
 ) -> tuple[Data, list[str]]:
-    """The training and validation split, and the meaning of the network's outputs."""
+    """The training and validation split, and the meaning of the network's outputs ([]: those of its features).
+
+    Raises:
+        UserError: the task cannot learn from these examples.
+    """
     train, val = (datasets.read_split(folder, split) for split in ("train", "val"))
-    names = plugins.load("tasks", task, "learning").outputs(train.labels)
+    learning = plugins.load("tasks", task, "learning")
+    if hasattr(learning, "require"):
+        try:
+            learning.require(train, val)
+        except UserError as error:
+            raise UserError(f"datasets.{packed.name}: {error}") from None
+    dim = options.metric_learning.dim if options.metric_learning else 0
+    names = learning.outputs(train.labels) or contracts.numbered(dim)
     return Data(*(contracts.load(split, packed.modality, task, names, preprocessing, device) for split in (train, val))), names
 
 

@@ -22,7 +22,7 @@ from stages.lib.params.schema import TrainingOptions
 from stages.lib.training import diagnostics, mixing
 from stages.lib.training.certificate import certify, certify_own, require
 from stages.lib.training.freezing import set_modes
-from stages.lib.training.phases import Data, Log, Run, Tensors, copy_of, open_phase
+from stages.lib.training.phases import Data, Log, Run, Tensors, copy_of, label, open_phase
 
 POOL = 16  # batches within which examples are sorted by length
 
@@ -141,7 +141,10 @@ def close(run: Run, log: Log, loss_jump: float) -> None:
     log.warn(diagnostics.worse_than_guessing(log.best["loss"], guess, loss_jump, run.peaks))
     run.model.load_state_dict(log.best["model"])
     certificate = certify(run.start, run.model.state_dict(), run.declared)
-    own = [certify_own(before, copy_of(module)) for before, module in zip(run.penalties_start, run.own_modules, strict=True)]
+    own = [
+        certify_own(before, copy_of(module), label(module, run.criterion))
+        for before, module in zip(run.own_start, run.own_modules, strict=True)
+    ]
     certificate = pd.concat([certificate, *own], ignore_index=True) if own else certificate
     require(certificate)
     log.certificates.append(certificate.to_dict("records"))

@@ -46,7 +46,7 @@ def build(
     optimizer: str,
     momentum: float,
     weight_decay: float,
-    others: Sequence[tuple[list[torch.nn.Parameter], float]] = (),
+    others: Sequence[tuple[str, list[torch.nn.Parameter], float]] = (),
 ) -> torch.optim.Optimizer:
     """An optimizer with one group per learning rate, without weight decay on norms and biases.
 
@@ -55,7 +55,7 @@ def build(
         optimizer: "sgd" (Nesterov), "adam" (decay as an L2 penalty) or "adamw" (decoupled decay).
         momentum: of SGD; of Adam, beta1.
         weight_decay: for matrices and kernels.
-        others: parameters outside the model (those of penalties) with their learning rates, each as a group "penalty".
+        others: parameters outside the model (those of a criterion or penalty), each as a group: its label and learning rate.
     """
     parameters = dict(model.named_parameters())
     options: list[dict[str, Any]] = []
@@ -65,9 +65,8 @@ def build(
             if members:
                 peak = lrs[names[0]]
                 options.append({"params": members, "lr": peak, "peak_lr": peak, "weight_decay": decay, "label": label})
-    for parameters_of_penalty, peak in others:
-        group = {"params": parameters_of_penalty, "lr": peak, "peak_lr": peak, "weight_decay": weight_decay, "label": "penalty"}
-        options.append(group)
+    for label, outside, peak in others:
+        options.append({"params": outside, "lr": peak, "peak_lr": peak, "weight_decay": weight_decay, "label": label})
     if optimizer == "sgd":
         return torch.optim.SGD(options, momentum=momentum, nesterov=momentum > 0, fused=True)
     kinds: dict[str, type[torch.optim.Adam]] = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}

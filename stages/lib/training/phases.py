@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
+from stages.lib.core import plugins
 from stages.lib.core.contracts import LoadedSplit, Phase
 from stages.lib.core.seeds import seed_for
 from stages.lib.networks.backbones import Model
@@ -51,13 +52,13 @@ class Log:
     best: dict[str, Any] | None = None  # of the phase: loss, and the model
     optimizer: dict[str, Any] | None = None
     average: dict[str, Any] | None = None
-    penalties: list[dict[str, Any]] = field(default_factory=list)  # of those that have their own parameters
+    penalties: list[dict[str, Any]] = field(default_factory=list)  # of those that have parameters, after a criterion that has
 
     def state(self, run: "Run") -> dict[str, Any]:
         """What is passed to `save`: plain values and tensors."""
         self.model, self.optimizer = run.model.state_dict(), run.optimizer.state_dict()
         self.average = run.average.state_dict() if run.average else None
-        self.penalties = [penalty.state_dict() for penalty in run.own_modules]
+        self.penalties = [module.state_dict() for module in run.own_modules]
         return {each.name: getattr(self, each.name) for each in fields(self)}
 
     def epochs_since_best(self) -> int:
@@ -92,14 +93,14 @@ class Run:
     average: AveragedModel | None
     declared: dict[str, str]
     start: Tensors
-    penalties_start: list[Tensors]
+    own_start: list[Tensors]  # of `own_modules`
     num_batches: int
     peaks: dict[str, float]  # learning rate of each group
 
     @property
     def own_modules(self) -> list[nn.Module]:
-        """Penalties that have their own parameters."""
-        return [penalty for penalty in self.penalties if isinstance(penalty, nn.Module)]
+        """The criterion and the penalties that have their own parameters."""
+        return with_parameters(self.criterion, *self.penalties)
 
     @property
     def earliest(self) -> int:
@@ -158,18 +159,18 @@ def open_phase(
         train, val = (features(fabric, model, split, options.batch_size) for split in data)
     average = AveragedModel(network, multi_avg_fn=_moving_average(options.ema), use_buffers=True) if options.ema else None
     with _attached(fabric, phase, model, start, data.train, task, seed_for(seed, "penalty", log.phase)) as penalties:
-        own: list[Any] = [penalty for penalty in penalties if isinstance(penalty, nn.Module)]
+        criterion = _criterion(fabric, model, data.train, task, options, seed_for(seed, "criterion", log.phase))
+        own: list[Any] = with_parameters(criterion, *penalties)
         optimizer = optimizers.build(
             model, phase.lrs, optimizer=options.optimizer, momentum=options.momentum, weight_decay=options.weight_decay,
-            others=[(list(each.parameters()), float(each.lr)) for each in own],
+            others=[(label(each, criterion), list(each.parameters()), float(each.lr)) for each in own],
         )  # fmt: skip
         peaks = {group["label"]: group["peak_lr"] for group in optimizer.param_groups}
         wrapped, optimizer = fabric.setup(network, optimizer)
         run = Run(
             fabric, model, phase, log.phase, seed, task, options, network, wrapped, optimizer, train, val,
-            criterion=task.criterion(data.train.targets, options),
-            penalties=penalties, average=average, declared=declare(model), start=start,
-            penalties_start=[copy_of(each) for each in own],
+            criterion=criterion, penalties=penalties, average=average, declared=declare(model), start=start,
+            own_start=[copy_of(each) for each in own],
             num_batches=len(task.batches(train.targets, options, torch.Generator())), peaks=peaks,
         )  # fmt: skip
         if continued:
@@ -185,6 +186,26 @@ def open_phase(
 def copy_of(module: nn.Module) -> Tensors:
     """Copies of all tensors and buffers of a module, by name."""
     return {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
+
+
+def with_parameters(*functions: Callable[..., torch.Tensor]) -> list[nn.Module]:
+    """Those that are torch modules: they are trained with the learning rate in their attribute `lr`, and never shipped."""
+    return [each for each in functions if isinstance(each, nn.Module)]
+
+
+def label(module: nn.Module, criterion: object) -> str:
+    """What one of these modules is called in the history and in the certificate."""
+    return "criterion" if module is criterion else "penalty"
+
+
+def _criterion(
+    fabric: Any, model: Model, train: LoadedSplit, task: ModuleType, options: TrainingOptions, seed: int
+) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+    """The training loss, on the device if it has parameters of its own."""
+    torch.manual_seed(seed)
+    wanted = {"num_outputs": model.num_outputs}
+    made: Any = task.criterion(train.targets, options, **plugins.taken(task.criterion, wanted))
+    return made.to(fabric.device) if isinstance(made, nn.Module) else made
 
 
 @contextmanager

@@ -1,7 +1,5 @@
 """The setup of a training: a starting point with a new head, and which parts of it a strategy trains."""
 
-import inspect
-from collections.abc import Callable
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -9,7 +7,8 @@ import pandas as pd
 import torch
 
 from stages.lib.core import plugins
-from stages.lib.core.contracts import Per, Phase
+from stages.lib.core.contracts import Per, Phase, numbered
+from stages.lib.core.plugins import taken
 from stages.lib.core.seeds import seed_for
 from stages.lib.errors import UserError
 from stages.lib.networks import backbones, layers
@@ -18,6 +17,8 @@ from stages.lib.training import diagnostics
 from stages.lib.training.certificate import declare
 from stages.lib.training.freezing import freeze
 from stages.lib.training.phases import Tensors, copy_of
+
+IDENTITY = {"kind": "identity"}  # the specification of no head
 
 
 class Setup(NamedTuple):
@@ -32,6 +33,11 @@ class Setup(NamedTuple):
     declared: dict[str, str]  # what may change, from stages.lib.training.certificate.declare
     layers: pd.DataFrame  # one row per layer and phase: what is trained, at which peak learning rate
 
+    def names(self, asked: list[str]) -> list[str]:
+        """What the outputs mean: as asked for, unless the head (that of the strategy, or none) has other outputs."""
+        num = self.model.num_outputs
+        return asked if len(asked) == num else numbered(num)
+
 
 def prepare(
     fabric: Any, tensors: Tensors | None, architecture: dict[str, Any], num_outputs: int, per: Per, *,
@@ -44,7 +50,7 @@ def prepare(
         fabric: a launched Fabric; the model is moved to its device.
         tensors: of the starting point; None for random weights.
         architecture: of the starting point.
-        num_outputs: of the new head.
+        num_outputs: of the new head; 0: the features of the backbone are the outputs.
         per: what there is one output for.
         strategy: a plug-in of stages/lib/strategies.
         hyperparameters: of the strategy.
@@ -58,10 +64,10 @@ def prepare(
         UserError: the strategy does not fit the network.
     """
     plugin = plugins.load("strategies", strategy)
-    head = {"kind": kind, **options.head.model_dump(exclude={"keep"})}
+    head: dict[str, Any] = {"kind": kind, **options.head.model_dump(exclude={"keep"})} if num_outputs else IDENTITY
     keep = options.head.keep and same_outputs and architecture.get("head") == head and not hasattr(plugin, "head")
     if hasattr(plugin, "head"):
-        head = plugin.head(num_examples=num_examples, **taken(plugin.head, hyperparameters))
+        head = plugin.head(**taken(plugin.head, {"num_examples": num_examples, **hyperparameters}))
     architecture = backbones.asked_for(architecture, per) | {"head": head}
     torch.manual_seed(seed_for(seed, "weights"))
     model = backbones.build(architecture, num_outputs)
@@ -73,6 +79,11 @@ def prepare(
     # Faster on CPU and GPU than contiguous.
     model.to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's types lack it
     phases = plugin.plan(model, **taken(plugin.plan, hyperparameters))
+    if not all(phase.lrs for phase in phases):
+        raise UserError(
+            f"strategy {strategy} has a phase that trains only the head, and this network has none: its features are the answer "
+            "(training.metric_learning.dim: 0). Name another strategy, or a dim above 0."
+        )
     trained = {name for phase in phases for name in phase.lrs}
     freeze(model, trained, any(phase.statistics for phase in phases))
     kinds = declare(model) | {merged[name]: "trainable" for name in sorted(trained & merged.keys())}
@@ -134,8 +145,3 @@ def require_that_it_takes(setup: Setup, inputs: Any, data: str, packing: dict[st
         name = f"{setup.architecture['library']} {setup.architecture['model']}"
         packed = ", ".join(f"{key} {value}" for key, value in packing.items())
         raise UserError(f"{name} does not take inputs as datasets.{data} packs them ({packed}): {error}") from None
-
-
-def taken(function: Callable[..., Any], hyperparameters: dict[str, Any]) -> dict[str, Any]:
-    """The hyperparameters that a function of the plug-in accepts."""
-    return {name: hyperparameters[name] for name in inspect.signature(function).parameters if name in hyperparameters}

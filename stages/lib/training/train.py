@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 import pandas as pd
 import torch
 
+from stages.lib.core import plugins
 from stages.lib.core.contracts import Phase
 from stages.lib.networks.inference import predict
 from stages.lib.params.schema import TrainingOptions
-from stages.lib.training import setup as setups
 from stages.lib.training.certificate import certify, require
 from stages.lib.training.loop import fit
 from stages.lib.training.phases import Data, Tensors
@@ -44,7 +44,7 @@ def train(
     fitted = fit(fabric, model, setup.phases, data, task, options, loss_jump=loss_jump, seed=seed, state=state, save=save)
     tables = {}
     if hasattr(plugin, "finish"):
-        own = setups.taken(plugin.finish, setup.hyperparameters)
+        own = plugins.taken(plugin.finish, setup.hyperparameters)
         tables = plugin.finish(
             fabric, model, start=fitted.start, train=data.train, val=data.val, task=task, batch_size=options.batch_size, **own
         )

@@ -134,7 +134,7 @@ def test_a_head_that_the_task_does_not_take_is_refused(raw, monkeypatch):
     validate(raw)
     monkeypatch.setattr(plugins.load("tasks", "classify"), "HEADS", ("linear",))
     for path in ("strategy", "intermediate.mono.strategy"):
-        assert f"  {path}: knn needs a knn head, which the task classify does not take (linear)." in mistakes(raw)
+        assert f"  {path}: knn needs the head knn, which the task classify does not take (linear)." in mistakes(raw)
 
 
 # Another domain to be tested on, and other ways to train.
@@ -199,3 +199,50 @@ def test_a_task_that_makes_its_own_questions_is_for_hops_and_has_a_head_of_its_o
     assert "  intermediate.mono.strategy: knn needs a knn head, which the task mlm does not take (masked_language)." in text
     assert "  training.augment: the task mlm does not use it; set it to none. Given: inspection." in text
     assert "  modality: the task mlm needs one output per word" in text
+
+
+# The block that one task alone has.
+
+TRIPLET = {"loss": "triplet", "margin": 0.2, "pictures": 4, "dim": 16}
+
+
+def people(raw):
+    """Params whose target and control are of the task embed, without hops."""
+    raw |= {"intermediate": {}, "inits": ["imagenet"], "compare": raw["compare"] | {"metric": "map_at_r"}}
+    raw["target"]["task"] = "embed"
+    raw["training"] |= {"label_smoothing": 0, "balance": "sampling", "metric_learning": TRIPLET}
+    return raw
+
+
+def test_the_task_embed_has_its_block_and_the_others_do_not(raw):
+    other = copy.deepcopy(raw)
+    other["training"]["metric_learning"] = TRIPLET
+    text = mistakes(other)
+    assert (
+        "training.metric_learning: the task classify does not use it; set it to null (in training, or in intermediate.mono)"
+        in text
+    )
+    validate(people(raw))
+    raw["training"]["metric_learning"] = None
+    assert "  training.metric_learning: the task embed needs it: a block with loss, margin, pictures and dim" in mistakes(raw)
+    for block in (raw["strategies"]["partial"], raw["scratch"]):
+        block["metric_learning"] = TRIPLET
+    validate(raw)
+    raw["strategies"]["partial"]["metric_learning"] = TRIPLET | {"pictures": 9}
+    assert "strategies.partial.metric_learning.pictures: a batch must hold at least two people" in mistakes(raw)
+
+
+@pytest.mark.parametrize(("option", "value"), [("label_smoothing", 0.1), ("balance", "none"), ("mixup", 0.2), ("cutmix", 0.2)])
+def test_what_makes_no_sense_for_people_is_refused(raw, option, value):
+    people(raw)["training"][option] = value
+    assert f"  training.{option}: the task embed does not use it; set it to" in mistakes(raw)
+
+
+def test_the_features_alone_are_for_embeddings(raw):
+    raw["strategy"] = "frozen"
+    assert "strategy: frozen needs the head identity, which the task classify does not take" in mistakes(raw)
+    people(raw)["training"]["metric_learning"] = None
+    raw["scratch"]["metric_learning"] = TRIPLET
+    validate(raw)
+    raw["strategy"] = "knn"
+    assert "strategy: knn needs the head knn, which the task embed does not take (linear, identity)" in mistakes(raw)

@@ -21,7 +21,9 @@ from tests.helpers import leaves, mistakes, places, put
 OTHER = {"optimizer": "sgd", "momentum": 0.5, "weight_decay": 0.01, "schedule": "step", "warmup_epochs": 0.5, "warmup": "head",
          "batch_size": 7, "label_smoothing": 0.2, "balance": "weights", "augment": "light", "mixup": 0.3, "cutmix": 0.4,
          "clip_norm": 1.5, "ema": 0.9, "patience": 2,
-         "head": {"hidden": 5, "dropout": 0.1, "zero": True, "keep": True}}  # fmt: skip
+         "head": {"hidden": 5, "dropout": 0.1, "zero": True, "keep": True},
+         "metric_learning": {"loss": "triplet", "margin": 0.2, "pictures": 2, "dim": 8}}  # fmt: skip
+SENSIBLE = OTHER | {"metric_learning": None}  # for the tasks here
 
 
 def test_default_params_are_valid(raw):
@@ -36,9 +38,12 @@ def test_reduced_params_are_valid_too(raw):
     assert (p.datasets["poly"].px, p.strategies["wise_ft"].probe_epochs, p.scratch.epochs) == (64, 2, 2)
 
 
+OPTIONAL = (("strategies", "auto"), ("strategies", "frozen"))
+
+
 def may_be_left_out(path):
     """An option that a block holds for itself, and the block of a strategy that is not chosen."""
-    return (path[0] in ("strategies", "intermediate", "scratch") and path[-1] in OTHER) or path == ("strategies", "auto")
+    return (path[0] in ("strategies", "intermediate", "scratch") and path[-1] in OTHER) or path in OPTIONAL
 
 
 def test_no_value_is_changed_and_none_is_added(raw):
@@ -96,18 +101,18 @@ def test_the_list_of_other_values_is_whole(raw):
 
 
 def test_a_block_without_options_of_its_own_has_those_of_training(raw):
-    raw["training"] = OTHER
+    raw["training"] = SENSIBLE
     p = validate(raw)
     for path, _ in places(raw):
         own = raw[path[0]][path[1]] if len(path) > 1 else raw[path[0]]
         own = {name: value for name, value in own.items() if name in OTHER}
-        assert overridden(p.training, at(p, path)).model_dump() == OTHER | own, path
+        assert overridden(p.training, at(p, path)).model_dump() == SENSIBLE | own, path
 
 
 def test_every_option_in_a_block_wins_over_training_there_alone(raw):
     for path, unused in places(raw):
         changed = copy.deepcopy(raw)
-        taken = {name: value for name, value in OTHER.items() if name not in unused}
+        taken = {name: value for name, value in SENSIBLE.items() if name not in unused}
         for name, value in taken.items():
             put(changed, (*path, name), value)
         p = validate(changed)

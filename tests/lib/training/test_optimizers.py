@@ -84,7 +84,7 @@ def test_parameters_beside_the_model_are_a_group_of_their_own():
     model, other = linear(), nn.Linear(5, 1)
     lrs = dict.fromkeys((name for name, _ in model.named_parameters()), 0.1)
     built = optimizers.build(
-        model, lrs, optimizer="sgd", momentum=0.9, weight_decay=0.05, others=[(list(other.parameters()), 0.7)]
+        model, lrs, optimizer="sgd", momentum=0.9, weight_decay=0.05, others=[("penalty", list(other.parameters()), 0.7)]
     )
     *groups, own = built.param_groups
     assert own["label"] == "penalty" and own["lr"] == own["peak_lr"] == 0.7
