@@ -87,7 +87,7 @@ def test_a_word_that_has_no_recipe_is_answered_in_words(values):
         recipe.main("targets")
 
 
-@pytest.mark.parametrize("strategy", [name for name in plugins.names("strategies") if name not in ("auto", "scratch")])
+@pytest.mark.parametrize("strategy", [name for name in plugins.names("strategies") if name not in ("auto", "scratch", "frozen")])
 def test_the_target_reads_the_very_hyperparameters_that_were_checked(values, strategy):
     values["strategies"] = params.read(ROOT / "params.yaml")["strategies"]
     if strategy == "discriminative":

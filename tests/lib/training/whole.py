@@ -34,6 +34,7 @@ HYPERPARAMETERS = {
     "lora": {"epochs": 2, "lr": 0.01, "head_lr": 0.01, "rank": 2, "alpha": 4.0},
     "knn": {"neighbours": 3, "temperature": 0.07},
     "prototype": {"temperature": 0.07},
+    "frozen": {},
 }  # fmt: skip
 
 
