@@ -196,7 +196,7 @@ def test_a_task_that_makes_its_own_questions_is_for_hops_and_has_a_head_of_its_o
         del raw["intermediate"]["mono"][name]
     text = mistakes(raw)
     assert "  target.task: mlm makes its questions from the inputs alone" in text
-    assert "  intermediate.mono.strategy: knn needs a knn head, which the task mlm does not take (masked_language)." in text
+    assert "  intermediate.mono.strategy: knn needs the head knn, which the task mlm does not take (masked_language)." in text
     assert "  training.augment: the task mlm does not use it; set it to none. Given: inspection." in text
     assert "  modality: the task mlm needs one output per word" in text
 
