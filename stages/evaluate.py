@@ -5,7 +5,7 @@ reads the test split. Besides this stage, only the stages controls and forgettin
 through stages.lib.evaluation.measure.
 """
 
-from stages.lib.core import cards, runs
+from stages.lib.core import cards, plugins, runs
 from stages.lib.core.contracts import scale_of
 from stages.lib.errors import UserError, listed
 from stages.lib.evaluation import measure
@@ -30,4 +30,4 @@ def main(kind: str, name: str, data: str) -> None:
     primary, scale = scale_of(report)
     figure = scale.interval(report["metrics"][primary])
     print(f"{training.label} on {data}: {primary.replace('_', ' ')} {figure}, {p.evaluate.confidence:.0%} interval, "
-          f"{report['num_examples']} test examples")  # fmt: skip
+          f"{report['num_examples']} test {getattr(plugins.load('tasks', card.trained_for), 'UNIT', 'example')}s")  # fmt: skip

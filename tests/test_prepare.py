@@ -2,6 +2,8 @@
 
 import copy
 import io
+import re
+import shutil
 import struct
 import zlib
 from pathlib import Path
@@ -247,3 +249,60 @@ def test_labels_that_are_no_classes_are_any_text_and_are_not_counted(project, ca
     assert found == {path: str(index / 10) for index, path in enumerate(paths)}, "each with its own label, as it stands there"
     assert capsys.readouterr().out == "pets: train 25, val 10, test 15 images; licence: our own\n"
     assert "samples.png" in files()
+
+
+# Episodes of few shots.
+
+EPISODES = {"way": [2, 3], "shots": [1, 2], "queries": 2, "number": 9, "seed": 0}
+NEW_CLASSES = {"group_from": "([^/]+)/[^/]+$", "split": FOLDER["split"] | {"by_group": True, "stratify": False}}
+
+
+@pytest.fixture
+def species(project):
+    """Twelve more classes of four images each, in place of cats and dogs."""
+    for path in Path("raw").iterdir():
+        shutil.rmtree(path)
+    for index in range(12):
+        Path("raw", f"bird {index:02}").mkdir()
+        for number in range(4):
+            Path("raw", f"bird {index:02}", f"{number}.png").write_bytes(encoded(picture(100 * index + number)))
+    return run
+
+
+def test_episodes_are_of_classes_that_are_in_no_training(species):
+    card, data = species(**NEW_CLASSES, episodes=EPISODES)
+    classes = [set(data[split].labels) for split in SPLITS]
+    assert len(set.union(*classes)) == sum(map(len, classes)) == 12
+    drawn = data["test"].episodes
+    assert drawn.support.shape == (9, 3, 2) and drawn.queries.shape == (9, 3, 2)
+    assert data["train"].episodes is None and data["val"].episodes is None
+    assert card.settings["episodes"] == EPISODES
+    assert card.sha256["test/episodes.npz"] == cards.sha256(Path("data/prepared/pets/test/episodes.npz"))
+    first = files()
+    species(**NEW_CLASSES, episodes=EPISODES)
+    assert files() == first, "the same bytes"
+
+
+def test_other_episodes_are_of_the_same_splits(species):
+    _, first = species(**NEW_CLASSES, episodes=EPISODES)
+    _, other = species(**NEW_CLASSES, episodes=EPISODES | {"seed": 1, "number": 20})
+    assert [first[split].keys for split in SPLITS] == [other[split].keys for split in SPLITS]
+    assert not np.array_equal(first["test"].episodes.support, other["test"].episodes.support[:9])
+
+
+def test_episodes_that_cannot_be_drawn_stop_prepare(species):
+    torn = NEW_CLASSES | {"split": NEW_CLASSES["split"] | {"by_group": False}}
+    assert re.search(r"datasets.pets: episodes: \d+ classes of the test are in training", mistake(**torn, episodes=EPISODES))
+    for name in range(12):
+        Path(f"raw/bird {name:02}/1.png").unlink()
+    said = mistake(**NEW_CLASSES, episodes=EPISODES)
+    assert "each class needs 4 images (shots: 2, queries: 2)" in said and "in the test have fewer: bird" in said
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [({"way": []}, "episodes.way"), ({"way": [1]}, "episodes.way.0"), ({"shots": [1, 1]}, "episodes.shots: must hold no number"),
+     ({"queries": 0}, "episodes.queries"), ({"size": 3}, "episodes.size: unknown key")],
+)  # fmt: skip
+def test_a_mistake_in_the_block_of_episodes_is_named(species, wrong, said):
+    assert said in mistake(**NEW_CLASSES, episodes=EPISODES | wrong)

@@ -179,6 +179,14 @@ def primary(task: str) -> tuple[str, Metric]:
     return name, metric
 
 
+class Units(NamedTuple):
+    """What a task measures, if it is not each example: episodes."""
+
+    values: np.ndarray  # (U, ...) float32, as the task's `measures` takes predictions
+    targets: np.ndarray  # (U, ...)
+    keys: list[str]  # name of each
+
+
 class Variant(NamedTuple):
     """A preprocessing that differs from the card's and that the weights may have been trained with instead."""
 

@@ -3,12 +3,28 @@
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
+from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
 
 from stages.lib.core import cards
 from stages.lib.errors import UserError
+
+EPISODES = "episodes.npz"  # of a split, if it has some
+
+
+class Episodes(NamedTuple):
+    """Few-shot episodes of a split: rows of its examples. Episodes of fewer classes or shots are parts of these."""
+
+    ways: list[int]  # numbers of classes that are measured
+    shots: list[int]  # numbers of support examples of each class that are measured
+    support: np.ndarray  # (E, most classes, most shots)
+    queries: np.ndarray  # (E, most classes, queries of each class)
+
+    def part(self, way: int, shot: int) -> tuple[np.ndarray, np.ndarray]:
+        """The support (E, way, shot) and the queries (E, way, queries): the first classes, and the first shots of each."""
+        return self.support[:, :way, :shot], self.queries[:, :way]
 
 
 class PackedSplit(NamedTuple):
@@ -19,6 +35,7 @@ class PackedSplit(NamedTuple):
     labels: list[str]  # as the reader gave them
     keys: list[str]  # name of each example, unique within its dataset
     groups: np.ndarray | None  # (N,) what each example belongs to (patient, module), or None
+    episodes: Episodes | None = None  # of a test that is measured by episodes
 
     def rows(self, indices: np.ndarray) -> np.ndarray | list[np.ndarray]:
         """Some of the inputs: (n, ...), or a list of arrays if they are ragged."""
@@ -70,6 +87,17 @@ def read_split(folder: Path, name: str) -> PackedSplit:
     try:
         inputs = np.load(part / "inputs.npy", mmap_mode="r")
         offsets = np.load(part / "offsets.npy") if (part / "offsets.npy").exists() else None
-    except (FileNotFoundError, ValueError, EOFError) as error:
+        episodes = _read_episodes(part / EPISODES) if (part / EPISODES).exists() else None
+    except (FileNotFoundError, ValueError, EOFError, BadZipFile) as error:
         raise UserError(f"{part} is not complete ({error}). {cards.AGAIN}") from None
-    return PackedSplit(inputs, offsets, table["label"].tolist(), table["key"].tolist(), groups)
+    return PackedSplit(inputs, offsets, table["label"].tolist(), table["key"].tolist(), groups, episodes)
+
+
+def write_episodes(folder: Path, name: str, episodes: Episodes) -> None:
+    """Write the episodes of one split, beside it; equal ones give equal bytes."""
+    np.savez(folder / name / EPISODES, **episodes._asdict())
+
+
+def _read_episodes(path: Path) -> Episodes:
+    with np.load(path) as found:
+        return Episodes(found["ways"].tolist(), found["shots"].tolist(), found["support"], found["queries"])

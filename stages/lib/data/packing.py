@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from stages.lib.core import cards, datasets, plugins
 from stages.lib.core.contracts import Example
-from stages.lib.data import splits
+from stages.lib.data import episodes, splits
 from stages.lib.errors import UserError
 
 BATCH = 256  # examples that threads decode before they are written: the most that are in memory at once
@@ -72,15 +72,19 @@ def pack(
         if block.duplicates == "refuse":
             _require_none_across_splits(examples, same, assigned, noun)
         labels = sorted({examples[row].label for row in rows}) if block.split.stratify else None
-        counts = {}
+        counts, told = {}, {}
         for split in splits.NAMES:
             members = [row for row in rows if assigned[row] == split]
             table = pd.DataFrame([examples[row][:3] for row in members], columns=["key", "label", "group"])
             lengths = [packed[row].shape[0] for row in members] if door.RAGGED else None
             datasets.write_split(out, split, (_stored(store, packed[row]) for row in members), table, lengths)
-            found = Counter(table["label"])
+            told[split] = table["label"].tolist()
+            found = Counter(told[split])
             counts[split] = {label: found[label] for label in labels} if labels else {"": len(table)}
-    files = sorted(path for path in out.rglob("*") if path.suffix in (".npy", ".csv"))
+    if asked := getattr(block, "episodes", None):
+        drawn = episodes.draw(told["test"], {*told["train"], *told["val"]}, **asked.model_dump(), noun=noun)
+        datasets.write_episodes(out, "test", drawn)
+    files = sorted(path for path in out.rglob("*") if path.suffix in (".npy", ".npz", ".csv"))
     return cards.DataCard(
         name=name,
         modality=modality,
@@ -90,7 +94,7 @@ def pack(
         preprocessing_of=block.preprocessing,
         licence=block.licence,
         reader=block.reader,
-        settings=block.model_dump(),
+        settings=block.model_dump(exclude_unset=True),
         given_splits=sorted({examples[row].split for row in rows} - {""}),
         broken=broken,
         duplicates_dropped=[_pair(examples[row], examples[kept]) for row, kept in sorted(dropped.items())],

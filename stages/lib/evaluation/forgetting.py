@@ -56,7 +56,7 @@ class Earlier:
         after, before = self.after(later), self.before.values
         paired = statistics.paired_difference(
             self.metric, after[None].astype(np.float64), before[None].astype(np.float64), self.before.targets,
-            statistics.units(self.before.split.groups), num_resamples=self.settings.num_resamples,
+            statistics.units(self.before.groups), num_resamples=self.settings.num_resamples,
             confidence=self.settings.confidence, seed=seed_for(0, "forgetting", "bootstrap"),
         )  # fmt: skip
         values = [self._measured(predictions) for predictions in (before, after)]

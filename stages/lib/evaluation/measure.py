@@ -21,11 +21,22 @@ from stages.lib.params.schema import Device, Evaluate
 
 
 class Predictions(NamedTuple):
-    """A model's predictions for a test split."""
+    """A model's predictions for a test split: of each example, or of each unit that its task makes of them."""
 
     values: np.ndarray  # (N, ...) float32, as the task's `measures` module expects them
     targets: np.ndarray  # (N, ...)
-    split: PackedSplit
+    split: PackedSplit  # the examples
+    units: list[str] | None = None  # name of each unit, if the task makes others than the examples
+
+    @property
+    def keys(self) -> list[str]:
+        """The name of each (N,)."""
+        return self.split.keys if self.units is None else self.units
+
+    @property
+    def groups(self) -> np.ndarray | None:
+        """What each belongs to (N,), or None."""
+        return self.split.groups if self.units is None else None
 
 
 def require_fit(folder: Path, card: ModelCard, data: Path) -> DataCard:
@@ -90,9 +101,12 @@ def predictions(model: backbones.Model, device: torch.device, card: ModelCard, d
     outputs = predict(model, loaded, batch_size)
     if not torch.isfinite(outputs).all():
         raise UserError(f"{card.name} predicts numbers that are not finite; its training must have diverged.")
-    return Predictions(
-        plugins.load("tasks", card.trained_for, "measures").predictions(outputs), loaded.targets.cpu().numpy(), split
-    )
+    measures = plugins.load("tasks", card.trained_for, "measures")
+    values = measures.predictions(outputs)
+    if hasattr(measures, "units"):
+        found: contracts.Units = measures.units(values, split)
+        return Predictions(found.values, found.targets, split, found.keys)
+    return Predictions(values, loaded.targets.cpu().numpy(), split)
 
 
 def baseline(plugin: ModuleType, params: dict[str, Any], data: Path, test: Path, task: str) -> tuple[Predictions, list[str]]:
@@ -118,7 +132,7 @@ def report(found: Predictions, task: str, names: list[str], packed: DataCard, se
     Args:
         names: what its outputs mean.
     """
-    groups = statistics.units(found.split.groups)
+    groups = statistics.units(found.groups)
     # A fixed seed, not the experiment's: every model is measured on the same resamples.
     seed = seed_for(0, "evaluate", "bootstrap")
     measures = plugins.load("tasks", task, "measures")
@@ -128,7 +142,7 @@ def report(found: Predictions, task: str, names: list[str], packed: DataCard, se
         "task": task,
         "data": packed.name,
         "primary": {"name": name, "higher_is_better": metric.higher_is_better, "fraction": metric.fraction},
-        "num_examples": len(found.split.keys),
+        "num_examples": len(found.keys),
         "num_groups": None if groups is None else len(set(groups)),
         "grouped": groups is not None,
         "confidence": settings.confidence,
@@ -141,9 +155,9 @@ def write(folder: Path, found: Predictions, report: dict[str, Any], task: str, n
     """Write report.json, predictions.csv, and the task's own tables and plots."""
     measures = plugins.load("tasks", task, "measures")
     cards.write_json(folder / "report.json", report)
-    groups = "" if found.split.groups is None else found.split.groups
+    groups = "" if found.groups is None else found.groups
     columns = measures.table(found.values, found.targets, names)
-    pd.DataFrame({"key": found.split.keys, "group": groups} | columns).to_csv(folder / "predictions.csv", index=False)
+    pd.DataFrame({"key": found.keys, "group": groups} | columns).to_csv(folder / "predictions.csv", index=False)
     measures.write(folder, found.values, found.targets, report, folder.name, settings)
 
 

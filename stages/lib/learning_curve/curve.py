@@ -28,8 +28,8 @@ class Curve:
         self.name, self.metric = contracts.primary(task)
         self.predictions = {point: stacked([each.values for each in seeds]) for point, seeds in found.items()}
         test = next(iter(found.values()))[0]
-        self.targets, self.num_test = test.targets, len(test.split.keys)
-        self.groups = statistics.units(test.split.groups)
+        self.targets, self.num_test = test.targets, len(test.keys)
+        self.groups = statistics.units(test.groups)
         # A fixed seed, not the experiment's: all are measured on the same resamples.
         self.how: dict[str, Any] = {"num_resamples": settings.num_resamples, "seed": seed_for(0, "learning_curve", "bootstrap")}
         self.confidence = settings.confidence

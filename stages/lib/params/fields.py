@@ -37,6 +37,13 @@ def plugin(kind: str) -> AfterValidator:
     return AfterValidator(known)
 
 
+def none_twice(values: list[int]) -> list[int]:
+    """Validator of a list whose values all differ."""
+    if len(set(values)) < len(values):
+        raise PydanticCustomError("twice", "must hold no number twice")
+    return values
+
+
 class Architecture(Strict):
     """A network, by its name in its library; a library may declare more params."""
 

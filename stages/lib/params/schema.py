@@ -2,10 +2,10 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from stages.lib.params.fields import Architecture, Strict, plugin
+from stages.lib.params.fields import Architecture, Strict, none_twice, plugin
 
 
 class Device(Strict):
@@ -36,6 +36,16 @@ class Dataset(Strict):
     max_broken: float = Field(ge=0, lt=1)
     duplicates: Literal["refuse", "drop"]
     licence: str
+
+
+class Episodes(Strict):
+    """Few-shot episodes of a dataset's test split; a block of `datasets` may leave them out."""
+
+    way: Annotated[list[Annotated[int, Field(ge=2)]], Field(min_length=1), AfterValidator(none_twice)]
+    shots: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1), AfterValidator(none_twice)]
+    queries: int = Field(ge=1)
+    number: int = Field(ge=2)
+    seed: int = Field(ge=0)
 
 
 class Source(Strict):

@@ -22,6 +22,7 @@ from stages.lib.params.schema import (
     SINGLE,
     Alternative,
     Dataset,
+    Episodes,
     Hop,
     Scratch,
     Source,
@@ -114,6 +115,7 @@ def _joined(
     door = plugins.load("modalities", modality) if modality else None  # if None, what depends on it is not checked
     if schema is Dataset:
         bases += (door.Packing if door else _Open,)
+        own["episodes"] = (Episodes, None)  # only data that are measured by episodes have some
     if schema is Source and not getattr(module, "BRINGS_PREPROCESSING", False):
         own["preprocessing"] = (door.Preprocessing if door else Any, ...)
     if library and (extra := getattr(plugins.load("libraries", library), "Params", None)):

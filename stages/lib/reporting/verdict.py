@@ -28,7 +28,8 @@ def write(
         ship: name of the shipped model.
     """
     name, interval, num_seeds = p.compare.metric.replace("_", " "), f"{p.compare.confidence:.0%} interval", len(p.seeds)
-    noun = plugins.load("modalities", models[ship].modality).NOUN
+    unit = getattr(plugins.load("tasks", models[ship].trained_for), "UNIT", None)
+    noun = unit or plugins.load("modalities", models[ship].modality).NOUN
     lines = [f"# Verdict: {' -> '.join([*chain, test.data])}", ""]
     for pair in pairs:
         d = differences[pair.key]
@@ -55,7 +56,7 @@ def write(
         "",
         "## What the intervals cover, and what they do not",
         "",
-        *(f"- {line}" for line in covered(p, test, noun)),
+        *(f"- {line}" for line in covered(p, test, noun, drawn=unit is not None)),
     ]
     lines += ["", "## Which model to ship", "", "| model | validation loss |", "| --- | --- |"]
     lines += [f"| models/target/{each} | {card.best['val_loss']:.4f} |" for each, card in models.items()]
@@ -113,11 +114,19 @@ def catastrophic(hop: str, name: str, scale: Scale, table: pd.DataFrame, most: f
     return lines
 
 
-def covered(p: SimpleNamespace, test: Test, noun: str) -> list[str]:
-    """What the intervals cover and what they do not, in one or two sentences each."""
+def covered(p: SimpleNamespace, test: Test, noun: str, *, drawn: bool) -> list[str]:
+    """What the intervals cover and what they do not, in one or two sentences each.
+
+    Args:
+        noun: what is measured and resampled.
+        drawn: whether these are drawn from the test examples, such as episodes.
+    """
     num_seeds = len(p.seeds)
     lines = [f"Covered: the choice of test {noun}s ({p.compare.num_resamples} bootstrap resamples, the same for all models)."]
-    if test.groups is not None:
+    if drawn:
+        lines += [f"Not covered: the choice of the test's classes. All {noun}s are drawn from the same examples of them, so the "
+                  "intervals say how sure the mean of these is, and not how far other classes would be from it."]  # fmt: skip
+    elif test.groups is not None:
         lines += [f"The {noun}s belong to {len(set(test.groups))} groups, which are resampled whole, because {noun}s of a group "
                   "are alike."]  # fmt: skip
     elif test.only_group:
