@@ -21,7 +21,17 @@ from tests.tiny import ROOT, noise, options
 
 FUNCTIONS = {"downloads": ["fetch"], "readers": ["read"], "weights": ["fetch"],
              "strategies": ["plan", "adapt", "finish", "head"], "baselines": ["predictions"]}  # fmt: skip
-GIVEN = {"architecture", "preprocessing", "start", "train", "val", "task", "batch_size", "num_examples"}  # not from their blocks
+GIVEN = {
+    "architecture",
+    "preprocessing",
+    "start",
+    "train",
+    "val",
+    "task",
+    "batch_size",
+    "num_examples",
+    "unlabelled",
+}  # not from their blocks
 PLUGINS = [(folder, name) for folder in FUNCTIONS for name in plugins.names(folder)]
 
 
@@ -50,6 +60,8 @@ def another(value):
         return Trainable(last_blocks=2)
     if isinstance(value, dict):
         return {"stages.1.*": 0.5}
+    if value in ("loss", "information"):
+        return "information" if value == "loss" else "loss"
     return value + 1 if isinstance(value, int) else value / 2
 
 
@@ -72,7 +84,15 @@ def does():
         if hasattr(setup.plugin, "finish"):
             own = plugins.taken(setup.plugin.finish, setup.hyperparameters)
             tables = setup.plugin.finish(
-                fabric, setup.model, start=setup.before, train=train, val=val, task=learning, batch_size=8, **own
+                fabric,
+                setup.model,
+                start=setup.before,
+                train=train,
+                val=val,
+                task=learning,
+                batch_size=8,
+                **own,
+                **{"unlabelled": noise(10, seed=2)} if getattr(setup.plugin, "UNLABELLED", False) else {},
             )
         with torch.no_grad():
             outputs = setup.model.eval()(val.inputs(torch.arange(4), "none", None))

@@ -99,6 +99,16 @@ def load(
     return loaded
 
 
+def load_inputs(split: PackedSplit, modality: str, preprocessing: dict[str, Any], device: torch.device) -> LoadedSplit:
+    """Load inputs without labels: the targets are (N, 0)."""
+    import torch
+
+    loaded: LoadedSplit = plugins.load("modalities", modality, "inputs").load(
+        split, torch.zeros(len(split.inputs), 0), preprocessing, device
+    )
+    return loaded
+
+
 def part(split: LoadedSplit, rows: torch.Tensor) -> LoadedSplit:
     """Some of the examples, in the order of `rows` (n,); only the targets are copied."""
     inputs = split.inputs
@@ -111,8 +121,10 @@ def part(split: LoadedSplit, rows: torch.Tensor) -> LoadedSplit:
 
 # A penalty is attached to a model for one phase. Given the model, a frozen copy of it from the start of the phase, the training
 # examples and the task's loss, it yields a function that is called after the forward pass of each batch, with that batch of
-# inputs, and returns the penalty, a scalar. A penalty with its own parameters is a torch module with the attribute `lr`.
-Penalty = Callable[..., AbstractContextManager[Callable[[Any], Any]]]
+# inputs, and returns the penalty, a scalar. A penalty with its own parameters is a torch module with the attribute `lr`. If the
+# strategy declares UNLABELLED, the network has seen as many unlabelled inputs behind those of the batch, and the function is also
+# given the progress of the phase, from 0 to 1.
+Penalty = Callable[..., AbstractContextManager[Callable[..., Any]]]
 
 
 class Phase(NamedTuple):
@@ -123,6 +135,7 @@ class Phase(NamedTuple):
     plain: bool = False  # no augmentation and no mixing, so frozen features are computed only once
     penalties: tuple[Penalty, ...] = ()
     statistics: bool = True  # trained normalisation layers use batch statistics; False: they keep their running statistics
+    select: str = "loss"  # what chooses the epoch: "loss" on validation, or "information" about the unlabelled validation inputs
 
 
 # For a strategy that computes its head from features and trains nothing: the options that it does not use.

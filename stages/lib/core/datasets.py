@@ -79,6 +79,14 @@ def write_split(
     table[["key", "label", "group"]].to_csv(out / "table.csv", index=False)
 
 
+def read_inputs(folder: Path, name: str) -> PackedSplit:
+    """Memory-map the inputs of one split and nothing else, for trainings that must not see its labels; all of the same shape."""
+    try:
+        return PackedSplit(np.load(folder / name / "inputs.npy", mmap_mode="r"), None, [], [], None)
+    except (FileNotFoundError, ValueError, EOFError) as error:
+        raise UserError(f"{folder / name} is not complete ({error}). {cards.AGAIN}") from None
+
+
 def read_split(folder: Path, name: str) -> PackedSplit:
     """Memory-map one split. The test split is for evaluation only (stages.lib.evaluation), never for training."""
     part = folder / name

@@ -40,7 +40,7 @@ def train_on_subset(
     """
     learning, inputs = plugins.load("tasks", task, "learning"), plugins.load("modalities", packed.modality, "inputs")
     chosen = subset(learning.strata(data.train.targets), learning.strata(data.val.targets), num, seed)
-    drawn = Data(*(part(split, torch.from_numpy(rows)) for split, rows in zip(data, chosen, strict=True)))
+    drawn = Data(*(part(split, torch.from_numpy(rows)) for split, rows in zip((data.train, data.val), chosen, strict=True)))
     setup = setups.prepare(
         fabric, tensors, start.architecture, len(names), plugins.load("tasks", task).PER,
         strategy=strategy, hyperparameters=hyperparameters, options=options, num_examples=num, seed=seed,

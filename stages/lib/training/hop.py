@@ -16,6 +16,7 @@ from stages.lib.errors import UserError
 from stages.lib.networks.device import launch
 from stages.lib.params.schema import Checks, Device, TrainingOptions
 from stages.lib.training import setup as setups
+from stages.lib.training import unlabelled as adaptation
 from stages.lib.training.phases import Data
 from stages.lib.training.recipe import Recipe
 from stages.lib.training.recipe import code as plugin_code
@@ -25,8 +26,9 @@ LIBRARIES = ("torch", "torchvision", "timm", "lightning-fabric", "numpy")
 
 
 def run(
-    training: Training, recipe: Recipe, *, start: Path, from_random: bool, checks: Checks, device: Device, seed: int, watch: Watch
-) -> None:
+    training: Training, recipe: Recipe, *, start: Path, from_random: bool, checks: Checks, device: Device, seed: int,
+    watch: Watch, unlabelled: str | None = None,
+) -> None:  # fmt: skip
     """Train one model and write it and its metrics to the training's folders.
 
     Args:
@@ -37,6 +39,7 @@ def run(
         checks, device: sections of params.yaml.
         seed: decides the initial weights (of the head, or all), the order of the examples and their augmentation.
         watch: opens the session.
+        unlabelled: a dataset whose inputs, never its labels, a strategy that declares UNLABELLED adapts to.
 
     Raises:
         UserError: start and data do not fit together, or training did not behave as declared.
@@ -49,6 +52,10 @@ def run(
     inputs = plugins.load("modalities", packed.modality, "inputs")
     door, task = plugins.load("tasks", recipe.task), plugins.load("tasks", recipe.task, "learning")
     data, names = load(folder, packed, recipe.task, recipe.options, how, fabric.device)
+    if unlabelled is not None:
+        other = cards.read_data_card(prepared(unlabelled))
+        require_fit(other, start_card)
+        data = Data(*data[:2], *adaptation.load(other, packed, start_card.how | other.packing, fabric.device))
     num = len(data.train.targets)
     setup = setups.prepare(
         fabric, None if from_random else cards.read_model(start)[0], start_card.architecture, len(names),
@@ -64,12 +71,12 @@ def run(
         print(setup.layers.to_string(index=False))
         warn(training.label, warnings)
 
-    settings = recipe.settings() | {"seed": seed}
+    settings = recipe.settings() | {"seed": seed} | ({"unlabelled": unlabelled} if unlabelled else {})
     where = device.model_dump() | {"type": fabric.device.type}
     key = key_of(training, recipe, start_card, {
         "settings": settings, "device": where, "data": packed.model_dump(), "start": start_card.model_dump(),
         "loss_jump": checks.loss_jump, "from_random": from_random,
-    })  # fmt: skip
+    } | ({"unlabelled": adaptation.identity(other)} if unlabelled else {}))  # fmt: skip
     told = set(warnings)
     with opened(fabric, watch, training, key, settings, told) as session:
         trained = train(

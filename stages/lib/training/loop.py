@@ -19,7 +19,7 @@ from stages.lib.errors import UserError
 from stages.lib.networks.backbones import Model
 from stages.lib.networks.inference import predict
 from stages.lib.params.schema import TrainingOptions
-from stages.lib.training import diagnostics, mixing
+from stages.lib.training import diagnostics, mixing, unlabelled
 from stages.lib.training.certificate import certify, certify_own, require
 from stages.lib.training.freezing import set_modes
 from stages.lib.training.phases import Data, Log, Run, Tensors, copy_of, label, open_phase
@@ -34,6 +34,7 @@ class Fitted(NamedTuple):
     certificates: list[pd.DataFrame]  # one per phase, from its start to its best weights
     start: Tensors  # the model at the start of the last phase
     warnings: list[str]
+    answers: list[list[int]]  # of each epoch, for the unlabelled validation inputs; none without them
 
 
 def fit(
@@ -42,7 +43,12 @@ def fit(
 ) -> Fitted:  # fmt: skip
     """Train a model through its phases; each phase starts from the best weights of the one before.
 
-    The best epoch is the one with the lowest validation loss; epochs before everything can have changed do not count.
+    The best epoch is the one with the lowest validation loss, or if a phase selects by "information" the one that is most sure
+    and most varied on the unlabelled validation inputs; epochs before everything can have changed do not count.
+
+    Unlabelled inputs pass through the network together with the batch, in one forward pass of twice its size, as in the papers of
+    domain adaptation and their common library (github.com/thuml/Transfer-Learning-Library): BatchNorm normalises both with common
+    statistics, and its running statistics are those of the mixture, which the trained network then uses for either.
 
     Args:
         fabric: a launched Fabric.
@@ -70,20 +76,22 @@ def fit(
                 add_epoch(run, log, losses, loss_jump)
                 save(log.state(run))
             close(run, log, loss_jump)
-    return Fitted(log.history, [pd.DataFrame(rows) for rows in log.certificates], log.start or {}, log.warnings)
+    return Fitted(log.history, [pd.DataFrame(rows) for rows in log.certificates], log.start or {}, log.warnings, log.answers)
 
 
 def train_epoch(run: Run, epoch: int) -> list[float]:
     """Train on every batch once; returns the mean loss of each batch, without penalties."""
     set_modes(run.network, run.phase.statistics)
     torch.manual_seed(seed_for(run.seed, "dropout", run.fabric.global_rank, run.number, epoch))
-    batches = run.task.batches(run.train.targets, run.options, _generator(run.seed_for("shuffle", epoch)))
-    if run.train.lengths is not None:
-        batches = alike(batches, run.train.lengths, _generator(run.seed_for("lengths", epoch)))
+    train = run.data.train
+    batches = run.task.batches(train.targets, run.options, _generator(run.seed_for("shuffle", epoch)))
+    if train.lengths is not None:
+        batches = alike(batches, train.lengths, _generator(run.seed_for("lengths", epoch)))
     sizes = [len(batch) for batch in batches]
-    draws = torch.rand(sum(sizes), run.train.num_draws, generator=_generator(run.seed_for("draws", epoch))).split(sizes)
+    draws = torch.rand(sum(sizes), train.num_draws, generator=_generator(run.seed_for("draws", epoch))).split(sizes)
     random = np.random.default_rng(run.seed_for("mix", epoch))
-    totals = torch.zeros(len(batches), device=run.train.targets.device)
+    others = unlabelled.batches(run, sizes, epoch)
+    totals = torch.zeros(len(batches), device=train.targets.device)
     shown = tqdm(
         batches, f"epoch {epoch + 1}/{run.phase.epochs}", disable=None if run.fabric.is_global_zero else True, leave=False
     )
@@ -91,14 +99,15 @@ def train_epoch(run: Run, epoch: int) -> list[float]:
         run.set_rates(epoch + step / len(batches))
         mine, weight = _part(len(batch), run.fabric.global_rank, run.fabric.world_size)
         inputs, targets = _load(run, batch, mine, draws[step], random)
+        both = unlabelled.joined(inputs, others[step](mine)) if others else inputs
         try:
-            outputs = run.wrapped(inputs).float()
+            outputs = run.wrapped(both)[: len(mine)].float()
         except ValueError as error:
             raise _too_small(error, len(mine)) from None
         each: Any = sum(fraction * run.criterion(outputs, wanted) for wanted, fraction in targets)
         loss = (each * weight.to(each.device)).sum() / len(batch)
         # Processes average their gradients. The loss needs their sum, a penalty their mean.
-        run.fabric.backward(loss * run.fabric.world_size + sum(penalty(inputs) for penalty in run.penalties))
+        run.fabric.backward(loss * run.fabric.world_size + run.penalty(inputs, epoch + step / len(batches)))
         _step(run)
         totals[step] = loss.detach()
     summed: list[float] = run.fabric.all_reduce(totals, reduce_op="sum").tolist()
@@ -107,17 +116,24 @@ def train_epoch(run: Run, epoch: int) -> list[float]:
 
 def add_epoch(run: Run, log: Log, losses: list[float], loss_jump: float) -> None:
     """Validate, add the epoch's row to the history, and keep the model if it is the best of its phase so far."""
-    epoch, guess = log.epoch, run.task.guess(run.train.targets)
+    epoch, guess = log.epoch, run.task.guess(run.data.train.targets)
+    network = run.average.module if run.average else run.network
     with run.fabric.autocast():
-        outputs = predict(run.average.module if run.average else run.network, run.val, run.options.batch_size)
-    figures = run.task.figures(outputs, run.val.targets)
-    figures["loss"] = run.fabric.broadcast(figures["loss"])  # so all processes stop after the same epoch
+        outputs = predict(network, run.data.val, run.options.batch_size)
+    figures = run.task.figures(outputs, run.data.val.targets)
+    if run.data.unlabelled_val is not None:
+        with run.fabric.autocast():
+            outputs = predict(network, run.data.unlabelled_val, run.options.batch_size)
+        figures["information"] = run.task.information(outputs)
+        log.answers.append(run.task.answers(outputs).tolist())
+    figures = run.fabric.broadcast(figures)  # so all processes stop after the same epoch
     log.losses = (log.losses + losses)[: run.watched]
     log.warn(diagnostics.rate_too_high(log.losses, guess, loss_jump, run.peaks))
-    better = log.best is None or figures["loss"] < log.best["loss"]
+    score = figures["loss"] if run.phase.select == "loss" else -figures["information"]
+    better = log.best is None or score < log.best["score"]
     is_best = epoch >= run.earliest and not math.isnan(figures["loss"]) and better
     if is_best:
-        log.best = {"loss": figures["loss"], "model": run.kept()}
+        log.best = {"score": score, "loss": figures["loss"], "model": run.kept()}
     if epoch == run.warmed_up:
         require(certify(run.start, run.model.state_dict(), run.declared))
     log.history.append(
@@ -137,7 +153,7 @@ def close(run: Run, log: Log, loss_jump: float) -> None:
             f"The validation loss was not a number in any epoch from {run.earliest + 1} to {run.phase.epochs}: training "
             f"diverged. Peak learning rates: {diagnostics.listed(run.peaks)}; try 10 times less."
         )
-    guess = run.task.guess(run.train.targets)
+    guess = run.task.guess(run.data.train.targets)
     log.warn(diagnostics.worse_than_guessing(log.best["loss"], guess, loss_jump, run.peaks))
     run.model.load_state_dict(log.best["model"])
     certificate = certify(run.start, run.model.state_dict(), run.declared)
@@ -155,7 +171,7 @@ def _load(
     run: Run, batch: torch.Tensor, mine: torch.Tensor, draws: torch.Tensor, random: np.random.Generator
 ) -> tuple[Any, list[tuple[torch.Tensor, float]]]:
     """This process's part of a batch: inputs, and targets with their weights; mixing gives each example two targets."""
-    split, options = run.train, run.options
+    split, options = run.data.train, run.options
     level = "none" if run.phase.plain else options.augment
     inputs, targets = split.inputs(batch[mine], level, draws[mine]), split.targets[batch[mine]]
     if run.phase.plain or split.mix is None:

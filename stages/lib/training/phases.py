@@ -35,6 +35,14 @@ class Data(NamedTuple):
 
     train: LoadedSplit  # to learn from
     val: LoadedSplit  # to choose the epoch on
+    unlabelled: LoadedSplit | None = None  # inputs of another dataset to adapt to, if the strategy takes them
+    unlabelled_val: LoadedSplit | None = None
+
+    def map(self, change: Callable[[LoadedSplit], LoadedSplit]) -> "Data":
+        """The same parts, each changed."""
+        train, val, *unlabelled = (split and change(split) for split in self)
+        assert train and val
+        return Data(train, val, *unlabelled)
 
 
 @dataclass
@@ -53,6 +61,7 @@ class Log:
     optimizer: dict[str, Any] | None = None
     average: dict[str, Any] | None = None
     penalties: list[dict[str, Any]] = field(default_factory=list)  # of those that have parameters, after a criterion that has
+    answers: list[list[int]] = field(default_factory=list)  # of each epoch, for the unlabelled validation inputs
 
     def state(self, run: "Run") -> dict[str, Any]:
         """What is passed to `save`: plain values and tensors."""
@@ -86,10 +95,9 @@ class Run:
     network: nn.Module  # what each step runs: the model, or only its head if features were computed once
     wrapped: Any  # the same, as Fabric wraps it
     optimizer: Any
-    train: LoadedSplit
-    val: LoadedSplit
+    data: Data  # as `network` takes it
     criterion: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-    penalties: list[Callable[[Any], torch.Tensor]]
+    penalties: list[Callable[..., torch.Tensor]]
     average: AveragedModel | None
     declared: dict[str, str]
     start: Tensors
@@ -129,6 +137,11 @@ class Run:
         for group in self.optimizer.param_groups:
             group["lr"] = group["peak_lr"] * self.factor(progress, group["label"])
 
+    def penalty(self, inputs: Any, progress: float) -> Any:
+        """The sum of the penalties on the last batch, after `progress` epochs; 0 without any."""
+        given = (inputs,) if self.data.unlabelled is None else (inputs, progress / self.phase.epochs)
+        return sum(penalty(*given) for penalty in self.penalties)
+
     def seed_for(self, *purpose: object) -> int:
         """A seed for one purpose in this phase."""
         return seed_for(self.seed, purpose[0], self.number, *purpose[1:])
@@ -152,11 +165,11 @@ def open_phase(
     start = log.start if continued and log.start else copy_of(model)
     log.start = start
     network: nn.Module = model
-    train, val = data
+    seen = data
     if phase.plain and data.train.fixed and not any(parameter.requires_grad for parameter in model.backbone.parameters()):
         # The backbone gives the same features in every epoch: compute them once and train the head on them.
         network = model.head
-        train, val = (features(fabric, model, split, options.batch_size) for split in data)
+        seen = data.map(lambda split: features(fabric, model, split, options.batch_size))
     average = AveragedModel(network, multi_avg_fn=_moving_average(options.ema), use_buffers=True) if options.ema else None
     with _attached(fabric, phase, model, start, data.train, task, seed_for(seed, "penalty", log.phase)) as penalties:
         criterion = _criterion(fabric, model, data.train, task, options, seed_for(seed, "criterion", log.phase))
@@ -168,10 +181,10 @@ def open_phase(
         peaks = {group["label"]: group["peak_lr"] for group in optimizer.param_groups}
         wrapped, optimizer = fabric.setup(network, optimizer)
         run = Run(
-            fabric, model, phase, log.phase, seed, task, options, network, wrapped, optimizer, train, val,
+            fabric, model, phase, log.phase, seed, task, options, network, wrapped, optimizer, seen,
             criterion=criterion, penalties=penalties, average=average, declared=declare(model), start=start,
             own_start=[copy_of(each) for each in own],
-            num_batches=len(task.batches(train.targets, options, torch.Generator())), peaks=peaks,
+            num_batches=len(task.batches(seen.train.targets, options, torch.Generator())), peaks=peaks,
         )  # fmt: skip
         if continued:
             optimizer.load_state_dict(log.optimizer)
@@ -211,7 +224,7 @@ def _criterion(
 @contextmanager
 def _attached(
     fabric: Any, phase: Phase, model: Model, start: Tensors, train: LoadedSplit, task: ModuleType, seed: int
-) -> Iterator[list[Callable[[Any], torch.Tensor]]]:
+) -> Iterator[list[Callable[..., torch.Tensor]]]:
     """Attach the penalties of a phase; they get a frozen copy of the model from the start of the phase."""
     with ExitStack() as stack:
         penalties = []

@@ -43,9 +43,12 @@ def train(
     model, plugin = setup.model, setup.plugin
     fitted = fit(fabric, model, setup.phases, data, task, options, loss_jump=loss_jump, seed=seed, state=state, save=save)
     tables = {}
+    if fitted.answers:  # what an evaluation later needs to tell which epoch the labels would have chosen
+        tables["answers"] = pd.DataFrame({f"epoch_{n}": [names[i] for i in row] for n, row in enumerate(fitted.answers, start=1)})
     if hasattr(plugin, "finish"):
         own = plugins.taken(plugin.finish, setup.hyperparameters)
-        tables = plugin.finish(
+        own |= {"unlabelled": data.unlabelled} if data.unlabelled else {}
+        tables |= plugin.finish(
             fabric, model, start=fitted.start, train=data.train, val=data.val, task=task, batch_size=options.batch_size, **own
         )
 

@@ -44,8 +44,12 @@ def traces(*models):
     ]
 
 
-def trained(attach, steps=3, name="test_resnet", wrap=lambda model: model):
-    """All tensors after a few steps of SGD on the penalty and the loss, in training mode."""
+def trained(attach, steps=3, name="test_resnet", wrap=lambda model: model, progress=None):
+    """All tensors after a few steps of SGD on the penalty and the loss, in training mode.
+
+    progress: of the training, for penalties on unlabelled inputs.
+    """
+    given = () if progress is None else (progress,)
     torch.use_deterministic_algorithms(True)
     (model, start), train = pair(name), examples(name)
     model.train()
@@ -54,7 +58,7 @@ def trained(attach, steps=3, name="test_resnet", wrap=lambda model: model):
     with attach(model, start, train, loss) as compute:
         for _ in range(steps):
             mean = loss(network(images_of(train)), train.targets).mean()
-            (mean + compute(images_of(train))).backward()
+            (mean + compute(images_of(train), *given)).backward()
             optimizer.step()
             optimizer.zero_grad()
     return model.state_dict()

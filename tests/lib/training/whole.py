@@ -32,6 +32,11 @@ HYPERPARAMETERS = {
     "bitfit": {"epochs": 2, "lr": 0.01, "head_lr": 0.01},
     "norm_only": {"epochs": 2, "lr": 0.01, "head_lr": 0.01},
     "lora": {"epochs": 2, "lr": 0.01, "head_lr": 0.01, "rank": 2, "alpha": 4.0},
+    "dann": {"epochs": 2, "lr": 0.0005, "head_lr": 0.01, "trainable": "all", "strength": 1.0, "gamma": 10.0, "hidden": 8,
+             "discriminator_lr": 0.01, "select": "loss"},
+    "mcc": {"epochs": 2, "lr": 0.0005, "head_lr": 0.01, "trainable": LAST, "strength": 1.0, "temperature": 2.5,
+            "select": "information"},
+    "coral": {"epochs": 2, "lr": 0.0005, "head_lr": 0.01, "trainable": "all", "strength": 1.0, "select": "loss"},
     "knn": {"neighbours": 3, "temperature": 0.07},
     "prototype": {"temperature": 0.07},
     "frozen": {},
@@ -56,10 +61,21 @@ def prepare(strategy, network="test_resnet", seed=1, from_random=False, head=Non
     return fabric, setup
 
 
+def without_labels(num, seed, px=32):
+    """Inputs of another domain: brighter noise, whose labels nobody has."""
+    given = noise(num, seed, px)
+    inputs = given.inputs
+    return given._replace(inputs=lambda *how: inputs(*how) + 0.5, targets=torch.zeros(num, 0))
+
+
 def train(fabric, setup, train, val, *, state=None, save=lambda state: None, loss_jump=2, seed=1, **changes):
     """Train on two splits, with `changes` of the options."""
+    others = ()
+    if getattr(setup.plugin, "UNLABELLED", False):
+        px = train.inputs(torch.tensor([0]), "none", None).shape[-1]
+        others = (without_labels(20, 7, px), without_labels(10, 8, px))
     return trains.train(
-        fabric, setup, Data(train, val), learning, options(**{"augment": "none"} | changes), ["even", "odd"],
+        fabric, setup, Data(train, val, *others), learning, options(**{"augment": "none"} | changes), ["even", "odd"],
         loss_jump=loss_jump, seed=seed, state=state, save=save,
     )  # fmt: skip
 

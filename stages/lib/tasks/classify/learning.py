@@ -74,6 +74,23 @@ def figures(outputs: torch.Tensor, targets: torch.Tensor) -> dict[str, float]:
     return {"loss": cross_entropy(outputs, targets).item(), "accuracy": accuracy}
 
 
+def information(outputs: torch.Tensor) -> float:
+    """How sure and how varied the answers are, in nats, which needs no labels: the mutual information between inputs and answers,
+    the entropy of the mean prediction minus the mean entropy of the predictions (N, C). 0 to log(C).
+
+    Reference:
+        Bridle et al., Unsupervised Classifiers, Mutual Information and "Phantom Targets", NIPS 1991.
+    """
+    log = outputs.double().log_softmax(1)
+    each, mean = -(log.exp() * log).sum(1), log.exp().mean(0)
+    return float(-torch.xlogy(mean, mean).sum() - each.mean())
+
+
+def answers(outputs: torch.Tensor) -> torch.Tensor:
+    """The class (N,) that each row of the outputs (N, C) means."""
+    return outputs.argmax(1)
+
+
 def strata(targets: torch.Tensor) -> torch.Tensor:
     """The stratum of each example (N,), whose proportions a subset keeps: its class."""
     return targets

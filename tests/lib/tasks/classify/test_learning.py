@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy.stats import entropy
 
 from stages.lib.errors import UserError
 from stages.lib.tasks.classify import learning
@@ -143,6 +144,22 @@ def test_several_answers_and_one_class_alone_are_no_alarm():
     assert learning.alarms(several, torch.tensor([0, 1, 2]), CLASSES) == []
     same = torch.tensor([[9.0, 0, 0]] * 3)
     assert learning.alarms(same, torch.tensor([0, 0, 0]), CLASSES) == [], "where there is one class, one answer is right"
+
+
+def test_the_information_is_that_between_inputs_and_answers():
+    """Sure and varied answers give log(C); answers that are unsure, or all the same, give none."""
+    sure = 60.0 * torch.eye(4)
+    assert learning.information(sure) == pytest.approx(math.log(4))
+    assert learning.information(sure[[1, 1, 1]]) == pytest.approx(0, abs=1e-9)
+    assert learning.information(torch.zeros(5, 4)) == pytest.approx(0, abs=1e-9)
+    outputs = torch.randn(50, 4, generator=torch.Generator().manual_seed(0))
+    chances = outputs.double().softmax(1).numpy()
+    wanted = entropy(chances.mean(0)) - entropy(chances, axis=1).mean()
+    assert learning.information(outputs) == pytest.approx(wanted)
+
+
+def test_answers_are_the_likeliest_classes():
+    assert learning.answers(torch.tensor([[0.0, 2.0, 1.0], [3.0, 2.0, 1.0]])).tolist() == [1, 0]
 
 
 def test_the_stratum_of_an_example_is_its_class():

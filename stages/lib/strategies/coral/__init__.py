@@ -1,0 +1,52 @@
+"""Fine-tune so that the features of two domains have the same covariance (Sun and Saenko, Deep CORAL, ECCV 2016)."""
+
+from functools import partial
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from stages.lib.core.contracts import Phase
+from stages.lib.networks import layers
+from stages.lib.params.fields import Strict, Trainable, TrainableOrAll
+from stages.lib.strategies import _domains
+
+if TYPE_CHECKING:
+    from stages.lib.networks.backbones import Model
+
+UNLABELLED = True
+finish = _domains.finish
+
+
+class Params(Strict):
+    epochs: int = Field(ge=1)
+    lr: float = Field(gt=0, le=10)
+    head_lr: float = Field(gt=0, le=10)
+    trainable: TrainableOrAll
+    strength: float = Field(ge=0)
+    select: Literal["loss", "information"]
+
+
+def plan(
+    model: "Model",
+    *,
+    epochs: int,
+    lr: float,
+    head_lr: float,
+    trainable: Trainable | Literal["all"],
+    strength: float,
+    select: str,
+) -> list[Phase]:
+    """One phase that trains the part of the backbone that `trainable` selects ("all" for everything), and the head.
+
+    Args:
+        strength: as in stages.lib.strategies.coral.penalty.
+        select: what chooses the epoch, as in stages.lib.core.contracts.Phase.
+
+    Raises:
+        UserError: no part of the backbone would be frozen (use "all" for that), or none trained.
+    """
+    from stages.lib.strategies.coral.penalty import attach  # here, because params are read without importing torch
+
+    lrs = dict.fromkeys(layers.select(model, trainable), lr) | layers.head_rates(model, head_lr)
+    penalty = partial(attach, strength=strength)
+    return [Phase(lrs, epochs, penalties=(penalty,), select=select)]
