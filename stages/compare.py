@@ -3,7 +3,7 @@
 import shutil
 
 from stages.lib.core import cards, plugins, runs
-from stages.lib.evaluation import comparison, statistics
+from stages.lib.evaluation import adaptation, comparison, statistics
 from stages.lib.params import read as params
 from stages.lib.plots import gallery
 from stages.lib.reporting import verdict
@@ -39,6 +39,8 @@ def main() -> None:
         each for arm in arms.values() for each in arm
     ]
     words = verdict.write(p, metric, test, chain, pairs, results, differences, models, ship)
+    adapted = [found for each in trainings if (found := adaptation.read(each, p.target.test))]
+    words += "\n" + verdict.domains(adapted, p.target.test) if adapted else ""
     words += "\n" + verdict.warnings(p, trainings, forgotten)
     runs.VERDICT.write_text(words, encoding="utf-8")
 
@@ -47,6 +49,7 @@ def main() -> None:
     named = [(f"{proposal} against {runs.shown(pair.control)}", differences[pair.key]) for pair in pairs]
     gallery.comparison(p.compare, metric, results, named)
     gallery.forgetting(forgotten, p.target.task)
+    gallery.domains(arms)
     shipped = runs.Training("target", ship, p.target.data)
     for name in plugins.load("tasks", p.target.task, "measures").PLOTS:
         shutil.copyfile(shipped.evaluation / name, runs.PLOTS / name)

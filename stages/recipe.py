@@ -5,10 +5,12 @@ that the training's own block overrides, reruns only this stage.
 """
 
 import shutil
+from typing import Any
 
-from stages.lib.core import cards, runs
+from stages.lib.core import cards, plugins, runs
 from stages.lib.errors import UserError
 from stages.lib.params import read as params
+from stages.lib.params.schema import Target
 from stages.lib.training import recipe
 
 
@@ -23,7 +25,8 @@ def hops() -> None:
     p = params.load("modality", "training", "intermediate", "target", "scratch")
     for name, block in p.intermediate.items():
         recipe.write(runs.hop(name, block.data).recipe, block.strategy, block.task, p.modality, block, p.training)
-    recipe.write(runs.scratch(0, p.target.data).recipe, runs.SCRATCH, p.target.task, p.modality, p.scratch, p.training)
+    beside = another(p.target, p.target.data, runs.SCRATCH)
+    recipe.write(runs.scratch(0, p.target.data).recipe, runs.SCRATCH, p.target.task, p.modality, p.scratch, p.training, **beside)
 
 
 def target() -> None:
@@ -32,10 +35,28 @@ def target() -> None:
     chosen = recipe.advised(p.strategies) if p.strategy == "auto" else p.strategy
     shutil.rmtree(runs.RECIPES, ignore_errors=True)
     for name, block in p.alternatives.items():
-        # Their stage cannot name the test's data among its deps, which may be the target's too: the hashes stand in for them.
-        files = {} if block.data == p.target.data else cards.read_data_card(runs.prepared(block.data)).sha256
-        files = {f"{block.data}/{file}": digest for file, digest in files.items() if not file.startswith("test/")}
-        path = runs.alternative(name, 0, block.data).recipe
-        recipe.write(path, block.strategy, p.target.task, p.modality, block, p.training, files)
-    recipe.write(runs.target("", 0, p.target.data).recipe, chosen, p.target.task, p.modality, p.strategies[chosen], p.training)
+        path, beside = runs.alternative(name, 0, block.data).recipe, another(p.target, block.data, block.strategy)
+        recipe.write(path, block.strategy, p.target.task, p.modality, block, p.training, **beside)
+    path, beside = runs.target("", 0, p.target.data).recipe, another(p.target, p.target.data, chosen)
+    recipe.write(path, chosen, p.target.task, p.modality, p.strategies[chosen], p.training, **beside)
     print(f"{p.strategy}: {chosen}" if p.strategy == "auto" else chosen)
+
+
+def another(target: Target, data: str, strategy: str) -> dict[str, Any]:
+    """What a training takes from the data that the target is tested on, where they are not those that it is trained on.
+
+    Its stage cannot name them among its deps, because they may be the target's too: the hashes stand in for them.
+
+    Args:
+        data: what it is trained on.
+    """
+    if data == target.data == target.test:
+        return {}
+    test = cards.read_data_card(runs.prepared(target.test))
+    if data == target.test:
+        read = [file for file in test.sha256 if not file.startswith("test/")]
+        return {"files": {f"{data}/{file}": test.sha256[file] for file in read}}
+    adapts = getattr(plugins.load("strategies", strategy), "UNLABELLED", False)
+    read = [f"{split}/inputs.npy" for split in ("train", "val")] if adapts else []
+    files = {f"{target.test}/{file}": test.sha256[file] for file in read}
+    return {"files": files, "packing": test.packing, "unlabelled": target.test if adapts else None}

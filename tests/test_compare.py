@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from stages import compare
-from stages.lib.core import cards, runs
+from stages.lib.core import cards, datasets, runs
 from stages.lib.errors import UserError
 from tests.outcomes import (
     HOP,
@@ -56,6 +56,32 @@ def test_an_alternative_is_an_arm_compared_with_the_proposal(project):
     assert "Training as it does (dots, against probe: feature_extraction on lines): helps" in words
     assert "(dots, against oracle: full on dots): hurts" in words
     assert table["ship"] == "dots-0", "an alternative is not shipped, even with a lower validation loss"
+
+
+def test_what_adapted_is_looked_at_with_labels_that_it_did_not_see(project):
+    """Ten unlabelled images: epoch 1 is right for 7, epoch 2 (the lowest loss, kept) for 5, epoch 3 (the most information) for 8.
+    The first epoch could not be kept."""
+    mcc = {"epochs": 3, "lr": 0.01, "head_lr": 0.01, "trainable": "all", "strength": 1, "temperature": 2.5, "select": "loss"}
+    ways = {"mcc": {"data": "dots", "strategy": "mcc", **mcc}}
+    write_params(Path(), PARAMS | {"target": PARAMS["target"] | {"data": "dots", "test": "lines"}, "alternatives": ways})
+    training = runs.alternative("mcc", 0, "dots")
+    write_arm(training, 0.6, ["tiny", "dots", "mcc-0"])
+    labels = ["cross", "frame"] * 5
+    answers = {f"epoch_{n}": labels[:right] + ["frame" if each == "cross" else "cross" for each in labels[right:]]
+               for n, right in enumerate((7, 5, 8), start=1)}  # fmt: skip
+    pd.DataFrame(answers).to_csv(training.metrics / "answers.csv", index=False)
+    history = pd.read_csv(training.metrics / "history.csv").assign(val_information=[0.6, 0.3, 0.5], best=[False, True, False])
+    history.to_csv(training.metrics / "history.csv", index=False)
+    points = pd.DataFrame({"model": ["before", "before", "after", "after"], "domain": ["labelled", "unlabelled"] * 2,
+                           "x": [0.0, 3, 0, 1], "y": [0.0, 1, 0, 1]})  # fmt: skip
+    points.to_csv(training.metrics / "domain_points.csv", index=False)
+    domains = pd.DataFrame({"model": ["before", "after"], "told_apart": [0.95, 0.7], "a_distance": [1.8, 0.8]})
+    domains.to_csv(training.metrics / "domains.csv", index=False)
+    table = pd.DataFrame({"key": range(10), "label": labels, "group": ""})
+    datasets.write_split(runs.prepared("lines"), "val", [np.zeros((4, 4, 3), np.uint8)] * 10, table)
+    _, words = run()
+    assert "| mcc-0 | 95 % to 70 % | 1.80 to 0.80 | 50.0 % | 50.0 % | 80.0 % | 80.0 % |" in words
+    assert Image.open("metrics/plots/domains.png").width == 700
 
 
 def test_the_verdict_in_numbers_and_words(project, capsys):

@@ -24,13 +24,14 @@ OTHERS = re.compile(r"stages/lib/(modalities/(?!image/)|tasks/(?!classify/))")
 # makes it run again for nothing. In exchange dvc.yaml can be read, and nothing that a result depends on is forgotten.
 CLOSURE = {"stages/lib/core": ["closure"]}
 EVALUATE = CLOSURE | {
-    "stages/lib/evaluation": ["comparison", "forgetting"],
+    "stages/lib/evaluation": ["adaptation", "comparison", "forgetting"],
     "stages/lib/networks": ["interpolation", "layers"],
     MODALITY: ["served", "show", "standalone", "variants"],
 }
 RECIPE = {
     "stages/lib/core": ["contracts", "datasets", "seeds"],
     "stages/lib/modalities": ["__init__", "explain", "saliency", "served", "show", "standalone", "variants"],
+    "stages/lib/strategies": ["_domains"],
     "stages/lib/tasks": ["__init__", "measures", "metrics", "plots"],
 }
 COARSE = {
@@ -50,14 +51,14 @@ COARSE = {
     "evaluate-intermediate": EVALUATE,
     "forgetting": CLOSURE
     | {
-        "stages/lib/evaluation": ["comparison"],
+        "stages/lib/evaluation": ["adaptation", "comparison"],
         "stages/lib/networks": ["layers"],
         MODALITY: ["explain", "saliency", "served", "show", "standalone", "variants"],
     },
     "compare": CLOSURE | {"stages/lib/evaluation": ["forgetting", "measure"], TASK: ["learning"]},
     "report": CLOSURE
     | {
-        "stages/lib/evaluation": ["forgetting", "measure"],
+        "stages/lib/evaluation": ["adaptation", "forgetting", "measure"],
         "stages/lib/plots": ["gallery"],
         "stages/lib/reporting": ["verdict"],
         TASK: ["learning"],

@@ -13,7 +13,7 @@ from stages.lib.params import read as params
 from stages.lib.params.schema import TrainingOptions
 from stages.lib.training import recipe as recipes
 from tests.helpers import put
-from tests.tiny import FULL, PARAMS, ROOT, TRAINING, data_card, write_params
+from tests.tiny import FULL, PACKING, PARAMS, ROOT, TRAINING, data_card, write_params
 
 OUT, HOPS = Path("metrics/recipe/target.json"), Path("metrics/recipes")
 
@@ -57,6 +57,8 @@ def test_the_chosen_strategy_with_its_hyperparameters_and_options(values, capsys
         "hyperparameters": FULL | {"trainable": {"last_blocks": 2}},
         "options": TRAINING | {"mixup": 0.2, "patience": 4},
         "files": {},
+        "unlabelled": None,
+        "packing": {},
         "code": code_of("partial"),
     }
 
@@ -92,6 +94,10 @@ def test_the_target_reads_the_very_hyperparameters_that_were_checked(values, str
     values["strategies"] = params.read(ROOT / "params.yaml")["strategies"]
     if strategy == "discriminative":
         values["strategies"][strategy]["rates"] = {"blocks.6.*": 1}
+    if getattr(plugins.load("strategies", strategy), "UNLABELLED", False):
+        values["target"]["data"] = "dots"
+        digests = {f"{split}/inputs.npy": "" for split in ("train", "val")}
+        cards.write_data_card(runs.prepared("lines"), data_card("lines", sha256=digests))
     written = run(values | {"strategy": strategy})
     plugin, block = plugins.load("strategies", strategy), params.load("strategies").strategies[strategy]
     read = recipes.read(OUT)
@@ -169,9 +175,27 @@ def test_an_alternative_has_a_recipe_and_on_the_tests_data_the_hashes_of_what_it
     same, oracle = (recipes.read(runs.RECIPES / f"{name}.json") for name in ("same", "oracle"))
     assert same.files == {}
     assert oracle.files == {"lines/train/inputs.npy": "train's", "lines/val/inputs.npy": "val's"}, "and never the test's"
+    assert same.packing == PACKING and oracle.packing == {}, "a model is made for the data that it is tested on"
+    assert same.unlabelled is None and oracle.unlabelled is None
     assert oracle.options.mixup == 0.3 and same.options.mixup == TRAINING["mixup"]
     del values["alternatives"]["same"]
     run(values)
     assert {path.name for path in runs.RECIPES.iterdir()} == {"oracle.json", "target.json"}, (
         "no recipe of a removed block is left"
     )
+
+
+def test_what_adapts_has_the_hashes_of_the_inputs_alone_in_its_recipe(values):
+    values["target"]["data"] = "dots"
+    mcc = {"epochs": 2, "lr": 0.01, "head_lr": 0.01, "trainable": "all", "strength": 1.0, "temperature": 2.5, "select": "loss"}
+    values["strategies"]["mcc"] = mcc
+    values["alternatives"] = {"mcc": {"data": "dots", "strategy": "mcc", **mcc}}
+    digests = {f"{split}/{file}": f"{split} {file}" for split in ("train", "val", "test") for file in ("inputs.npy", "table.csv")}
+    cards.write_data_card(runs.prepared("lines"), data_card("lines", sha256=digests))
+    run(values | {"strategy": "mcc"})
+    for found in (recipes.read(OUT), recipes.read(runs.RECIPES / "mcc.json")):
+        assert found.files == {f"lines/{split}/inputs.npy": f"{split} inputs.npy" for split in ("train", "val")}
+        assert found.unlabelled == "lines" == found.settings()["unlabelled"]
+    run(values | {"strategy": "full"})
+    plain = recipes.read(OUT)
+    assert plain.files == {} and plain.unlabelled is None and "unlabelled" not in plain.settings()

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from stages.lib.core import plugins
 from stages.lib.errors import listed, nearest
+from stages.lib.params import domains
 from stages.lib.params.schema import Dataset, Hop, Strategy, TrainingOptions
 
 
@@ -66,7 +67,7 @@ def mistakes(p: SimpleNamespace) -> list[str]:
         errors.append(f"intermediate.{cycle[0]}.init: the hops form a cycle: {' -> '.join(cycle)}.")
     refer("target.data", getattr(p.target, "data", None), p.datasets, "dataset")
     refer("target.test", getattr(p.target, "test", None), p.datasets, "dataset")
-    errors += _another_domain(p, datasets)
+    errors += domains.another(p, datasets) + domains.adaptation(p, hops, others)
     like = getattr(p.scratch, "like", None)
     refer("scratch.like", like, p.source, "source")
     roots = {_root(init, hops) for init in (p.inits or [])[:1]} & (p.source or {}).keys()
@@ -80,20 +81,6 @@ def mistakes(p: SimpleNamespace) -> list[str]:
             errors.append(f"{path}: must name at least one, and none twice; given: {values}.")
     errors += [f"seeds: must be 0 or more; given: {seed}." for seed in p.seeds or [] if seed < 0]
     return errors
-
-
-def _another_domain(p: SimpleNamespace, datasets: Mapping[str, Dataset]) -> list[str]:
-    """Where the data that the target is tested on are packed differently from those that it is trained on."""
-    if not (p.target and p.modality) or not {p.target.data, p.target.test} <= datasets.keys():
-        return []
-    data, test = datasets[p.target.data], datasets[p.target.test]
-    how = ["preprocessing", *plugins.load("modalities", p.modality).Packing.model_fields]
-    return [
-        f"datasets.{p.target.test}.{key}: must be {getattr(data, key)}, as in datasets.{p.target.data}, which the target is "
-        f"trained on (target.data) before it is tested on {p.target.test}; given: {getattr(test, key)}."
-        for key in how
-        if getattr(test, key) != getattr(data, key)
-    ]
 
 
 def _alternatives(p: SimpleNamespace, others: Mapping[str, Any]) -> list[str]:

@@ -33,6 +33,17 @@ def comparison(settings: Compare, metric: Metric, results: dict[str, Any], diffe
     trainings.comparison(path, settings.metric.replace("_", " "), metric, arms, differences, settings.confidence)
 
 
+def domains(arms: dict[str, list[runs.Training]]) -> None:
+    """Plot where the examples of both domains lie, for the first seed of each arm that adapted to unlabelled inputs."""
+    points, distances = {}, {}
+    for name, (first, *_) in arms.items():
+        if (first.metrics / "domain_points.csv").exists():
+            points[name] = cards.read_table(first.metrics / "domain_points.csv")
+            distances[name] = cards.read_table(first.metrics / "domains.csv").set_index("model").a_distance
+    if points:
+        trainings.domains(runs.PLOTS / "domains.png", points, distances)
+
+
 def forgetting(forgotten: dict[str, pd.DataFrame], task: str) -> None:
     """Plot how much later trainings forgot, and for wise_ft the curve over alpha; nothing without hops.
 

@@ -138,6 +138,25 @@ def alphas(path: Path, curves: dict[str, pd.DataFrame], primary: str, scale: Sca
         save(figure, path)
 
 
+def domains(path: Path, points: Mapping[str, pd.DataFrame], distances: Mapping[str, pd.Series]) -> None:
+    """Plot the features of two domains before and after training, a row for each arm.
+
+    Args:
+        points: by arm, a table with model (before, after), domain (labelled, unlabelled), x and y.
+        distances: by arm, the A-distance by model.
+    """
+    with plt.rc_context(STYLE):
+        figure, grid = plt.subplots(len(points), 2, figsize=(7, 2.7 * len(points)), squeeze=False, layout="constrained")
+        for row, (arm, table) in zip(grid, points.items(), strict=True):
+            for axes, model in zip(row, ("before", "after"), strict=True):
+                for domain, colour in zip(("labelled", "unlabelled"), COLOURS, strict=False):
+                    some = table[(table["model"] == model) & (table["domain"] == domain)]
+                    axes.scatter(some["x"], some["y"], 9, color=colour, alpha=0.6, linewidths=0, label=domain)
+                axes.set(title=f"{arm}, {model}: A-distance {distances[arm][model]:.2f}", xticks=[], yticks=[])
+        figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+        save(figure, path)
+
+
 def waterfall(path: Path | BinaryIO, name: str, metric: Metric, steps: list[dict[str, Any]]) -> None:
     """Plot what each step of the chain added, starting with the full value of the first.
 

@@ -10,6 +10,7 @@ from stages.lib.core import cards, plugins
 from stages.lib.core.cards import ModelCard
 from stages.lib.core.contracts import Metric, Scale, scale_of
 from stages.lib.core.runs import ADVICE, Training, shown
+from stages.lib.evaluation.adaptation import Adapted
 from stages.lib.evaluation.comparison import Pair, Test
 
 
@@ -89,6 +90,30 @@ def warnings(p: SimpleNamespace, trainings: Sequence[Training], forgotten: Mappi
     if not advice["preprocessing"]:
         found.append("\nThe preprocessing was not checked.")
     return "\n".join(["## Warnings", "", *found]) + "\n"
+
+
+def domains(adapted: Sequence[Adapted], test: str) -> str:
+    """A section on the trainings that adapted to unlabelled inputs, as Markdown: how far apart the domains are, and what choosing
+    the epoch without labels costs.
+
+    Args:
+        test: the dataset that they adapted to.
+    """
+    lines = ["## Domains", "", "| model | domain accuracy | A-distance | accuracy: kept | by loss | by information | by labels |",
+             "| --- | --- | --- | --- | --- | --- | --- |"]  # fmt: skip
+    for each in adapted:
+        accuracy = " | ".join(f"{100 * each.right[way]:.1f} %" for way in ("kept", "loss", "information", "labels"))
+        apart = " to ".join(f"{100 * value:.0f} %" for value in each.told_apart)
+        lines.append(f"| {each.name} | {apart} | {each.a_distance[0]:.2f} to {each.a_distance[1]:.2f} | {accuracy} |")
+    lines += [
+        "",
+        "Domain accuracy: how often a linear classifier on the features tells the domain, before and after training (50 %: it",
+        "guesses); the A-distance is 4 * accuracy - 2. Domains that are closer need not be classified better: the test decides.",
+        f"Accuracy on the validation split of {test}, whose labels these trainings did not see: of the epoch that was kept, of",
+        f"those that the validation loss on labelled data and the information on {test} choose, and of the best one, which only",
+        "labels can choose. Nothing is chosen by these figures.",
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def catastrophic(hop: str, name: str, scale: Scale, table: pd.DataFrame, most: float) -> list[str]:

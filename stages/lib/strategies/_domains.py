@@ -34,7 +34,7 @@ def finish(
         val, task: not used.
 
     Returns:
-        "domains": one row each for before and after, with domain_accuracy and a_distance, as in `a_distance`.
+        "domains": one row each for before and after, with told_apart (the domain accuracy) and a_distance, as below.
         "domain_points": model (before, after), domain (labelled, unlabelled), and x and y, the two principal components of the
         features of both domains.
     """
@@ -54,15 +54,15 @@ def finish(
             features(fabric, model, side, batch_size).inputs(torch.arange(len(side.targets)), "none", None).cpu().double().numpy()
             for side in sides
         )
-        accuracy = domain_accuracy(one, other)
-        rows.append({"model": name, "domain_accuracy": accuracy, "a_distance": a_distance(accuracy)})
+        share = told_apart(one, other)
+        rows.append({"model": name, "told_apart": share, "a_distance": a_distance(share)})
         one, other = one[:: -(-len(one) // SHOWN)], other[:: -(-len(other) // SHOWN)]
         for domain, place in zip(["labelled"] * len(one) + ["unlabelled"] * len(other), plane(one, other), strict=True):
             points.append({"model": name, "domain": domain, "x": place[0], "y": place[1]})
     return {"domains": pd.DataFrame(rows), "domain_points": pd.DataFrame(points)}
 
 
-def domain_accuracy(one: "np.ndarray", other: "np.ndarray") -> float:
+def told_apart(one: "np.ndarray", other: "np.ndarray") -> float:
     """How often a linear classifier that was fitted to a random half of the examples tells the domain of the others; both domains
     count equally, so guessing gives 0.5.
 

@@ -27,7 +27,7 @@ LIBRARIES = ("torch", "torchvision", "timm", "lightning-fabric", "numpy")
 
 def run(
     training: Training, recipe: Recipe, *, start: Path, from_random: bool, checks: Checks, device: Device, seed: int,
-    watch: Watch, unlabelled: str | None = None,
+    watch: Watch,
 ) -> None:  # fmt: skip
     """Train one model and write it and its metrics to the training's folders.
 
@@ -39,7 +39,6 @@ def run(
         checks, device: sections of params.yaml.
         seed: decides the initial weights (of the head, or all), the order of the examples and their augmentation.
         watch: opens the session.
-        unlabelled: a dataset whose inputs, never its labels, a strategy that declares UNLABELLED adapts to.
 
     Raises:
         UserError: start and data do not fit together, or training did not behave as declared.
@@ -52,8 +51,8 @@ def run(
     inputs = plugins.load("modalities", packed.modality, "inputs")
     door, task = plugins.load("tasks", recipe.task), plugins.load("tasks", recipe.task, "learning")
     data, names = load(folder, packed, recipe.task, recipe.options, how, fabric.device)
-    if unlabelled is not None:
-        other = cards.read_data_card(prepared(unlabelled))
+    if recipe.unlabelled is not None:
+        other = cards.read_data_card(prepared(recipe.unlabelled))
         require_fit(other, start_card)
         data = Data(*data[:2], *adaptation.load(other, packed, start_card.how | other.packing, fabric.device))
     num = len(data.train.targets)
@@ -71,12 +70,12 @@ def run(
         print(setup.layers.to_string(index=False))
         warn(training.label, warnings)
 
-    settings = recipe.settings() | {"seed": seed} | ({"unlabelled": unlabelled} if unlabelled else {})
+    settings = recipe.settings() | {"seed": seed}
     where = device.model_dump() | {"type": fabric.device.type}
     key = key_of(training, recipe, start_card, {
         "settings": settings, "device": where, "data": packed.model_dump(), "start": start_card.model_dump(),
         "loss_jump": checks.loss_jump, "from_random": from_random,
-    } | ({"unlabelled": adaptation.identity(other)} if unlabelled else {}))  # fmt: skip
+    } | ({"unlabelled": adaptation.identity(other)} if recipe.unlabelled else {}))  # fmt: skip
     told = set(warnings)
     with opened(fabric, watch, training, key, settings, told) as session:
         trained = train(
@@ -91,8 +90,8 @@ def run(
         licences = {packed.licence, *([] if from_random else start_card.licences)}
         cards.write_model(training.model, setup.model.state_dict(), ModelCard(
             kind=training.kind, name=training.name, modality=packed.modality, task=recipe.task,
-            architecture=setup.architecture, preprocessing=start_card.preprocessing | packed.packing, output_names=names,
-            code=start_card.code,
+            architecture=setup.architecture, output_names=names, code=start_card.code,
+            preprocessing=start_card.preprocessing | packed.packing | recipe.packing,
             parent=None if from_random else cards.Parent(name=start_card.name, sha256=start_card.sha256),
             chain=[*inherited, training.name], data=packed.name, settings=settings, licences=sorted(licences), best=trained.best,
         ), start_card.contents)  # fmt: skip

@@ -22,6 +22,8 @@ class Recipe(BaseModel):
     hyperparameters: dict[str, Any]  # of the strategy
     options: TrainingOptions
     files: dict[str, str] = {}  # sha256 of files that the training reads and its stage does not depend on, by their path
+    unlabelled: str | None = None  # the dataset whose inputs, never its labels, the strategy adapts to
+    packing: dict[str, Any] = {}  # of the data that the model is made for, if it is trained on others
     code: str  # hash of the files of strategy, task and modality that a training runs, which dvc.yaml cannot name
 
     @property
@@ -36,22 +38,23 @@ class Recipe(BaseModel):
     def settings(self) -> dict[str, Any]:
         """All settings under dotted names, as MLflow shows params, without those that the strategy does not use."""
         unused = getattr(self.plugin, "UNUSED", ())
+        beside = {"unlabelled": self.unlabelled} if self.unlabelled else {}
         used = {name: value for name, value in self.options.model_dump().items() if name not in unused}
-        return flat({"strategy": self.strategy, **self.hyperparameters, **used})
+        return flat({"strategy": self.strategy, **self.hyperparameters, **used, **beside})
 
 
 def write(
     path: Path, strategy: str, task: str, modality: str, block: BaseModel, common: TrainingOptions,
-    files: Mapping[str, str] | None = None,
+    **beside: Any,
 ) -> Recipe:  # fmt: skip
-    """Resolve one block of params.yaml and write its recipe."""
+    """Resolve one block of params.yaml and write its recipe; `beside` are more fields of it."""
     plugin = plugins.load("strategies", strategy)
     recipe = Recipe(
         strategy=strategy,
         task=task,
         hyperparameters=block.model_dump(include=set(plugin.Params.model_fields), exclude_none=True),
         options=plugins.overridden(common, block),
-        files=dict(files or {}),
+        **beside,
         code=closure.digest(code(strategy, task, modality)),
     )
     cards.write_json(path, recipe.model_dump())

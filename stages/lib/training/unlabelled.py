@@ -32,7 +32,7 @@ def load(
         preprocessing: from the network's card.
 
     Raises:
-        UserError: they do not fit the labelled dataset: other classes, another shape, or inputs that are in both.
+        UserError: they do not fit the labelled dataset: other labels, another shape, or inputs that are in both.
     """
     name = card.name
     require_fit(card, labelled)
@@ -61,15 +61,15 @@ def load(
 
 
 def require_fit(card: DataCard, labelled: DataCard) -> None:
-    """Raise a UserError if the two datasets differ in their classes. (How they were packed may differ, as long as the network's
+    """Raise a UserError if the two datasets have different labels. (How they were packed may differ, as long as the network's
     card allows both: one may be framed where the other is not.)"""
     if card.labels != labelled.labels:
         names = {each.name: set(each.labels or ()) for each in (labelled, card)}
         only = [f"only in {name}: {listed(sorted(own - common)) if own - common else 'none'}"
                 for common in [set.intersection(*names.values())] for name, own in names.items()]  # fmt: skip
         raise UserError(
-            f"target.test: {card.name} must have the classes of {labelled.name}, because the network learns no others "
-            f"({'; '.join(only)}). Leave out what is not in both, or name the classes alike."
+            f"target.test: {card.name} must have the labels of {labelled.name}, because the network learns no others "
+            f"({'; '.join(only)}). Leave out what is not in both, or name them alike."
         )
 
 

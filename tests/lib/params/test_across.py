@@ -149,6 +149,43 @@ def test_the_data_to_be_tested_on_exist_and_are_packed_as_the_target_is(raw):
     assert "datasets.mono.px: must be 160, as in datasets.poly, which the target is trained on" in mistakes(raw)
 
 
+def test_data_to_be_tested_on_may_be_framed_in_another_way(raw):
+    raw["target"]["test"] = "mono"
+    raw["datasets"]["mono"]["fit"] = "crop"
+    validate(raw)
+
+
+def test_adapting_needs_another_domain_of_one_task_and_is_not_for_hops(raw):
+    raw["strategy"] = "dann"
+    text = "adapts to the unlabelled inputs of target.test, which must be another dataset than the labelled one; both are"
+    assert f"strategy: dann {text} 'poly'." in mistakes(raw)
+    raw["target"]["test"] = "mono"
+    validate(raw)
+    block = {"data": "poly", "strategy": "mcc", **raw["strategies"]["mcc"]}
+    raw["alternatives"] = {"mcc": block}
+    validate(raw)
+    raw["alternatives"] = {"mcc": block | {"data": "mono"}}
+    assert f"alternatives.mcc.strategy: mcc {text} 'mono'." in mistakes(raw)
+    raw["alternatives"] = {}
+    raw["intermediate"]["mono"] = {"init": "imagenet", "data": "mono", "task": "classify", "strategy": "coral",
+                                   **raw["strategies"]["coral"]}  # fmt: skip
+    assert (
+        "intermediate.mono.strategy: coral adapts to the unlabelled inputs of target.test, so it is for the target"
+        in mistakes(raw)
+    )
+
+
+def test_adapting_is_refused_where_inputs_differ_in_length_or_answers_are_no_classes(raw, monkeypatch):
+    raw["strategy"], raw["target"]["test"] = "mcc", "mono"
+    validate(raw)
+    text = "strategy: mcc adapts to unlabelled inputs, which only works for the task classify on inputs of one shape (image)."
+    monkeypatch.setattr(plugins.load("modalities", "image"), "RAGGED", True)
+    assert text in mistakes(raw)
+    monkeypatch.undo()
+    monkeypatch.delattr(plugins.load("tasks", "classify"), "ADAPTS")
+    assert text in mistakes(raw)
+
+
 def test_an_alternative_has_a_strategy_and_data_of_the_target(raw):
     full = {"data": "poly", "strategy": "full", "epochs": 2, "lr": 0.01, "head_lr": 0.01}
     raw["alternatives"] = {"whole": full}
