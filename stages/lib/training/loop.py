@@ -22,7 +22,8 @@ from stages.lib.params.schema import TrainingOptions
 from stages.lib.training import diagnostics, mixing, unlabelled
 from stages.lib.training.certificate import certify, certify_own, require
 from stages.lib.training.freezing import set_modes
-from stages.lib.training.phases import Data, Log, Run, Tensors, copy_of, label, open_phase
+from stages.lib.training.log import Log
+from stages.lib.training.phases import Data, Run, Tensors, copy_of, label, open_phase
 
 POOL = 16  # batches within which examples are sorted by length
 

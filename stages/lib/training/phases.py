@@ -4,7 +4,7 @@ import copy
 import math
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass
 from functools import partial
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -22,6 +22,7 @@ from stages.lib.params.schema import TrainingOptions
 from stages.lib.training import diagnostics, optimizers
 from stages.lib.training.certificate import declare
 from stages.lib.training.freezing import freeze
+from stages.lib.training.log import Log
 
 Tensors = dict[str, torch.Tensor]
 
@@ -43,42 +44,6 @@ class Data(NamedTuple):
         train, val, *unlabelled = (split and change(split) for split in self)
         assert train and val
         return Data(train, val, *unlabelled)
-
-
-@dataclass
-class Log:
-    """The progress of a training: everything needed to resume it, saved after every epoch."""
-
-    phase: int = 0
-    epoch: int = 0  # finished epochs of the phase
-    history: list[dict[str, Any]] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-    certificates: list[list[dict[str, Any]]] = field(default_factory=list)  # of the finished phases
-    losses: list[float] = field(default_factory=list)  # of the phase's first steps
-    start: Tensors | None = None  # the model at the start of the phase
-    model: Tensors | None = None
-    best: dict[str, Any] | None = None  # of the phase: loss, and the model
-    optimizer: dict[str, Any] | None = None
-    average: dict[str, Any] | None = None
-    penalties: list[dict[str, Any]] = field(default_factory=list)  # of those that have parameters, after a criterion that has
-    answers: list[list[int]] = field(default_factory=list)  # of each epoch, for the unlabelled validation inputs
-
-    def state(self, run: "Run") -> dict[str, Any]:
-        """What is passed to `save`: plain values and tensors."""
-        self.model, self.optimizer = run.model.state_dict(), run.optimizer.state_dict()
-        self.average = run.average.state_dict() if run.average else None
-        self.penalties = [module.state_dict() for module in run.own_modules]
-        return {each.name: getattr(self, each.name) for each in fields(self)}
-
-    def epochs_since_best(self) -> int:
-        """Finished epochs of this phase since the best one."""
-        flags = [row["best"] for row in self.history if row["phase"] == self.phase]
-        return flags[::-1].index(True) if True in flags else len(flags)
-
-    def warn(self, found: str | None) -> None:
-        """Add a warning once: a learning rate that is too high in one phase usually is in the next one too."""
-        if found and not any(diagnostics.RATE_TOO_HIGH in warning for warning in self.warnings):
-            self.warnings.append(found)
 
 
 @dataclass

@@ -12,7 +12,7 @@ from stages.lib.tasks.classify import learning
 from stages.lib.training import setup as setups
 from stages.lib.training import train as trains
 from stages.lib.training.phases import Data
-from tests.tiny import architecture, options, seen
+from tests.tiny import architecture, noise, options, seen
 from tests.tiny import network as tiny_network
 
 LAST = Trainable(last_blocks=2)
@@ -61,9 +61,9 @@ def prepare(strategy, network="test_resnet", seed=1, from_random=False, head=Non
     return fabric, setup
 
 
-def without_labels(num, seed, px=32):
+def without_labels(num, seed, px=32, channels=3):
     """Inputs of another domain: brighter noise, whose labels nobody has."""
-    given = noise(num, seed, px)
+    given = noise(num, seed, px, channels=channels)
     inputs = given.inputs
     return given._replace(inputs=lambda *how: inputs(*how) + 0.5, targets=torch.zeros(num, 0))
 
@@ -72,8 +72,8 @@ def train(fabric, setup, train, val, *, state=None, save=lambda state: None, los
     """Train on two splits, with `changes` of the options."""
     others = ()
     if getattr(setup.plugin, "UNLABELLED", False):
-        px = train.inputs(torch.tensor([0]), "none", None).shape[-1]
-        others = (without_labels(20, 7, px), without_labels(10, 8, px))
+        _, channels, _, px = train.inputs(torch.tensor([0]), "none", None).shape
+        others = (without_labels(20, 7, px, channels), without_labels(10, 8, px, channels))
     return trains.train(
         fabric, setup, Data(train, val, *others), learning, options(**{"augment": "none"} | changes), ["even", "odd"],
         loss_jump=loss_jump, seed=seed, state=state, save=save,
