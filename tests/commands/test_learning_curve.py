@@ -99,6 +99,11 @@ def test_auto_is_the_strategy_that_was_advised(tmp_path, monkeypatch):
     assert resolved(["partial", "auto", "full"], blocks) == ["partial", "full"]
 
 
+def test_a_strategy_that_adapts_has_no_curve():
+    with pytest.raises(UserError, match=r"--strategies: mcc adapts to the unlabelled inputs of another domain"):
+        resolved(["full", "mcc"], dict.fromkeys(["full", "mcc"]))
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [

@@ -42,6 +42,11 @@ def test_a_task_names_its_metrics_and_heads(task):
     assert set(door.UNUSED) <= set(TrainingOptions.model_fields)
 
 
+def test_a_task_that_strategies_can_adapt_says_what_answers_mean_without_labels(task):
+    able = getattr(task.door, "ADAPTS", False)
+    assert able == hasattr(task.learning, "information") == hasattr(task.learning, "answers")
+
+
 def test_outputs_have_names_that_do_not_depend_on_the_order_of_examples(task):
     assert task.names and len(set(task.names)) == len(task.names) and all(isinstance(name, str) for name in task.names)
     assert task.learning.outputs(task.labels[::-1]) in (task.names, [])  # [] where they have no meaning, and are numbered

@@ -30,12 +30,17 @@ def resolved(names: Sequence[str], blocks: Mapping[str, BaseModel]) -> list[str]
     """Resolve the names of strategies: auto becomes the advised one.
 
     Raises:
-        UserError: no block has this name, or it is the name of the control.
+        UserError: no block has this name, it is the name of the control, or it adapts to unlabelled inputs.
     """
     if runs.SCRATCH in names:
         raise UserError(f"--strategies: {runs.SCRATCH} is the control, which is always trained; leave it out.")
     for name in names:
         params.block(blocks, "strategies", name)
+        if getattr(plugins.load("strategies", name), "UNLABELLED", False):
+            raise UserError(
+                f"--strategies: {name} adapts to the unlabelled inputs of another domain. "
+                "A curve over labels needs strategies that learn from labels alone, such as full."
+            )
     return list(dict.fromkeys(advised(blocks) if name == "auto" else name for name in names))
 
 
