@@ -30,7 +30,9 @@ def _values(figure: Values) -> Values:
 
 
 def _differ(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Where the embeddings differ, (S, N, D) to (S, N): each is compared with all others."""
+    """Where the embeddings differ, (S, N, D) of any two D to (S, N): each is compared with all others."""
+    if first.shape[2] != second.shape[2]:
+        return np.ones(first.shape[:2], dtype=bool)
     differ: np.ndarray = (first != second).any(2)
     return differ
 

@@ -1,12 +1,10 @@
 """Figures of retrieval: each picture asks for the others of its person among all pictures.
 
-All take embeddings (N, D), the person of each (N,) as a number, and weights (B, N), and return (B,). A weight is how often a
-person was drawn. A person who was drawn twice counts as two people who never meet: each of their pictures asks twice, and stands
-twice in the way of others. (Copies of a picture would be found by each other, whatever the network.) Pictures of strangers
-that are exactly as near as one of the same person come first, so that embeddings that are all equal are worth nothing.
+Embeddings are (N, D), and the person of each (N,) is a number. In a resample, a picture asks as often as it was drawn, and all
+others are there to be found or to stand in the way, as in the test itself: with fewer strangers, and with copies of its own, it
+would be found more easily than a new one. Pictures of strangers that are exactly as near as one of the same person come first, so
+that embeddings that are all equal are worth nothing.
 """
-
-from collections.abc import Iterator
 
 import numpy as np
 
@@ -21,35 +19,34 @@ def unit(embeddings: np.ndarray) -> np.ndarray:
 
 
 def map_at_r(embeddings: np.ndarray, people: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Mean average precision at R, where R is the number of other pictures of the asking person.
+    """Mean average precision at R (B,), where R is the number of other pictures of the asking person; weights are (B, N).
 
     Reference:
         Musgrave et al., A Metric Learning Reality Check, ECCV 2020 (arXiv 2003.08505), section 3.2.
     """
-    sums = np.zeros(len(weights))
-    for asking, place, num, before in _matches(embeddings, people, len(weights)):
-        rank = place + weights @ before
-        sums += (weights[:, asking] * np.where(rank <= num, place / rank, 0) / num).sum(1)
-    return ratio(sums, weights @ askers(people))
+    return _mean(each(embeddings, people)[0], people, weights)
 
 
 def recall_at_1(embeddings: np.ndarray, people: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """The share of pictures whose nearest other one is of the same person (rank-1 identification rate)."""
-    sums = np.zeros(len(weights))
-    for asking, place, _, before in _matches(embeddings, people, len(weights)):
-        first = place == 1
-        sums += (weights[:, asking[first]] * (weights @ before[:, first] == 0)).sum(1)
-    return ratio(sums, weights @ askers(people))
+    """The share (B,) of pictures whose nearest other one is of the same person (rank-1 identification rate)."""
+    return _mean(each(embeddings, people)[1], people, weights)
 
 
 def each(embeddings: np.ndarray, people: np.ndarray) -> np.ndarray:
-    """What each picture (N,) adds to MAP@R and to Recall@1, as (2, N)."""
+    """The average precision at R of each picture, and whether its nearest other one is of the same person, (2, N).
+
+    Both are 0 for a person's only picture.
+    """
+    vectors, counts = unit(embeddings), np.bincount(people)[people]
     found = np.zeros((2, len(people)))
-    everyone = np.ones((1, len(people)))
-    for asking, place, num, before in _matches(embeddings, people, 1):
-        rank = place + (everyone @ before)[0]
-        np.add.at(found[0], asking, np.where(rank <= num, place / rank, 0) / num)
-        np.add.at(found[1], asking, (rank == 1).astype(float))
+    for rows in np.array_split(np.arange(len(people)), 1 + len(people) ** 2 // MOST):
+        near, right = vectors[rows] @ vectors.T, people[rows, None] == people
+        near[np.arange(len(rows)), rows] = -np.inf  # itself is last
+        order = np.lexsort((right, -near))[:, :-1]
+        right = np.take_along_axis(right, order, axis=1)
+        ranks, num = np.arange(1, len(people)), counts[rows] - 1
+        precision = right.cumsum(1) / ranks * right * (ranks <= num[:, None])
+        found[:, rows] = precision.sum(1) / np.maximum(num, 1), right[:, :1].any(1)
     return found
 
 
@@ -59,31 +56,6 @@ def nearest(embeddings: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     similarity = vectors @ vectors.T
     np.fill_diagonal(similarity, -np.inf)
     return similarity.argmax(1), similarity.max(1)
-
-
-def _matches(
-    embeddings: np.ndarray, people: np.ndarray, num_resamples: int
-) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
-    """All pairs of a picture that asks and another one of its person, in parts.
-
-    Yields:
-        For each pair (P,): the asking picture, the place of the other one among the asking person's (from 1, the nearest first),
-        the number of the person's other pictures, and which pictures (N, P) are of strangers and at least as near.
-    """
-    vectors = unit(embeddings)
-    counts = np.bincount(people)[people]
-    most = max(1, MOST // (max(num_resamples, len(people)) * max(1, counts.max(initial=1))))
-    for start in range(0, len(people), most):
-        rows = np.arange(start, min(start + most, len(people)))
-        near = vectors[rows] @ vectors.T
-        own = people[rows, None] == people
-        own[np.arange(len(rows)), rows] = False
-        asking, other = np.nonzero(own)
-        order = np.lexsort((-near[asking, other], asking))
-        asking, other = asking[order], other[order]
-        place = np.arange(len(asking)) - np.searchsorted(asking, asking) + 1
-        strangers = (people[:, None] != people[rows[asking]]) & (near[asking, other] <= near[asking].T)
-        yield rows[asking], place, counts[rows[asking]] - 1, strangers.astype(float)
 
 
 def askers(people: np.ndarray) -> np.ndarray:
@@ -96,3 +68,8 @@ def ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
     """above / below, NaN where below is 0."""
     ratio: np.ndarray = np.divide(above, below, out=np.full(np.shape(above), np.nan), where=below > 0)
     return ratio
+
+
+def _mean(values: np.ndarray, people: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    asked = askers(people).astype(float)
+    return ratio(weights @ (values * asked), weights @ asked)
