@@ -1,14 +1,15 @@
-"""Predict new inputs with a trained model: python -m stages predict FILE... [--model FOLDER] [--csv FILE]
+"""Predict new inputs with a trained model: python -m stages predict FILE... [--model FOLDER] [--gallery FOLDER] [--csv FILE]
 
 A folder stands for all files in it. For a model of texts, a sentence in quotes may stand in place of a file. The predictions are
-those of the served model (stages.lib.tracking.serving).
+those of the served model (stages.lib.tracking.serving). For a model of embeddings, a gallery holds a folder of files for each
+known person, and the answer is who of them it is, or nobody.
 """
 
 import argparse
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import pandas as pd
 
@@ -20,6 +21,7 @@ def main(words: list[str]) -> None:
     parser = argparse.ArgumentParser("python -m stages predict", description=(__doc__ or "").partition(":")[0])
     parser.add_argument("files", nargs="+", help="files to predict, or folders of them (or texts)", metavar="FILE")
     parser.add_argument("--model", type=Path, help="folder of a model; default: the one that the comparison ships")
+    parser.add_argument("--gallery", type=Path, help="for embeddings: a folder with a folder of files for each known person")
     parser.add_argument("--csv", type=Path, help="write the table to this file, with all digits")
     asked = parser.parse_args(words)
     model = asked.model or shipped()
@@ -30,25 +32,55 @@ def main(words: list[str]) -> None:
     card = cards.read_model_card(model)
     served = plugins.load("modalities", card.modality, "served")
     require_answers(card)  # before any file is read
+    known = gallery(card, asked.gallery) if asked.gallery else {}
     cells = dict(given(asked.files, getattr(served, "TEXT", False)))
-    readable: dict[str, bytes | str] = {}
-    broken: dict[str, Exception] = {}
+    people, broken_people = readable_of(served, known)
+    readable, broken = readable_of(served, cells)
+    if known and not people:
+        raise UserError(f"{asked.gallery} holds no file that can be read as {served.COLUMN}.")
+    if readable:
+        table = answer(model, readable, served.COLUMN)
+        table = among(table, answer(model, people, served.COLUMN), card, served.COLUMN, asked.gallery) if people else table
+        print(shown(table).to_string(index=False))
+        if asked.csv:
+            asked.csv.parent.mkdir(parents=True, exist_ok=True)
+            table.to_csv(asked.csv, index=False)
+    if broken or broken_people:
+        raise UserError(f"{broken + broken_people} of {len(cells) + len(known)} files could not be read.")
+
+
+def readable_of(served: ModuleType, cells: dict[str, bytes | str]) -> tuple[dict[str, bytes | str], int]:
+    """Those that can be read, and how many cannot, each of which is named."""
+    readable = {}
     for name, cell in cells.items():
         try:
             served.receive(cell)
             readable[name] = cell
         except Exception as error:  # damaged files raise almost any exception
-            broken[name] = error
-    for name, reason in broken.items():
-        print(f"{name}: cannot be read as {served.COLUMN} ({reason})", file=sys.stderr)
-    if readable:
-        table = answer(model, readable, served.COLUMN)
-        print(shown(table).to_string(index=False))
-        if asked.csv:
-            asked.csv.parent.mkdir(parents=True, exist_ok=True)
-            table.to_csv(asked.csv, index=False)
-    if broken:
-        raise UserError(f"{len(broken)} of {len(cells)} files could not be read.")
+            print(f"{name}: cannot be read as {served.COLUMN} ({error})", file=sys.stderr)
+    return readable, len(cells) - len(readable)
+
+
+def gallery(card: cards.ModelCard, folder: Path) -> dict[str, bytes | str]:
+    """The files of known people, from a folder with a folder for each of them."""
+    if not plugins.has("tasks", card.trained_for, "gallery"):
+        raise UserError(f"--gallery: {card.name} was trained for the task {card.task}, which does not compare with known people.")
+    if not folder.is_dir():
+        raise UserError(f"--gallery: {folder} is no folder.")
+    people = [path for path in sorted(folder.iterdir()) if path.is_dir() and any(path.rglob("*"))]
+    if not people:
+        raise UserError(
+            f"--gallery: {folder} holds no folders with files. Make a folder with some pictures for each known person."
+        )
+    return dict(given([str(path) for path in people], False))
+
+
+def among(table: pd.DataFrame, known: pd.DataFrame, card: cards.ModelCard, column: str, folder: Path) -> pd.DataFrame:
+    """Who of the gallery each row shows: the answers of the task, in place of the embeddings."""
+    people = [Path(name).relative_to(folder).parts[0] for name in known[column]]
+    identified = plugins.load("tasks", card.trained_for, "gallery").identified
+    embeddings = [each.drop(columns=column).to_numpy() for each in (known, table)]
+    return pd.DataFrame({column: table[column], **identified(embeddings[0], people, embeddings[1], card.best["val_threshold"])})
 
 
 def require_answers(card: cards.ModelCard) -> None:
