@@ -20,6 +20,7 @@ from PIL import Image
 from stages.lib.core import datasets, plugins
 from stages.lib.core.contracts import NO_STEP, LoadedSplit, numbered
 from stages.lib.core.datasets import PackedSplit
+from stages.lib.data import episodes
 from tests import texts
 from tests.lib.modalities.audio import sounds
 from tests.tiny import HOW, ROOT
@@ -83,6 +84,9 @@ TASKS = {
     "embed": Answers(
         lambda random, row: [*WORDS, "\u00c5sa", "a"][row % 6], None, options={"metric_learning": TRIPLET}, alone=False
     ),
+    "few_shot": Answers(
+        lambda random, row: WORDS[row % 4], None, options={"metric_learning": TRIPLET}, alone=False
+    ),
     "regress": Answers(lambda random, row: f"{random.normal():.4f}", ("no such label", "no such label")),
     "tag": Answers(
         lambda random, row: some(random, TAGS, 6), ("O B-none", "B-none"), steps=lambda label: len(label.split()),
@@ -113,7 +117,17 @@ class Task(NamedTuple):
         """Predictions, as the test stores them, and targets."""
         noise = torch.randn(self.outputs.shape, generator=torch.Generator().manual_seed(seed))
         outputs = (self.outputs + noise).masked_fill(self.padded[..., None], NO_STEP)
-        return self.measures.predictions(outputs), self.targets.numpy()
+        predictions = self.measures.predictions(outputs)
+        if not hasattr(self.measures, "units"):
+            return predictions, self.targets.numpy()
+        found = self.measures.units(predictions, self.split())
+        return found.values, found.targets
+
+    def split(self) -> PackedSplit:
+        """Its examples, with as many few-shot episodes."""
+        inputs = datasets.in_memory([np.zeros(1)] * NUM, ragged=False)
+        drawn = episodes.draw(self.labels, (), way=[3, 4], shots=[1, 2], queries=3, number=NUM, seed=0)
+        return inputs._replace(labels=self.labels, episodes=drawn)
 
 
 def task_of(name: str) -> Task:

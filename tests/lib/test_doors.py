@@ -149,6 +149,8 @@ def test_figures_strata_guess_and_alarms(task):
 
 
 def test_the_primary_metric_on_validation_is_that_of_the_test(task):
+    if hasattr(task.measures, "units"):  # validation has none
+        return
     predictions, targets = task.measures.predictions(task.outputs), task.targets.numpy()
     (value,) = task.measures.METRICS[task.door.PRIMARY].values(predictions.astype(np.float64), targets, np.ones((1, NUM)))
     assert task.learning.figures(task.outputs, task.targets)[task.door.PRIMARY] == pytest.approx(value, abs=1e-6)
@@ -221,7 +223,7 @@ def test_the_report_has_every_metric_with_its_interval_and_what_is_shown_exists(
 def test_the_served_model_answers_with_a_row_for_each_example(task):
     if getattr(task.door, "PRETEXT", False):
         return  # it is not for targets
-    predictions, _ = task.found()
+    predictions = task.measures.predictions(task.outputs)
     inputs = [task.answers.decoded(label) for label in task.labels]
     answers = pd.DataFrame(task.measures.served(predictions, task.names, inputs))
     assert len(answers) == NUM

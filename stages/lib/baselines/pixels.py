@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from stages.lib.core.datasets import PackedSplit
 
 TITLE = "Principal components of the pixels"
-TASKS, MODALITIES = ("embed",), ("image",)
+TASKS, MODALITIES = ("embed", "few_shot"), ("image",)
 
 
 class Params(Strict):

@@ -101,12 +101,17 @@ def predictions(model: backbones.Model, device: torch.device, card: ModelCard, d
     outputs = predict(model, loaded, batch_size)
     if not torch.isfinite(outputs).all():
         raise UserError(f"{card.name} predicts numbers that are not finite; its training must have diverged.")
-    measures = plugins.load("tasks", card.trained_for, "measures")
-    values = measures.predictions(outputs)
-    if hasattr(measures, "units"):
-        found: contracts.Units = measures.units(values, split)
-        return Predictions(found.values, found.targets, split, found.keys)
-    return Predictions(values, loaded.targets.cpu().numpy(), split)
+    values = plugins.load("tasks", card.trained_for, "measures").predictions(outputs)
+    return _of_units(card.trained_for, values, loaded.targets.cpu().numpy(), split)
+
+
+def _of_units(task: str, values: np.ndarray, targets: np.ndarray, split: PackedSplit) -> Predictions:
+    """Predictions of what the task measures, from those of the examples."""
+    measures = plugins.load("tasks", task, "measures")
+    if not hasattr(measures, "units"):
+        return Predictions(values, targets, split)
+    found: contracts.Units = measures.units(values, split)
+    return Predictions(found.values, found.targets, split, found.keys)
 
 
 def baseline(plugin: ModuleType, params: dict[str, Any], data: Path, test: Path, task: str) -> tuple[Predictions, list[str]]:
@@ -123,7 +128,7 @@ def baseline(plugin: ModuleType, params: dict[str, Any], data: Path, test: Path,
     names = learning.outputs(train.labels)
     learning.targets(val.labels, names)  # a UserError if training has no such labels
     values = plugin.predictions(train, val, asked._replace(labels=[""] * len(asked.labels)), names, **params)
-    return Predictions(values, learning.targets(asked.labels, names).numpy(), asked), names
+    return _of_units(task, values, learning.targets(asked.labels, names).numpy(), asked), names
 
 
 def report(found: Predictions, task: str, names: list[str], packed: DataCard, settings: Evaluate) -> dict[str, Any]:

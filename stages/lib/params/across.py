@@ -62,7 +62,7 @@ def mistakes(p: SimpleNamespace) -> list[str]:
     known = [(path, block) for path, block in blocks.items() if None not in (block, p.training)]
     senseless = [_senseless(path, block, p.training, p.modality) for path, block in known]
     errors += dict.fromkeys(error for found in senseless for error in found)  # inherited mistakes are reported once
-    errors += _tasks(p, hops, strategies)
+    errors += _tasks(p, hops, strategies) + _needs(p, hops, datasets)
     for cycle in _cycles({name: hop.init for name, hop in hops.items()}):
         errors.append(f"intermediate.{cycle[0]}.init: the hops form a cycle: {' -> '.join(cycle)}.")
     refer("target.data", getattr(p.target, "data", None), p.datasets, "dataset")
@@ -158,13 +158,25 @@ def _metric_learning(path: str, task: str, options: dict[str, Any], block: BaseM
     where = f"{path if 'metric_learning' in block.model_fields_set else 'training'}.metric_learning"
     given, needed = options["metric_learning"], "metric_learning" in getattr(plugins.load("tasks", task), "OWN", ())
     if given is None and needed:
-        return [f"{where}: the task {task} needs it: a block with loss, margin, pictures and dim."]
+        return [f"{where}: the task {task} needs it: a block with loss, pictures, dim and what its loss needs."]
     if given is not None and not needed:
         return [f"{where}: the task {task} does not use it; set it to null (in training, or in {path})."]
     if needed and options["batch_size"] < 2 * given["pictures"]:
         return [f"{where}.pictures: a batch must hold at least two people, each with {given['pictures']} pictures; given: a "
                 f"batch_size of {options['batch_size']}."]  # fmt: skip
     return []
+
+
+def _needs(p: SimpleNamespace, hops: dict[str, Hop], datasets: dict[str, Dataset]) -> list[str]:
+    """Keys that a dataset may leave out, unless a task that is measured on it needs them."""
+    measured = {f"intermediate.{name}": (hop.task, hop.data) for name, hop in hops.items()}
+    measured |= {"target": (p.target.task, p.target.test)} if p.target else {}
+    return [
+        f"datasets.{data}.{key}: this key is missing; the task {task} ({path}) needs it."
+        for path, (task, data) in measured.items()
+        for key in getattr(plugins.load("tasks", task), "NEEDS", ())
+        if data in datasets and getattr(datasets[data], key) is None
+    ]
 
 
 def _senseless(path: str, block: Any, common: TrainingOptions, modality: str | None) -> list[str]:

@@ -63,23 +63,32 @@ class Head(Strict):
     keep: bool
 
 
-class MetricLearning(Strict):
-    """How the task embed learns (stages.lib.tasks.embed.losses)."""
+LOSSES: dict[str, tuple[str, ...]] = {  # what each loss of metric learning needs besides pictures and dim
+    "triplet": ("margin",),
+    "cosface": ("margin", "scale", "proxy_lr"),
+    "arcface": ("margin", "scale", "proxy_lr"),
+    "prototypical": (),
+    "cosine_prototypical": ("scale",),
+}
 
-    loss: Literal["triplet", "cosface", "arcface"]
-    margin: float = Field(gt=0, lt=90)
+
+class MetricLearning(Strict):
+    """How embeddings are learned (stages.lib.tasks.embed.losses)."""
+
+    loss: Literal["triplet", "cosface", "arcface", "prototypical", "cosine_prototypical"]
     pictures: int = Field(ge=2)
     dim: int = Field(ge=0)
-    scale: float | None = Field(default=None, gt=0)  # of cosface and arcface alone
-    proxy_lr: float | None = Field(default=None, gt=0, le=10)  # the same
+    margin: float | None = Field(default=None, gt=0, lt=90)  # these three only where the loss has them (LOSSES)
+    scale: float | None = Field(default=None, gt=0)
+    proxy_lr: float | None = Field(default=None, gt=0, le=10)
 
     @model_validator(mode="after")
     def _of_its_loss(self) -> Self:
-        wanted, given = self.loss != "triplet", {name for name in ("scale", "proxy_lr") if getattr(self, name) is not None}
-        if given != ({"scale", "proxy_lr"} if wanted else set()):
-            have = "must have both" if wanted else "has neither"
-            raise PydanticCustomError("of_its_loss", f"{self.loss} {have} scale and proxy_lr")
-        if self.loss != "arcface" and self.margin >= 2:
+        needed = LOSSES[self.loss]
+        if needed != tuple(name for name in ("margin", "scale", "proxy_lr") if getattr(self, name) is not None):
+            words = {"loss": self.loss, "needed": " and ".join(needed) or "none", "others": "margin, scale and proxy_lr"}
+            raise PydanticCustomError("of_its_loss", "{loss} needs, of {others}, exactly {needed}", words)
+        if self.loss != "arcface" and (self.margin or 0) >= 2:
             raise PydanticCustomError("of_its_loss", "a margin is below 2, except that of arcface, which is in degrees")
         return self
 

@@ -261,7 +261,7 @@ def test_the_task_embed_has_its_block_and_the_others_do_not(raw):
     )
     validate(people(raw))
     raw["training"]["metric_learning"] = None
-    assert "  training.metric_learning: the task embed needs it: a block with loss, margin, pictures and dim" in mistakes(raw)
+    assert "  training.metric_learning: the task embed needs it: a block with loss, pictures, dim" in mistakes(raw)
     for block in (raw["strategies"]["partial"], raw["scratch"]):
         block["metric_learning"] = TRIPLET
     validate(raw)

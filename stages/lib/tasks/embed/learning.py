@@ -103,7 +103,12 @@ def criterion(targets: torch.Tensor, options: TrainingOptions, num_outputs: int)
 
     how = options.metric_learning
     assert how, "the params have been checked"
-    return losses.triplet(how.margin) if how.loss == "triplet" else losses.Softmax(targets, how, num_outputs)
+    if how.loss in ("prototypical", "cosine_prototypical"):
+        return losses.prototypical(how.scale)
+    if how.loss == "triplet":
+        assert how.margin, "the schema requires it"
+        return losses.triplet(how.margin)
+    return losses.Softmax(targets, how, num_outputs)
 
 
 def loss(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

@@ -11,7 +11,7 @@ from pytorch_metric_learning.losses import ArcFaceLoss, CosFaceLoss, TripletMarg
 from pytorch_metric_learning.miners import TripletMarginMiner
 from pytorch_metric_learning.reducers import DoNothingReducer
 from torch import nn
-from torch.nn.functional import normalize
+from torch.nn.functional import cross_entropy, normalize, one_hot
 
 from stages.lib.core.contracts import NO_STEP
 from stages.lib.params.schema import MetricLearning
@@ -47,6 +47,37 @@ def triplet(margin: float) -> Loss:
     return losses
 
 
+def prototypical(scale: float | None) -> Loss:
+    """The loss of prototypical networks: a batch is an episode, in which half of each class's examples (the first ones of the
+    batch, which are random) are the support, and the others have to be nearest to the mean of their own class's support.
+
+    The classes are told apart by a softmax over minus the squared Euclidean distances, or with `scale` over the cosine
+    similarities times it. Only queries have a share, scaled so that the mean over the batch is the mean over its queries.
+
+    Reference:
+        Snell et al., Prototypical Networks for Few-shot Learning, NeurIPS 2017 (arXiv 1703.05175); for cosines, Chen et al.,
+        Meta-Baseline, ICCV 2021 (arXiv 2003.04390).
+    """
+
+    def losses(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        who = people.numbers(targets)
+        same = who[:, None] == who
+        first = same.tril(-1).sum(1) < same.sum(1) // 2
+        queries = ~first & (same.sum(1) > 1)  # an example that is alone has no prototype of its class
+        shares = 0 * outputs.sum(1)
+        members = one_hot(who)[first].to(outputs.dtype)
+        known = members.sum(0) > 0
+        if known.sum() < 2:
+            return shares  # nothing to tell apart, but gradients of zero
+        vectors = outputs if scale is None else normalize(outputs)
+        prototypes = members.T @ vectors[first] / members.sum(0).clamp_min(1)[:, None]
+        scores = -torch.cdist(vectors, prototypes).square() if scale is None else scale * vectors @ normalize(prototypes).T
+        each = cross_entropy(scores.masked_fill(~known, float("-inf"))[queries], who[queries], reduction="none")
+        return shares.masked_scatter(queries, each * len(outputs) / len(each))
+
+    return losses
+
+
 class Softmax(nn.Module):
     """Cross-entropy over the people of the training, each with a trained direction (proxy), with a margin for the right one.
 
@@ -65,7 +96,7 @@ class Softmax(nn.Module):
         dim: D.
         """
         super().__init__()
-        assert how.scale and how.proxy_lr, "the schema requires them"
+        assert how.margin and how.scale and how.proxy_lr, "the schema requires them"
         self.lr = how.proxy_lr
         self.register_buffer("known", targets.unique(dim=0), persistent=False)
         kind = {"cosface": CosFaceLoss, "arcface": ArcFaceLoss}[how.loss]

@@ -121,7 +121,7 @@ def test_people_who_were_not_seen_are_told_apart_after_training(how):
 
 @pytest.mark.parametrize(
     ("wrong", "said"),
-    [({"scale": 16}, "triplet has neither scale"), (SOFTMAX | {"scale": None}, "cosface must have both"),
+    [({"scale": 16}, "triplet needs, .*exactly margin"), (SOFTMAX | {"scale": None}, "cosface needs, .*scale and proxy_lr"),
      ({"margin": 28.6}, "below 2"), ({"pictures": 1}, "greater than or equal to 2"), ({"loss": "softmax"}, "triplet")]
 )  # fmt: skip
 def test_a_loss_has_its_own_params_and_no_others(wrong, said):
