@@ -6,12 +6,14 @@ import pytest
 import torch
 from torch import nn
 
+from stages.lib.core import cards
 from stages.lib.errors import UserError
 from stages.lib.libraries import small
 from stages.lib.modalities.image import Preprocessing
 from stages.lib.networks import backbones, layers
 from stages.lib.params.fields import Architecture
 from stages.lib.weights import _tensors
+from tests.tiny import model_card
 
 PX = {"lenet5": 28, "mobilefacenet": 112, "sface": 112}
 
@@ -80,6 +82,23 @@ def test_weights_that_a_script_saved_give_its_outputs_again(name, wrapper):
     model = built(name, seed=4).eval()
     model.load_state_dict(source.tensors)
     assert torch.equal(model(images(name)), network(images(name)))
+
+
+@pytest.mark.parametrize("name", PX)
+def test_a_trained_network_gives_the_same_logits_before_and_after_it_was_saved(name, tmp_path):
+    """Bit for bit, statistics of its normalisations included."""
+    model = built(name, 3).train()
+    optimizer = torch.optim.Adam(model.parameters())
+    for _ in range(2):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(images(name, 4)), torch.tensor([0, 1, 2, 0])).backward()
+        optimizer.step()
+    logits = model.eval()(images(name))
+    card = model_card("t", architecture={"library": "small", "model": name}, output_names=["a", "b", "c"])
+    cards.write_model(tmp_path, model.state_dict(), card)
+    tensors, card = cards.read_model(tmp_path)
+    again = backbones.trained(tensors, card.architecture, card.num_outputs)
+    assert torch.equal(again(images(name)), logits)
 
 
 def test_a_face_of_another_size_is_seen_as_112_by_96():

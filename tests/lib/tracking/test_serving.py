@@ -24,13 +24,15 @@ from stages.lib.modalities.image import inputs
 from stages.lib.networks import backbones
 from stages.lib.networks.inference import predict
 from stages.lib.tracking import serving
+from tests import tiny
 from tests.systems import wait_until_up
 from tests.tiny import ROOT, model_card
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*An input example was not provided")
 
 NORMALISATION = {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.3, 0.4]}
-PREPROCESSING = {"crop_pct": 0.875, "interpolation": "bicubic"} | NORMALISATION
+PREPROCESSING = {"channels": 3, "crop_pct": 0.875, "interpolation": "bicubic"} | NORMALISATION
+GREY = {"channels": 1, "mean": [0.1307], "std": [0.3081]}
 CLASSES = ["broken", "fine", "no cell"]
 
 
@@ -49,7 +51,7 @@ def files():
 def logits_of_evaluation(folder, encoded, tmp_path):
     """As the evaluate stage gets them: from packed images, through stages.lib.networks.inference.predict."""
     tensors, card = cards.read_model(folder)
-    packing = {name: card.preprocessing[name] for name in ("px", "fit", "crop_pct", "interpolation")}
+    packing = {name: card.preprocessing[name] for name in ("px", "fit", "channels", "crop_pct", "interpolation")}
     packed = [inputs.pack(inputs.decode(content), **packing) for content in encoded]
     table = pd.DataFrame({"key": [str(row) for row in range(len(packed))], "label": CLASSES[0], "group": ""})
     datasets.write_split(tmp_path, "test", packed, table)
@@ -62,13 +64,14 @@ def logits_of_evaluation(folder, encoded, tmp_path):
 def save(folder, model="test_efficientnet", px=48, fit="crop", architecture=None):
     """A trained model as a hop writes it; its normalisation layers have seen other data than nothing."""
     torch.manual_seed(0)
-    architecture = architecture or {"library": "timm", "model": model}
+    architecture, grey = architecture or tiny.architecture(model), model == "lenet5"
     network = backbones.build(architecture, len(CLASSES))
     with torch.no_grad():
-        batch = torch.randn(8, 3, 1, 1) + torch.randn(8, 3, px, px)
+        channels = 1 if grey else 3
+        batch = torch.randn(8, channels, 1, 1) + torch.randn(8, channels, px, px)
         network.train()(batch)
         network.head.weight.div_(network.eval()(batch).std(0).mean())  # answers that differ, so that mistakes show
-    preprocessing = PREPROCESSING | {"px": px, "fit": fit}
+    preprocessing = PREPROCESSING | {"px": px, "fit": fit} | (GREY if grey else {})
     card = model_card("dots-0", architecture=architecture, output_names=CLASSES, preprocessing=preprocessing)
     cards.write_model(folder, network.state_dict(), card)
     return folder
@@ -86,9 +89,10 @@ def loaded(saved):
     return mlflow.pyfunc.load_model(str(saved / "pyfunc"))
 
 
-@pytest.mark.parametrize("model, fit", [("test_efficientnet", "crop"), ("test_resnet", "squash"), ("test_vit", "squash")])
+@pytest.mark.parametrize("model, fit", [("test_efficientnet", "crop"), ("test_resnet", "squash"), ("test_vit", "squash"),
+                                        ("test_resnet", "frame"), ("lenet5", "frame")])  # fmt: skip
 def test_it_answers_as_evaluation_does(tmp_path, model, fit):
-    px = 160 if model == "test_vit" else 48
+    px = {"test_vit": 160, "lenet5": 28}.get(model, 48)
     folder = save(tmp_path / "model", model=model, fit=fit, px=px)
     mlflow.pyfunc.save_model(tmp_path / "pyfunc", **serving.package(folder))
     answers = mlflow.pyfunc.load_model(str(tmp_path / "pyfunc")).predict(pd.DataFrame({"image": files()}))
