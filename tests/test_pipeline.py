@@ -466,3 +466,44 @@ def test_another_domain_with_a_bound_and_another_strategy(finished, copy_of):
     draw(repo.path / "images/lines", ("cross", "frame"), seed=5)  # the bound must notice that its data are others now
     executed = repo.ran("repro")
     assert "alternative@oracle-0" in executed and "alternative@probe-0" not in executed and "target@tiny-0" not in executed
+
+
+@pytest.mark.slow
+def test_adapting_to_another_domain(finished, copy_of):
+    """Labels of dots and inputs of lines: two ways to adapt, against training on dots alone; the verdict shows both domains."""
+    repo = copy_of(finished)
+    mcc = {
+        "epochs": 3,
+        "lr": 0.01,
+        "head_lr": 0.01,
+        "trainable": "all",
+        "strength": 1,
+        "temperature": 2.5,
+        "select": "information",
+    }
+    dann = {"epochs": 2, "lr": 0.01, "head_lr": 0.01, "trainable": {"last_blocks": 2}, "strength": 1, "gamma": 10, "hidden": 8,
+            "discriminator_lr": 0.01, "select": "loss"}  # fmt: skip
+    others = {"source_only": {"data": "dots", "strategy": "full", **FULL}, "dann": {"data": "dots", "strategy": "dann", **dann}}
+    values = copy.deepcopy(PARAMS) | {"strategy": "mcc", "intermediate": {}, "inits": ["tiny"], "alternatives": others}
+    values["strategies"]["mcc"] = mcc
+    values["target"] |= {"data": "dots"}
+    write_params(repo.path, values)
+    assert {"target@tiny-0", "alternative@source_only-0", "alternative@dann-0"} <= repo.ran("repro")
+    verdict = (repo.path / "metrics/verdict.md").read_text()
+    assert "Training as it does (tiny, against source_only: full on dots)" in verdict
+    section = verdict.split("## Domains")[1].split("\n## ")[0]
+    assert section.count("| tiny-0 |") == section.count("| dann-0 |") == 1 and "source_only" not in section
+    assert "The two domains" in (repo.path / "metrics/report.html").read_text()
+    run = json.loads((repo.path / "metrics/target/tiny-0/run.json").read_text())
+    assert run["settings"]["unlabelled"] == "lines"
+    history = pd.read_csv(repo.path / "metrics/target/tiny-0/history.csv")
+    assert run["best"]["epoch"] == history.epoch[history.val_information.idxmax()] or not history.best.iloc[0]
+    proof = pd.read_csv(repo.path / "metrics/alternative/dann-0/certificate.csv")
+    assert (proof[proof.declared == "not shipped"].tensor.str.startswith("penalty.")).sum() == 4
+    assert repo.query("SELECT COUNT(*) FROM metrics WHERE key = 'val_information'") != [(0,)]
+    assert "0 findings" in repo.run("python", "-m", "stages", "audit")
+    assert repo.ran("repro") == {"track"}
+    shutil.rmtree(repo.path / "images/lines")
+    draw(repo.path / "images/lines", ("cross", "frame"), seed=5)  # other inputs: what adapted to them must notice
+    executed = repo.ran("repro")
+    assert {"target@tiny-0", "alternative@dann-0"} <= executed and "alternative@source_only-0" not in executed
