@@ -254,3 +254,10 @@ def test_a_list_with_an_item_in_each_line_is_replaced_too():
     base = "seeds:   # words\n- 0\n\n# The control\nscratch:\n  like: x\n"
     after = scenario.overlaid(base, "seeds: [0, 1]\n")
     assert values(after) == {"seeds": [0, 1], "scratch": {"like": "x"}} and comments(after) == ["words", "The control"]
+
+
+def test_the_hop_without_labels_in_a_comment_of_diseases_is_valid():
+    text = OVERLAYS["diseases"].replace("  # words: {", "  words: {").replace("inits: [genes, ", "inits: [words, genes, ")
+    after = values(scenario.overlaid(BASE, text, None))
+    assert after["intermediate"]["words"]["task"] == "mlm" and after["inits"][0] == "words"
+    validate(after)
