@@ -164,6 +164,7 @@ STALE = {  # what a change of each section makes stale by itself, beside check, 
     "source.tiny": {"source@tiny"},
     "intermediate.dots": {"recipe-hops", "intermediate@dots", "forgetting@dots", "compare", "report"},
     "target.test": {"recipe-hops", "recipe", "advise", "controls", "compare", "report"},  # trains nothing again by itself
+    "target.task": {"recipe-hops", "recipe", "advise", "controls", "compare", "report"},  # and the trainings by their recipes
     "target": TARGETS | {"scratch@0", "recipe-hops", "recipe", "advise", "controls", "compare", "report"},
     "scratch": {"recipe-hops", "scratch@0"},
     "advise": {"advise"},
