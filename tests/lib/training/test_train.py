@@ -26,6 +26,7 @@ def test_every_strategy_is_tested_here():
 
 SLOW = pytest.mark.slow  # all but the smallest networks
 WITHOUT = {("lora", name) for name in [*PX, *SMALL] if name not in ("test_vit", "lenet5")} | {("norm_only", "lenet5")}
+WITHOUT |= {("wise_ft", "mobilefacenet")}  # on this noise the best point of its line is the beginning, where nothing has moved
 CASES = [
     pytest.param(strategy, network, marks=() if network in ("lenet5", "test_resnet") or strategy == "lora" else SLOW)
     for strategy in HYPERPARAMETERS
