@@ -55,7 +55,7 @@ def test_the_figures_are_those_of_the_committed_metrics():
     name, proposal = raw["compare"]["metric"], raw["inits"][0]
     metric = plugins.load("tasks", raw["target"]["task"], "measures").METRICS[name]
     titles = {arm: arm for arm in found[name] if arm == f"{proposal} as it is"}
-    plan = comparison.plan(proposal, chain(raw, proposal), raw["inits"][1:], titles)
+    plan = comparison.plan(proposal, chain(raw, proposal), raw["inits"][1:], {}, titles)
     pairs = {pair.control: found[pair.key] for pair in plan}
     expected = {}
     for arm, value in found[name].items():
