@@ -1,4 +1,4 @@
-"""Run scenarios of text and speech at a size that takes minutes on 2 cores: python -m tests.reduced_scenarios reviews accents
+"""Run scenarios at a size that takes minutes on 2 cores: python -m tests.reduced_scenarios reviews accents faces
 
 Their own weights, readers and stages; but few examples, one epoch, one seed and one chain. The data are made from templates and
 tones, because the real ones are not in the repository. Overwrites params.yaml and data/own.
@@ -32,14 +32,20 @@ def accents(folder: Path) -> None:
     systems.digits(folder, speakers=("jackson", "theo", "nicolas", "lucas"))
 
 
-DATA = {"reviews": (reviews, "reviews"), "accents": (accents, "fsdd")}
+def faces(folder: Path) -> None:
+    """A folder of pictures for each person."""
+    systems.people(folder, num=12, pictures=8)
+
+
+DATA = {"reviews": (reviews, "reviews"), "accents": (accents, "fsdd"), "faces": (faces, "orl_faces")}
 
 
 def reduce(values: dict[str, Any]) -> None:
     del values["inits"][1:], values["seeds"][1:]  # in place, which keeps the comments
     for dataset in values["datasets"].values():
         dataset |= {"num_strings": 40} if "num_strings" in dataset else {"limit": 120}
-    for block in [*values["strategies"].values(), *values["intermediate"].values(), values["scratch"]]:
+    others = [*values["intermediate"].values(), *values["alternatives"].values()]
+    for block in [*values["strategies"].values(), *others, values["scratch"]]:
         block |= {name: 1 for name in ("epochs", "probe_epochs") if name in block}
     values["training"]["batch_size"] = 8  # some steps, as the first of a warm-up moves nothing
     values["evaluate"]["num_resamples"] = values["compare"]["num_resamples"] = 500
@@ -61,6 +67,7 @@ def run(name: str) -> None:
         "scratch/0",
         *(f"target/{init}-0" for init in values["inits"]),
         *(f"intermediate/{hop}" for hop in values["intermediate"]),
+        *(f"alternative/{name}-0" for name in values["alternatives"]),
     ]
     for training in trainings:
         certificate = pd.read_csv(Path("metrics") / training / "certificate.csv")

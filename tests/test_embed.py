@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
 
 from tests import systems
 from tests.systems import read, serving
@@ -18,19 +17,6 @@ from tests.tiny import FULL, PARAMS, TRAINING, Repo, new_repo
 pytestmark = pytest.mark.slow
 TRIPLET = {"loss": "triplet", "margin": 0.2, "pictures": 3, "dim": 8}
 COSFACE = {"loss": "cosface", "margin": 0.2, "scale": 16, "proxy_lr": 0.05, "pictures": 3, "dim": 0}
-
-
-def draw(folder: Path, people: int = 20, pictures: int = 6, seed: int = 0) -> None:
-    """A folder of pictures for each person: stripes of their own, in light of any colour."""
-    random = np.random.default_rng(seed)
-    for person in range(people):
-        (folder / f"person {person:02}").mkdir(parents=True)
-        angle, wave = random.uniform(0, np.pi), random.uniform(2, 6)
-        for index in range(pictures):
-            x, y = np.meshgrid(*[np.linspace(0, 1, 40)] * 2)
-            stripes = np.sin(2 * np.pi * wave * (x * np.cos(angle) + y * np.sin(angle)) + random.uniform(0, 6))
-            pixels = 128 + 60 * stripes[..., None] * random.uniform(0.5, 1, 3) + random.normal(0, 20, (40, 40, 3))
-            Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(folder / f"person {person:02}/{index}.png")
 
 
 def values() -> dict:
@@ -52,7 +38,7 @@ def faces(shared) -> Repo:
     """Triplets, a softmax and frozen features, through `dvc repro`."""
 
     def fill(folder):
-        draw(folder / "repo/faces")
+        systems.people(folder / "repo/faces")
         executed = new_repo(folder / "repo", values()).ran("repro")
         (folder / "executed.json").write_text(json.dumps(sorted(executed)))
 
@@ -103,7 +89,7 @@ def test_arms_of_different_widths_are_compared_over_people(faces):
 
 def test_the_report_shows_pairs_and_the_roc_curve(faces):
     page = systems.Page(faces.path / "metrics/report.html")
-    assert page.foreign == [] and page.tags.count("img") >= 5 and "person 0" in page.text
+    assert page.foreign == [] and page.tags.count("img") >= 6 and "test images" in page.text
 
 
 def test_a_gallery_says_who_it_is_or_nobody(faces, tmp_path, call):
@@ -130,7 +116,7 @@ def test_a_gallery_says_who_it_is_or_nobody(faces, tmp_path, call):
     assert np.allclose(plain.filter(regex=r"^e\d").pow(2).sum(axis=1), 1, atol=1e-4)
     assert "holds no folders with files" in call(faces, "predict", str(asked), "--gallery", str(asked), ok=False)
     (gallery / known[0] / "broken.png").write_bytes(b"no picture")
-    assert "1 of 22 files could not be read" in call(faces, "predict", str(asked), "--gallery", str(gallery), ok=False)
+    assert "1 of 25 files could not be read" in call(faces, "predict", str(asked), "--gallery", str(gallery), ok=False)
 
 
 def test_the_served_model_gives_the_embedding_of_the_test(faces, tmp_path):
