@@ -2,13 +2,16 @@
 
 import copy
 import json
+import shutil
 from pathlib import Path
 
+import mlflow
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
 
+from stages.lib.tracking import serving
 from tests import systems
 from tests.systems import read
 from tests.tiny import FULL, PARAMS, TRAINING, Repo, new_repo
@@ -106,7 +109,44 @@ def test_episodes_that_are_changed_are_prepared_again_before_anything_else(birds
     assert "Running stage 'target" not in said
 
 
-def test_the_shipped_model_embeds(birds, call):
-    said = call(birds, "predict", "birds/bird 00", "--csv", "embeddings.csv")
-    table = pd.read_csv(birds.path / "embeddings.csv")
-    assert len(table) == 6 and "e0" in table and "bird 00" in said
+@pytest.fixture(scope="module")
+def support(birds, tmp_path_factory):
+    """Three classes of the test with three pictures each, and the folder of their other pictures."""
+    folder = tmp_path_factory.mktemp("support")
+    names = sorted(set(pd.read_csv(birds.path / "data/prepared/birds/test/table.csv").label))[:3]
+    for name in names:
+        for index in range(6):
+            place = folder / ("known" if index < 3 else "asked") / name
+            place.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(birds.path / f"birds/{name}/{index}.png", place / f"{index}.png")
+    return folder
+
+
+def test_the_shipped_model_answers_by_a_support_set(birds, support, call):
+    call(birds, "predict", str(support / "asked"), "--gallery", str(support / "known"), "--csv", str(support / "out.csv"))
+    table = pd.read_csv(support / "out.csv")
+    names = sorted(path.name for path in (support / "known").iterdir())
+    assert list(table.columns) == ["image", "label", "similarity", *(f"similarity_{name}" for name in names)]
+    own = [Path(path).parent.name for path in table.image]
+    assert len(table) == 9 and (table.label == own).mean() > 0.4, "guessing: a third"
+    plain = call(birds, "predict", str(support / "asked"), "--csv", str(support / "plain.csv"))
+    assert "e0" in pd.read_csv(support / "plain.csv") and "e0" in plain
+
+
+def test_the_pyfunc_takes_a_support_set(birds, support, tmp_path, call):
+    """As MLflow loads it, with the columns that its signature allows; and the same answers as predict gives."""
+    call(birds, "predict", str(support / "asked"), "--gallery", str(support / "known"), "--csv", str(support / "out.csv"))
+    expected = pd.read_csv(support / "out.csv")
+    model = birds.path / "models/target/tiny-0"
+    mlflow.pyfunc.save_model(tmp_path / "served", **serving.package(model))
+    loaded = mlflow.pyfunc.load_model(str(tmp_path / "served"))
+    files = sorted((support / "asked").rglob("*.png")), sorted((support / "known").rglob("*.png"))
+    labels = [*[""] * len(files[0]), *(path.parent.name for path in files[1])]
+    rows = pd.DataFrame({"image": [path.read_bytes() for path in (*files[0], *files[1])], "label": labels})
+    answers = loaded.predict(rows)
+    assert answers.label.tolist() == expected.label.tolist() and list(answers.index) == list(range(9))
+    assert answers.similarity.tolist() == pytest.approx(expected.similarity.tolist(), abs=1e-5)
+    shuffled = rows.sample(frac=1, random_state=0)
+    again = loaded.predict(shuffled)
+    assert set(again.label) <= set(labels) and len(again) == 9
+    assert "e0" in loaded.predict(rows[["image"]]) and len(loaded.predict(rows.assign(label=""))) == 18

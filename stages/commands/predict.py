@@ -2,7 +2,7 @@
 
 A folder stands for all files in it. For a model of texts, a sentence in quotes may stand in place of a file. The predictions are
 those of the served model (stages.lib.tracking.serving). For a model of embeddings, a gallery holds a folder of files for each
-known person, and the answer is who of them it is, or nobody.
+known person, and the answer is who of them it is, or nobody; for few shots it is the support set, a folder for each class.
 """
 
 import argparse
@@ -21,7 +21,9 @@ def main(words: list[str]) -> None:
     parser = argparse.ArgumentParser("python -m stages predict", description=(__doc__ or "").partition(":")[0])
     parser.add_argument("files", nargs="+", help="files to predict, or folders of them (or texts)", metavar="FILE")
     parser.add_argument("--model", type=Path, help="folder of a model; default: the one that the comparison ships")
-    parser.add_argument("--gallery", type=Path, help="for embeddings: a folder with a folder of files for each known person")
+    parser.add_argument(
+        "--gallery", type=Path, help="for embeddings: a folder with a folder of files for each known person (or class)"
+    )
     parser.add_argument("--csv", type=Path, help="write the table to this file, with all digits")
     asked = parser.parse_args(words)
     model = asked.model or shipped()
@@ -77,10 +79,12 @@ def gallery(card: cards.ModelCard, folder: Path) -> dict[str, bytes | str]:
 
 def among(table: pd.DataFrame, known: pd.DataFrame, card: cards.ModelCard, column: str, folder: Path) -> pd.DataFrame:
     """Who of the gallery each row shows: the answers of the task, in place of the embeddings."""
-    people = [Path(name).relative_to(folder).parts[0] for name in known[column]]
-    identified = plugins.load("tasks", card.trained_for, "gallery").identified
-    embeddings = [each.drop(columns=column).to_numpy() for each in (known, table)]
-    return pd.DataFrame({column: table[column], **identified(embeddings[0], people, embeddings[1], card.best["val_threshold"])})
+    from stages.lib.tracking.serving import identified
+
+    labels = [Path(name).relative_to(folder).parts[0] for name in known[column]]
+    answers = identified(card, known.drop(columns=column), labels, table.drop(columns=column))
+    answers.insert(0, column, table[column])
+    return answers
 
 
 def require_answers(card: cards.ModelCard) -> None:

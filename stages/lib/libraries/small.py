@@ -7,7 +7,7 @@ from stages.lib.errors import UserError, listed, nearest
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-CHANNELS = {"lenet5": 1, "mobilefacenet": 3, "sface": 3}  # of the images that each network takes: 1 is grey
+CHANNELS = {"conv4": 1, "lenet5": 1, "mobilefacenet": 3, "sface": 3}  # of the images that each network takes: 1 is grey
 
 
 def channels(model: str) -> int:
@@ -21,18 +21,19 @@ def network(model: str) -> "nn.Module":
     Raises:
         UserError: there is none of this name.
     """
+    from stages.lib.libraries._small.conv4 import Conv4
     from stages.lib.libraries._small.lenet5 import LeNet5
     from stages.lib.libraries._small.mobilefacenet import MobileFaceNet
     from stages.lib.libraries._small.sface import SFace
 
     if model not in CHANNELS:
         raise UserError(f"small has no model {model!r}.{nearest(model, CHANNELS)} Allowed: {listed(CHANNELS)}.")
-    kinds: dict[str, type[nn.Module]] = {"lenet5": LeNet5, "mobilefacenet": MobileFaceNet, "sface": SFace}
+    kinds: dict[str, type[nn.Module]] = {"conv4": Conv4, "lenet5": LeNet5, "mobilefacenet": MobileFaceNet, "sface": SFace}
     return kinds[model]()
 
 
 def head(network: "nn.Module") -> str | None:
-    """Path of the linear layer that a new head replaces; "" for networks of faces, whose output is the embedding itself."""
+    """Path of the linear layer that a new head replaces; "" for networks whose output is an embedding."""
     path: Any = network.HEAD
     return str(path)
 

@@ -19,6 +19,7 @@ from mlflow.types.schema import AnyType, ColSpec, Schema, TensorSpec
 from stages.lib.core import cards, datasets, plugins
 from stages.lib.networks import backbones
 
+LABEL = "label"  # column of what is known, for models of embeddings
 BATCH = 64  # inputs per forward pass; limits the memory and does not affect predictions
 # The packages that the code packaged with the model imports, besides those of its modality and its task.
 PACKAGES = ("mlflow", "numpy", "pandas", "pydantic", "safetensors", "timm", "torch", "torchvision")
@@ -35,13 +36,20 @@ class Served(PythonModel):
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
         """Predict each cell of the modality's column (`image`, for images).
 
+        For a model of embeddings, rows with text in the column `label` (if there is one) are known: the support set of few shots,
+        or a gallery of people. The other rows are answered by comparing them with these.
+
         Returns:
-            One row per input, with the columns that the task defines: for classes `label`, its `probability`, and `p_<class>`
-            for every class.
+            One row per input (per input that is not known), with the columns that the task defines: for classes `label`, its
+            `probability`, and `p_<class>` for every class.
 
         Raises:
             MlflowException: a row cannot be read; the text names the row.
         """
+        if compares(self.card) and LABEL in model_input and (known := model_input[LABEL].map(_known)).any():
+            embeddings = self.predict(context, model_input.drop(columns=LABEL))
+            answers = identified(self.card, embeddings[known], model_input[LABEL][known].tolist(), embeddings[~known])
+            return answers.set_index(model_input.index[~known])
         served, measures = self._part("modalities", "served"), self._part("tasks", "measures")
         column = list(model_input[served.COLUMN])
         parts = [self._outputs(column[start : start + BATCH], start) for start in range(0, len(column), BATCH)]
@@ -78,6 +86,23 @@ class Served(PythonModel):
         return plugins.load(kind, self.card.modality if kind == "modalities" else self.card.trained_for, part)
 
 
+def compares(card: cards.ModelCard) -> bool:
+    """Whether a model's answers can be compared with known examples."""
+    return plugins.has("tasks", card.trained_for, "gallery")
+
+
+def identified(card: cards.ModelCard, known: pd.DataFrame, labels: list[str], asked: pd.DataFrame) -> pd.DataFrame:
+    """The columns of the task's answers (N,), from the embeddings of the known examples (M, D), their labels and those of the new
+    ones (N, D)."""
+    identify = plugins.load("tasks", card.trained_for, "gallery").identified
+    own = plugins.taken(identify, {"threshold": card.best.get("val_threshold")})
+    return pd.DataFrame(identify(known.to_numpy(), labels, asked.to_numpy(), **own))
+
+
+def _known(label: Any) -> bool:
+    return isinstance(label, str) and label != ""
+
+
 def empty(card: cards.ModelCard) -> dict[str, Any]:
     """The columns of an answer."""
     measures = plugins.load("tasks", card.trained_for, "measures")
@@ -97,6 +122,7 @@ def package(folder: Path) -> dict[str, Any]:
     served = plugins.load("modalities", card.modality, "served")
     doors = plugins.load("modalities", card.modality), plugins.load("tasks", card.trained_for)
     packages = sorted({*PACKAGES, *(name for door in doors for name in getattr(door, "PACKAGES", ()))})
+    known = [ColSpec("string", LABEL, required=False)] if compares(card) else []
     outputs: list[ColSpec | TensorSpec]
     outputs = [ColSpec("string" if np.asarray(values).dtype == object else "float", name) for name, values in empty(card).items()]
     return {
@@ -105,7 +131,7 @@ def package(folder: Path) -> dict[str, Any]:
         "code_paths": [str(Path(__file__).resolve().parents[2])],
         "pip_requirements": [f"{name}=={version(name).partition('+')[0]}" for name in packages],  # no "+cu128": not on PyPI
         "input_example": pd.DataFrame({served.COLUMN: [served.example(card.how)]}),
-        "signature": ModelSignature(Schema([ColSpec(AnyType(), served.COLUMN)]), Schema(outputs)),
+        "signature": ModelSignature(Schema([ColSpec(AnyType(), served.COLUMN), *known]), Schema(outputs)),
     }
 
 

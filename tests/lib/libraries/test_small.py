@@ -15,7 +15,7 @@ from stages.lib.params.fields import Architecture
 from stages.lib.weights import _tensors
 from tests.tiny import model_card
 
-PX = {"lenet5": 28, "mobilefacenet": 112, "sface": 112}
+PX = {"conv4": 28, "lenet5": 28, "mobilefacenet": 112, "sface": 112}
 
 
 def built(name, num_outputs=None, seed=0):
@@ -31,8 +31,10 @@ def test_every_network_is_tested_here():
     assert PX.keys() == small.CHANNELS.keys()
 
 
-@pytest.mark.parametrize(("name", "features", "parameters"), [("lenet5", 84, 44_426), ("mobilefacenet", 128, 999_552),
-                                                              ("sface", 128, 9_642_880)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "features", "parameters"),
+    [("conv4", 64, 111_936), ("lenet5", 84, 44_426), ("mobilefacenet", 128, 999_552), ("sface", 128, 9_642_880)],
+)
 def test_a_network_has_the_parameters_of_its_paper_and_all_get_a_gradient(name, features, parameters):
     own = built(name)
     assert sum(each.numel() for each in own.parameters()) == parameters
@@ -55,6 +57,7 @@ def test_the_blocks_are_the_parts_that_a_paper_would_name():
         models = {name: built(name, 3) for name in PX}
     found = {name: list(layers.blocks(model)) for name, model in models.items()}
     assert found["lenet5"] == ["conv1", "conv2", "fc1", "fc2"]
+    assert found["conv4"] == [f"blocks.{n}" for n in range(4)]
     assert found["mobilefacenet"] == ["conv1", "dw_conv1", *(f"blocks.{n}" for n in range(15)), "conv2", "linear7", "linear1"]
     assert found["sface"] == ["stem", *(f"blocks.{n}" for n in range(13)), "embedding"]
     convolutions = [layer for layer in layers.layers(models["sface"]) if layer.block != "embedding"]

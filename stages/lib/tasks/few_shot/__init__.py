@@ -11,3 +11,4 @@ UNUSED: dict[str, object] = {"label_smoothing": 0, "balance": "sampling", "mixup
 OWN = ("metric_learning",)  # options of `training` that tasks of embeddings alone use
 NEEDS = ("episodes",)  # what the block of the measured dataset must hold
 UNIT = "episode"  # what is measured and resampled, if it is not each example
+PACKAGES = ("scikit-learn",)  # that the served model needs

@@ -25,8 +25,8 @@ def cosine(embeddings: np.ndarray, support: np.ndarray, queries: np.ndarray) -> 
         Snell et al., Prototypical Networks for Few-shot Learning, NeurIPS 2017, with the distance of Chen et al., A Closer Look
         at Few-shot Classification, ICLR 2019.
     """
-    units = _of_length_one(embeddings)
-    prototypes = _of_length_one(units[support].mean(2))
+    units = of_length_one(embeddings)
+    prototypes = of_length_one(units[support].mean(2))
     similarities: np.ndarray = np.einsum("end,ewd->enw", _in_a_row(units[queries]), prototypes)
     return similarities
 
@@ -48,7 +48,7 @@ def matching(embeddings: np.ndarray, support: np.ndarray, queries: np.ndarray) -
     Reference:
         Vinyals et al., Matching Networks for One Shot Learning, NeurIPS 2016, without full context embeddings.
     """
-    units = _of_length_one(embeddings)
+    units = of_length_one(embeddings)
     similarities = np.einsum("end,ewkd->enwk", _in_a_row(units[queries]), units[support])
     attention = np.exp(similarities)
     attention /= attention.sum((2, 3), keepdims=True)
@@ -65,7 +65,7 @@ def linear_probe(embeddings: np.ndarray, support: np.ndarray, queries: np.ndarra
     Reference:
         Tian et al., Rethinking Few-Shot Image Classification: a Good Embedding Is All You Need?, ECCV 2020.
     """
-    units = _of_length_one(embeddings)
+    units = of_length_one(embeddings)
     way, shot = support.shape[1:]
     labels = np.repeat(np.arange(way), shot)
     scores = []
@@ -103,7 +103,8 @@ def credit(scores: np.ndarray) -> np.ndarray:
     return found
 
 
-def _of_length_one(embeddings: np.ndarray) -> np.ndarray:
+def of_length_one(embeddings: np.ndarray) -> np.ndarray:
+    """Embeddings (..., D) scaled to length 1; one of zeros stays as it is."""
     lengths = np.linalg.norm(embeddings, axis=-1, keepdims=True)
     units: np.ndarray = embeddings / np.maximum(lengths, np.finfo(embeddings.dtype).tiny)
     return units

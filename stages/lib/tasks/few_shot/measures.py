@@ -208,7 +208,7 @@ def most_certain(
     order = np.argsort(-by, kind="stable")
     order = order[mistaken[order] >= 0]
     order = order[np.sort(np.unique(mistaken[order], return_index=True)[1])][:num]  # an example is in many episodes
-    titles = [f"{keys[int(mistaken[row])]}\ntaken for {keys[int(taken_for[row])]}\nmore alike by {by[row]:.2f}" for row in order]
+    titles = [f"{keys[int(mistaken[row])]}\ntaken for\n{keys[int(taken_for[row])]} (+{by[row]:.2f})" for row in order]
     return mistaken[order].astype(int), coordinate[order].astype(int), titles
 
 

@@ -110,7 +110,7 @@ def test_the_shown_mistakes_are_queries_that_were_taken_for_another_class():
         for e in range(60) for own in range(5) for query in queries[e, own] for other in support[e, :, 0]
     )  # fmt: skip
     assert rows[0] == most[1]
-    assert titles[0] == f"{keys[most[1]]}\ntaken for {keys[most[2]]}\nmore alike by {most[0]:.2f}"
+    assert titles[0] == f"{keys[most[1]]}\ntaken for\n{keys[most[2]]} (+{most[0]:.2f})"
 
 
 def test_without_a_mistake_none_is_shown():
