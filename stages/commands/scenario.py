@@ -20,6 +20,7 @@ from stages.lib.params.validate import validate
 
 FOLDER = Path(__file__).parents[1] / "scenarios"
 REPLACED = ("download", "datasets", "source", "intermediate", "alternatives", "baselines")
+WHOLE = ("trainable", "metric_learning")  # blocks whose keys depend on each other
 
 
 def main(words: list[str]) -> None:
@@ -132,7 +133,7 @@ def _emptied(section: str) -> str:
 
 def _merge(into: Any, values: Any) -> None:
     for key, value in values.items():
-        if isinstance(value, dict) and isinstance(into.get(key), dict) and key != "trainable":
+        if isinstance(value, dict) and isinstance(into.get(key), dict) and key not in WHOLE:
             _merge(into[key], value)
         else:
             into[key] = value
