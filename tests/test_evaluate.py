@@ -241,7 +241,9 @@ def test_a_model_that_diverged_has_no_figures(project):
 
 
 def test_mistakes_are_named(project):
-    with pytest.raises(UserError, match=r"'targte' is not a kind of training\. Allowed: target, scratch, intermediate"):
+    with pytest.raises(
+        UserError, match=r"'targte' is not a kind of training\. Allowed: target, alternative, scratch, intermediate"
+    ):
         evaluate.main("targte", "dots-0", "lines")
     with pytest.raises(UserError, match="dvc repro"):
         evaluate.main("target", "dots-1", "lines")

@@ -196,6 +196,8 @@ def changed(path, value):
         new = OTHER.get(value) or OTHER_NAME.get(path[-1], value + "x")
     elif isinstance(value, list):
         new = value[:1] if len(value) == 2 else [*value, 1.0]
+    elif value is None:  # a block that only some tasks have
+        new = 1
     else:
         new = not value if isinstance(value, bool) else value + 1
     if new in ("tiny2", "dots2"):

@@ -13,18 +13,20 @@ CARD = model_card("new-0")
 
 
 def test_each_control_is_a_question_of_its_own():
-    pairs = comparison.plan("c", ["a", "b", "c"], ["a", "b", "other"], {})
+    pairs = comparison.plan("c", ["a", "b", "c"], ["a", "b", "other"], {"probe": "knn on d"}, {})
     assert [(pair.key, pair.control) for pair in pairs] == [
         ("transfer", SCRATCH),
         ("intermediate", "a"),
         ("intermediate_after_b", "b"),
         ("c_against_other", "other"),
+        ("against_probe", "probe"),
     ]
     assert [pair.question for pair in pairs] == [
         "Transfer as a whole (a -> b -> c, against random weights)",
         "The intermediate hops (b, c, against a directly)",
         "The intermediate hop (c, against b directly)",
         "c against other",
+        "Training as it does (c, against probe: knn on d)",
     ]
 
 

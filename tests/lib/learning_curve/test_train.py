@@ -39,6 +39,6 @@ def test_a_training_on_a_subset_sees_what_was_drawn_and_nothing_else():
         return split._replace(inputs=lambda rows, *how: seen[which].update(rows.tolist()) or split.inputs(rows, *how))
 
     data = Data(noise(), noise(16, 1))
-    on_subset("feature_extraction", Data(*(spied(split, which) for which, split in enumerate(data))), 9)
+    on_subset("feature_extraction", Data(spied(data.train, 0), spied(data.val, 1)), 9)
     drawn = subset(data.train.targets, data.val.targets, 9, 1)
     assert seen == [set(rows.tolist()) for rows in drawn] and [len(rows) for rows in drawn] == [9, 6]

@@ -44,4 +44,4 @@ def test_a_source_and_a_control_must_not_have_the_same_name():
     raw = texts.params(texts.SOURCE) | {"baselines": {"tfidf": {"ngrams": 1, "strengths": [1]}}}
     validate(raw)
     raw["source"]["tfidf"] = raw["source"]["tiny"]
-    assert "baselines.tfidf: a source or hop has the same name" in mistakes(raw)
+    assert "baselines.tfidf: another arm has the same name" in mistakes(raw)
