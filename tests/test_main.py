@@ -51,7 +51,8 @@ def test_a_word_like_no_other_is_answered_without_a_guess():
 @pytest.mark.parametrize("path", [path for path in FILES if path.parent.name == "stages"], ids=lambda path: path.stem)
 def test_every_stage_checks_the_whole_file_itself(finished, tmp_path, call, path):
     words = {"prepare": "dots", "source": "tiny", "intermediate": "dots", "recipe": "hops", "target": "dots 0", "scratch": "0",
-             "alternative": "full 0", "evaluate": "target dots-0 lines", "forgetting": "dots dots", "download": "some"}  # fmt: skip
+             "alternative": "full 0", "evaluate": "target dots-0 lines", "forgetting": "dots dots",
+             "download": "some"}  # fmt: skip
     for name in ("requirements.in", "dvc.lock", "models", "metrics", "data"):
         (tmp_path / name).symlink_to(finished.path / name)
     write_params(tmp_path, PARAMS | {"sed": 1})
