@@ -47,6 +47,7 @@ def reduce(values: dict[str, Any]) -> None:
     others = [*values["intermediate"].values(), *values["alternatives"].values()]
     for block in [*values["strategies"].values(), *others, values["scratch"]]:
         block |= {name: 1 for name in ("epochs", "probe_epochs") if name in block}
+    values["training"]["warmup_epochs"] = 0.5  # of the one epoch
     values["training"]["batch_size"] = 8  # some steps, as the first of a warm-up moves nothing
     values["evaluate"]["num_resamples"] = values["compare"]["num_resamples"] = 500
 
