@@ -97,20 +97,20 @@ def digits(folder: Path, per_digit: int = 12, speakers: tuple[str, ...] = SPEAKE
         soundfile.write(folder / f"recordings/{digit}_{speaker}_{index}.wav", samples.astype(np.float32), RATE)
 
 
-# Faces.
+# Faces, and other classes of which there are many.
 
 
-def people(folder: Path, num: int = 20, pictures: int = 6, seed: int = 0) -> None:
+def people(folder: Path, num: int = 20, pictures: int = 6, seed: int = 0, noun: str = "person") -> None:
     """A folder of pictures for each person: stripes of their own, in light of any colour."""
     random = np.random.default_rng(seed)
     for person in range(num):
-        (folder / f"person {person:02}").mkdir(parents=True)
+        (folder / f"{noun} {person:02}").mkdir(parents=True)
         angle, wave = random.uniform(0, np.pi), random.uniform(2, 6)
         for index in range(pictures):
             x, y = np.meshgrid(*[np.linspace(0, 1, 40)] * 2)
             stripes = np.sin(2 * np.pi * wave * (x * np.cos(angle) + y * np.sin(angle)) + random.uniform(0, 6))
             pixels = 128 + 60 * stripes[..., None] * random.uniform(0.5, 1, 3) + random.normal(0, 20, (40, 40, 3))
-            Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(folder / f"person {person:02}/{index}.png")
+            Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(folder / f"{noun} {person:02}/{index}.png")
 
 
 # What is looked at.

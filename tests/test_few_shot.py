@@ -6,10 +6,8 @@ import shutil
 from pathlib import Path
 
 import mlflow
-import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
 
 from stages.lib.tracking import serving
 from tests import systems
@@ -20,19 +18,6 @@ pytestmark = pytest.mark.slow
 EPISODES = {"way": [3, 6], "shots": [1, 3], "queries": 2, "number": 40, "seed": 0}
 COSINE = {"loss": "cosine_prototypical", "scale": 10, "pictures": 4, "dim": 0}
 TRIPLET = {"loss": "triplet", "margin": 0.2, "pictures": 3, "dim": 8}
-
-
-def draw(folder: Path, classes: int = 24, pictures: int = 6, seed: int = 0) -> None:
-    """A folder of pictures for each class: stripes of their own, in light of any colour."""
-    random = np.random.default_rng(seed)
-    for number in range(classes):
-        (folder / f"bird {number:02}").mkdir(parents=True)
-        angle, wave = random.uniform(0, np.pi), random.uniform(2, 6)
-        for index in range(pictures):
-            x, y = np.meshgrid(*[np.linspace(0, 1, 40)] * 2)
-            stripes = np.sin(2 * np.pi * wave * (x * np.cos(angle) + y * np.sin(angle)) + random.uniform(0, 6))
-            pixels = 128 + 60 * stripes[..., None] * random.uniform(0.5, 1, 3) + random.normal(0, 20, (40, 40, 3))
-            Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(folder / f"bird {number:02}/{index}.png")
 
 
 def values() -> dict:
@@ -53,7 +38,7 @@ def birds(shared) -> Repo:
     """Episodic training, triplets and frozen features, through `dvc repro`."""
 
     def fill(folder):
-        draw(folder / "repo/birds")
+        systems.people(folder / "repo/birds", 24, noun="bird")
         executed = new_repo(folder / "repo", values()).ran("repro")
         (folder / "executed.json").write_text(json.dumps(sorted(executed)))
 

@@ -1,7 +1,13 @@
-"""How far apart two domains are for a network, before and after training: what the strategies of domain adaptation show."""
+"""What the strategies of domain adaptation share: their params, their one phase, and how far apart the domains are."""
 
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from stages.lib.core.contracts import Penalty, Phase
+from stages.lib.networks import layers
+from stages.lib.params.fields import Strict, Trainable, TrainableOrAll
 
 if TYPE_CHECKING:
     import numpy as np
@@ -12,6 +18,39 @@ if TYPE_CHECKING:
     from stages.lib.networks.backbones import Model
 
 MEASURED, SHOWN = 1000, 200  # examples of each domain, evenly spaced in its training split, which is often sorted by class
+
+
+class Params(Strict):
+    """Params of each; one may add its own."""
+
+    epochs: int = Field(ge=1)
+    lr: float = Field(gt=0, le=10)
+    head_lr: float = Field(gt=0, le=10)
+    trainable: TrainableOrAll
+    strength: float = Field(ge=0)
+    select: Literal["loss", "information"]
+
+
+def phases(
+    model: "Model",
+    penalty: Penalty,
+    *,
+    epochs: int,
+    lr: float,
+    head_lr: float,
+    trainable: Trainable | Literal["all"],
+    select: str,
+) -> list[Phase]:
+    """One phase that trains the part of the backbone that `trainable` selects ("all" for everything), and the head.
+
+    Args:
+        select: what chooses the epoch, as in stages.lib.core.contracts.Phase.
+
+    Raises:
+        UserError: no part of the backbone would be frozen (use "all" for that), or none trained.
+    """
+    lrs = dict.fromkeys(layers.select(model, trainable), lr) | layers.head_rates(model, head_lr)
+    return [Phase(lrs, epochs, penalties=(penalty,), select=select)]
 
 
 def finish(

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from stages.lib.core.contracts import Phase
-from stages.lib.networks import layers
-from stages.lib.params.fields import Strict, Trainable, TrainableOrAll
+from stages.lib.params.fields import Trainable
 from stages.lib.strategies import _domains
 
 if TYPE_CHECKING:
@@ -17,14 +16,8 @@ UNLABELLED = True
 finish = _domains.finish
 
 
-class Params(Strict):
-    epochs: int = Field(ge=1)
-    lr: float = Field(gt=0, le=10)
-    head_lr: float = Field(gt=0, le=10)
-    trainable: TrainableOrAll
-    strength: float = Field(ge=0)
+class Params(_domains.Params):
     temperature: float = Field(gt=0)
-    select: Literal["loss", "information"]
 
 
 def plan(
@@ -38,17 +31,12 @@ def plan(
     temperature: float,
     select: str,
 ) -> list[Phase]:
-    """One phase that trains the part of the backbone that `trainable` selects ("all" for everything), and the head.
+    """The phase of stages.lib.strategies._domains, with the penalty of this strategy.
 
     Args:
         strength, temperature: as in stages.lib.strategies.mcc.penalty.
-        select: what chooses the epoch, as in stages.lib.core.contracts.Phase.
-
-    Raises:
-        UserError: no part of the backbone would be frozen (use "all" for that), or none trained.
     """
     from stages.lib.strategies.mcc.penalty import attach  # here, because params are read without importing torch
 
-    lrs = dict.fromkeys(layers.select(model, trainable), lr) | layers.head_rates(model, head_lr)
     penalty = partial(attach, strength=strength, temperature=temperature)
-    return [Phase(lrs, epochs, penalties=(penalty,), select=select)]
+    return _domains.phases(model, penalty, epochs=epochs, lr=lr, head_lr=head_lr, trainable=trainable, select=select)
