@@ -32,7 +32,7 @@ RECIPE = {
     "stages/lib/core": ["contracts", "datasets", "seeds"],
     "stages/lib/modalities": ["__init__", "explain", "saliency", "served", "show", "standalone", "variants"],
     "stages/lib/strategies": ["_domains"],
-    "stages/lib/tasks": ["__init__", "measures", "metrics", "plots"],
+    "stages/lib/tasks": ["__init__", "measures", "metrics", "outputs", "plots"],
 }
 COARSE = {
     "source": {MODALITY: ["explain", "inputs", "saliency", "served", "show", "standalone", "variants"]},
@@ -43,7 +43,7 @@ COARSE = {
     "advise": {
         "stages/lib/networks": ["inference", "interpolation"],
         MODALITY: ["explain", "saliency", "served", "show", "standalone"],
-        TASK: ["measures", "metrics", "plots"],
+        TASK: ["measures", "metrics", "outputs", "plots"],
     },
     "evaluate": EVALUATE,
     "evaluate-alternative": EVALUATE,
@@ -55,13 +55,13 @@ COARSE = {
         "stages/lib/networks": ["layers"],
         MODALITY: ["explain", "saliency", "served", "show", "standalone", "variants"],
     },
-    "compare": CLOSURE | {"stages/lib/evaluation": ["forgetting", "measure"], TASK: ["learning"]},
+    "compare": CLOSURE | {"stages/lib/evaluation": ["forgetting", "measure"], TASK: ["learning", "outputs"]},
     "report": CLOSURE
     | {
         "stages/lib/evaluation": ["adaptation", "forgetting", "measure"],
         "stages/lib/plots": ["gallery"],
         "stages/lib/reporting": ["verdict"],
-        TASK: ["learning"],
+        TASK: ["learning", "outputs"],
     },
 }
 

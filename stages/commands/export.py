@@ -72,7 +72,7 @@ def export(tensors: "dict[str, torch.Tensor]", card: ModelCard, path: Path) -> f
     from stages.lib.networks import backbones
 
     standalone = plugins.load("modalities", card.modality, "standalone")
-    activation = plugins.load("tasks", card.trained_for, "measures").activation
+    activation = plugins.load("tasks", card.trained_for, "outputs").activation
     model = backbones.trained(tensors, card.architecture, card.num_outputs)
     network = standalone.network(model, card.how, activation).eval()
     about = {name: getattr(card, name) for name in ("name", "task", "preprocessing", "chain", "licences", "sha256")}

@@ -101,7 +101,7 @@ def predictions(model: backbones.Model, device: torch.device, card: ModelCard, d
     outputs = predict(model, loaded, batch_size)
     if not torch.isfinite(outputs).all():
         raise UserError(f"{card.name} predicts numbers that are not finite; its training must have diverged.")
-    values = plugins.load("tasks", card.trained_for, "measures").predictions(outputs)
+    values = plugins.load("tasks", card.trained_for, "outputs").predictions(outputs)
     return _of_units(card.trained_for, values, loaded.targets.cpu().numpy(), split)
 
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
 from stages.lib.core.contracts import Metric
 from stages.lib.evaluation import statistics
@@ -31,17 +30,6 @@ METRICS = {
     "macro_f1": Metric(metrics.macro_f1, _other_class),
     "auroc": Metric(metrics.auroc, _other_scores),
 }
-
-
-def activation(outputs: torch.Tensor) -> torch.Tensor:
-    """Probabilities (N, C) from logits (N, C)."""
-    return outputs.softmax(1)
-
-
-def predictions(outputs: torch.Tensor) -> np.ndarray:
-    """The network's predictions: probabilities (N, C) in float32."""
-    probabilities: np.ndarray = activation(outputs).cpu().numpy()
-    return probabilities
 
 
 def table(predictions: np.ndarray, targets: np.ndarray, classes: Sequence[str]) -> dict[str, Any]:

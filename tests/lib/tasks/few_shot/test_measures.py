@@ -10,6 +10,7 @@ from stages.lib.data import episodes
 from stages.lib.evaluation import statistics
 from stages.lib.params.schema import Evaluate
 from stages.lib.tasks.few_shot import classifiers, measures
+from stages.lib.tasks.few_shot import outputs as to
 from tests.tiny import PARAMS
 
 HOW = {"way": [5, 9], "shots": [1, 3], "queries": 2, "number": 60, "seed": 0}
@@ -130,4 +131,4 @@ def test_the_curve_over_shots_is_written_as_table_and_plot(tmp_path):
 
 
 def test_embeddings_keep_their_lengths():
-    assert measures.predictions(torch.tensor([[3.0, 4.0]])).tolist() == [[3, 4]]
+    assert to.predictions(torch.tensor([[3.0, 4.0]])).tolist() == [[3, 4]]
