@@ -29,7 +29,7 @@ HOW = {"px": 32, "crop_pct": 1.0, "interpolation": "bilinear", "mean": [0.5, 0.5
 TINY = {"weights": "random", "seed": 0, "architecture": {"library": "timm", "model": "test_resnet"},
         "preprocessing": HOW, "licence": "none"}  # fmt: skip
 FOLDER = {"reader": "image_folder", "group_from": "", "preprocessing": "tiny", "px": 32, "fit": "squash", "limit": 0,
-          "split": {"val": 0.2, "test": 0.3, "seed": 0, "by_group": False, "stratify": True}, "max_broken": 0.0,
+          "split": {"train": 0, "val": 0.2, "test": 0.3, "seed": 0, "by_group": False, "stratify": True}, "max_broken": 0.0,
           "duplicates": "refuse", "licence": "our own"}  # fmt: skip
 PARAMS = {
     "modality": "image",

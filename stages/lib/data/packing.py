@@ -67,10 +67,12 @@ def pack(
         _report_contradictions(examples, same, noun)
         dropped = _duplicates(examples, same) if block.duplicates == "drop" else {}
         rows = [row for row in rows if row not in dropped]
-        chosen = splits.assign([examples[row] for row in rows], **block.split.model_dump(), noun=noun)
+        usable, how = [examples[row] for row in rows], block.split
+        chosen = splits.assign(usable, **how.model_dump(exclude={"train"}), noun=noun)
         assigned = dict(zip(rows, chosen, strict=True))
         if block.duplicates == "refuse":
             _require_none_across_splits(examples, same, assigned, noun)
+        assigned = dict(zip(rows, splits.few(usable, chosen, how.train, how.seed, how.stratify), strict=True))
         labels = sorted({examples[row].label for row in rows}) if block.split.stratify else None
         counts, told = {}, {}
         for split in splits.NAMES:
@@ -98,7 +100,7 @@ def pack(
         given_splits=sorted({examples[row].split for row in rows} - {""}),
         broken=broken,
         duplicates_dropped=[_pair(examples[row], examples[kept]) for row, kept in sorted(dropped.items())],
-        notes=_notes([packed[row] for row in rows], noun),
+        notes=_notes([packed[row] for row in rows], noun) + _unused(chosen, how.train, noun),
         sha256={path.relative_to(out).as_posix(): cards.sha256(path) for path in files},
     )
 
@@ -141,6 +143,12 @@ def _notes(packed: list[Packed], noun: str) -> list[str]:
         for remark, amount in each.remarks.items():
             amounts[remark].append(amount)
     return [f"{len(found)} of {len(packed)} {noun}s {remark.format(sum(found))}" for remark, found in sorted(amounts.items())]
+
+
+def _unused(assigned: list[str], num: int, noun: str) -> list[str]:
+    """A remark on the examples that split.train leaves out."""
+    given = assigned.count("train")
+    return [f"split.train: {num} of {given} training {noun}s are used; the others are in no split"] if 0 < num < given else []
 
 
 def _stored(store: IO[bytes], packed: Packed) -> np.ndarray:

@@ -16,6 +16,7 @@ class Device(Strict):
 
 
 class Split(Strict):
+    train: int = Field(ge=0)
     val: float = Field(gt=0, lt=1)
     test: float = Field(gt=0, lt=1)
     seed: int = Field(ge=0)
