@@ -41,7 +41,9 @@ def main() -> None:
     words = verdict.write(p, metric, test, chain, pairs, results, differences, models, ship)
     adapted = [found for each in trainings if (found := adaptation.read(each, p.target.test))]
     words += "\n" + verdict.domains(adapted, p.target.test) if adapted else ""
-    words += "\n" + verdict.warnings(p, trainings, forgotten)
+    seen = cards.read_json(runs.CONTROLS / "shortcuts.json")
+    shortcuts = {what: cards.read_json(runs.control(arm) / "report.json") for arm, what in seen.items()}
+    words += "\n" + verdict.warnings(p, trainings, forgotten, shortcuts)
     runs.VERDICT.write_text(words, encoding="utf-8")
 
     runs.PLOTS.mkdir(parents=True, exist_ok=True)

@@ -38,3 +38,5 @@ def main() -> None:
         plugin = plugins.load("baselines", name)
         measured(name, plugin.TITLE, *measure.baseline(plugin, plugins.arguments(block, plugin), folder, test, task))
     cards.write_json(runs.CONTROLS / "controls.json", titles)
+    seen = {name: getattr(plugins.load("baselines", name), "SHORTCUT", None) for name in p.baselines}
+    cards.write_json(runs.CONTROLS / "shortcuts.json", {name: what for name, what in seen.items() if what})

@@ -106,6 +106,7 @@ def write_controls(**rates: float) -> None:
     for arm, rate in arms.items():
         shutil.copytree(evaluated(rate, 0, 0), runs.control(arm), dirs_exist_ok=True)
     cards.write_json(runs.CONTROLS / "controls.json", {arm: f"arm: {arm}" for arm in arms})
+    cards.write_json(runs.CONTROLS / "shortcuts.json", {})
 
 
 def write_run(training: Training, *warnings: str, epoch: int = 2) -> None:

@@ -327,6 +327,21 @@ def test_how_much_may_be_forgotten_is_a_param(project):
     assert warnings_of(run()[1])[0].startswith("- Catastrophic forgetting")
 
 
+@pytest.mark.parametrize(("most", "told"), [(0.8, ["frame"]), (0.55, ["cross", "frame"]), (0.95, [])])
+def test_classes_that_are_told_by_what_should_say_nothing_stand_in_the_verdict(project, most, told):
+    aurocs = {"cross": (0.7, 0.6), "frame": (0.97, 0.93), "other": (1.0, None)}
+    per_class = {name: {"auroc": {"value": value, "lower": lower, "upper": 0.99}} for name, (value, lower) in aurocs.items()}
+    write_controls(border=0.9)
+    cards.write_json(runs.CONTROLS / "shortcuts.json", {"border": "the border"})
+    report = cards.read_json(runs.control("border") / "report.json") | {"per_class": per_class}
+    cards.write_json(runs.control("border") / "report.json", report)
+    write_params(Path(), PARAMS | {"checks": PARAMS["checks"] | {"shortcut": most}})
+    found = [line for line in warnings_of(run()[1]) if line.startswith("- Shortcut: the border alone")]
+    assert [line.partition(" tells ")[2].partition(" from ")[0] for line in found] == told
+    if told == ["frame"]:
+        assert "AUROC 97.0 % (93.0 to 99.0 %)" in found[0]
+
+
 def test_what_is_missing_for_the_warnings_is_said(project):
     (runs.forgetting("dots") / "forgetting.csv").unlink()
     with pytest.raises(UserError, match=r"forgetting/dots/forgetting.csv is missing.*dvc repro"):

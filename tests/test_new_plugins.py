@@ -15,7 +15,8 @@ pytestmark = pytest.mark.slow
 TOY = ROOT / "tests/toy"
 KINDS = ("libraries", "modalities", "readers", "strategies", "tasks")
 DATASET = {"reader": "numbers", "preprocessing": "start", "most_steps": 12, "limit": 0, "max_broken": 0.0, "duplicates": "drop",
-           "split": {"val": 0.2, "test": 0.4, "seed": 0, "by_group": False, "stratify": False}, "licence": "our own"}  # fmt: skip
+           "split": {"train": 0, "val": 0.2, "test": 0.4, "seed": 0, "by_group": False, "stratify": False},
+           "licence": "our own"}  # fmt: skip
 
 
 def params() -> dict:

@@ -157,6 +157,7 @@ STALE = {  # what a change of each section makes stale by itself, beside check, 
     "strategies": {"recipe"},
     "training": {"recipe", "recipe-hops"},  # and by their recipes the trainings whose options are others now
     "checks.forgetting": {"compare"},
+    "checks.shortcut": {"compare"},
     "checks": TRAININGS,
     "device": TRAININGS | EVALUATIONS | {"advise", "forgetting@dots", "controls"},
     "datasets.dots": {"prepare@dots"},

@@ -22,7 +22,7 @@ SOURCE = {"weights": "random", "seed": 0, "licence": "none",
 FSDD = {"raw": "fsdd", "reader": "fsdd", "speakers": [], "test_speakers": [], "val_speakers": [], "seed": 0,
         "preprocessing": "whisper", "max_seconds": 3, "limit": 0, "max_broken": 0.0, "duplicates": "refuse",
         "licence": "our own"}  # fmt: skip
-SPLIT = {"val": 0.2, "test": 0.2, "seed": 0, "by_group": False, "stratify": False}
+SPLIT = {"train": 0, "val": 0.2, "test": 0.2, "seed": 0, "by_group": False, "stratify": False}
 STRINGS = FSDD | {"what": "strings", "num_strings": 50, "split": SPLIT}
 HOW = {"epochs": 30, "lr": 0.003, "head_lr": 0.01}
 EVALUATED = {"evaluate@others-0", "evaluate@whisper-0", "evaluate-scratch@0", "evaluate-intermediate@others"}

@@ -24,6 +24,7 @@ from stages.lib.training.phases import Data as Splits
 
 TASK = "classify"
 SPLIT = {
+    "train": 0,
     "val": 0.1,
     "test": 0.25,
     "seed": 0,

@@ -76,15 +76,17 @@ def pack(
         _report_contradictions(examples, same, noun)
         dropped = _duplicates(examples, same) if block.duplicates == "drop" else {}
         rows = [row for row in rows if row not in dropped]
+        usable, how = [examples[row] for row in rows], block.split
         if are_classes:
             copies = (f"All their {noun}s are copies of others, and `duplicates: drop` keeps the first of each. Give each its "
                       "right label, or leave out the whole class.")  # fmt: skip
-            classes.require_all(read, [examples[row] for row in rows], copies)
-        chosen = splits.assign([examples[row] for row in rows], **block.split.model_dump(), noun=noun)
+            classes.require_all(read, usable, copies)
+        chosen = splits.assign(usable, **how.model_dump(exclude={"train"}), noun=noun)
         assigned = dict(zip(rows, chosen, strict=True))
         if block.duplicates == "refuse":
             _require_none_across_splits(examples, same, assigned, noun)
-        labels = sorted({examples[row].label for row in rows}) if are_classes else None
+        assigned = dict(zip(rows, splits.few(usable, chosen, how.train, how.seed, how.stratify), strict=True))
+        labels = sorted({example.label for example in usable}) if are_classes else None
         counts, told = {}, {}
         for split in splits.NAMES:
             members = [row for row in rows if assigned[row] == split]
@@ -111,7 +113,7 @@ def pack(
         given_splits=sorted({examples[row].split for row in rows} - {""}),
         broken=broken,
         duplicates_dropped=[_pair(examples[row], examples[kept]) for row, kept in sorted(dropped.items())],
-        notes=_notes([packed[row] for row in rows], noun),
+        notes=_notes([packed[row] for row in rows], noun) + _unused(chosen, how.train, noun),
         sha256={path.relative_to(out).as_posix(): cards.sha256(path) for path in files},
     )
 
@@ -154,6 +156,12 @@ def _notes(packed: list[Packed], noun: str) -> list[str]:
         for remark, amount in each.remarks.items():
             amounts[remark].append(amount)
     return [f"{len(found)} of {len(packed)} {noun}s {remark.format(sum(found))}" for remark, found in sorted(amounts.items())]
+
+
+def _unused(assigned: list[str], num: int, noun: str) -> list[str]:
+    """A remark on the examples that split.train leaves out."""
+    given = assigned.count("train")
+    return [f"split.train: {num} of {given} training {noun}s are used; the others are in no split"] if 0 < num < given else []
 
 
 def _stored(store: IO[bytes], packed: Packed) -> np.ndarray:

@@ -16,6 +16,7 @@ class Device(Strict):
 
 
 class Split(Strict):
+    train: int = Field(ge=0)
     val: float = Field(gt=0, lt=1)
     test: float = Field(gt=0, lt=1)
     seed: int = Field(ge=0)
@@ -119,6 +120,7 @@ class Checks(Strict):
     loss_jump: float = Field(gt=1)
     params_per_example: float = Field(gt=0)
     forgetting: float = Field(ge=0, le=1)
+    shortcut: float = Field(ge=0.5, le=1)
 
 
 class Advise(Strict):

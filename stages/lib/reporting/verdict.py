@@ -69,13 +69,19 @@ def write(
     return "\n".join(lines) + "\n"
 
 
-def warnings(p: SimpleNamespace, trainings: Sequence[Training], forgotten: Mapping[str, pd.DataFrame]) -> str:
-    """A section with the warnings from advise and the trainings, and the earlier tasks that were forgotten.
+def warnings(
+    p: SimpleNamespace,
+    trainings: Sequence[Training],
+    forgotten: Mapping[str, pd.DataFrame],
+    shortcuts: Mapping[str, Mapping[str, Any]],
+) -> str:
+    """A section with the warnings from advise and the trainings, earlier tasks that were forgotten, and shortcuts in the data.
 
     Args:
         p: the section `checks` of params.yaml.
         trainings: all trainings of the pipeline.
         forgotten: for each hop, the table of the stage forgetting.
+        shortcuts: reports of controls that see only what should say nothing, by what they see.
     """
     runs = [cards.read_json(training.metrics / "run.json") for training in trainings]
     advice = cards.read_json(ADVICE)
@@ -84,6 +90,8 @@ def warnings(p: SimpleNamespace, trainings: Sequence[Training], forgotten: Mappi
     for hop, table in forgotten.items():
         name, scale = scale_of(cards.read_json(Training("intermediate", hop, "").evaluation / "report.json"))
         lines += catastrophic(hop, name.replace("_", " "), scale, table, p.checks.forgetting)
+    for seen, report in shortcuts.items():
+        lines += shortcut(seen, report, p.checks.shortcut)
     checked = "no wrong preprocessing, " if advice["preprocessing"] else ""
     kept = f", no earlier task forgotten (checks.forgetting: {p.checks.forgetting:g})" if forgotten else ""
     found = lines or [f"None: {checked}no learning rate too high, no missing freezing{kept}."]
@@ -137,6 +145,24 @@ def catastrophic(hop: str, name: str, scale: Scale, table: pd.DataFrame, most: f
                 "l2_sp or feature_extraction, or a lower lr."
             )
     return lines
+
+
+def shortcut(seen: str, report: Mapping[str, Any], most: float) -> list[str]:
+    """A line for each class that a control tells from the others although it sees only what should say nothing.
+
+    Args:
+        seen: what it sees.
+        report: of the control.
+        most: AUROC of a class above which it is told, beyond chance.
+    """
+    found = {name: each["auroc"] for name, each in report["per_class"].items()}
+    return [
+        f"- Shortcut: {seen} alone, without what they show, tells {name} from the rest: AUROC {100 * auroc['value']:.1f} % "
+        f"({100 * auroc['lower']:.1f} to {100 * auroc['upper']:.1f} %). The model may have learned where {name} comes from "
+        "instead of what it is. Take all classes from the same places, or cut the border off, before you trust its figures."
+        for name, auroc in found.items()
+        if auroc["lower"] is not None and auroc["lower"] > most
+    ]
 
 
 def covered(p: SimpleNamespace, test: Test, noun: str, *, drawn: bool) -> list[str]:
