@@ -48,7 +48,7 @@ def test_one_command_runs_everything(finished):
     assert executed == EVERYTHING
     assert "%|" not in finished.output, "progress bars without a terminal"
     verdict = json.loads((finished.path / "metrics/compare.json").read_text())
-    assert verdict["transfer"]["verdict"] in {"helps", "hurts", "no difference shown"}
+    assert verdict["transfer"]["verdict"] in {"this model is better", "this model is worse", "no difference shown"}
     card = json.loads((finished.path / "models/target/dots-0/card.json").read_text())
     assert card["chain"] == ["tiny", "dots", "dots-0"]
     assert card["output_names"] == ["cross", "frame"]
@@ -169,9 +169,10 @@ STALE = {  # what a change of each section makes stale by itself, beside check, 
     "scratch": {"recipe-hops", "scratch@0"},
     "advise": {"advise"},
     "evaluate": EVALUATIONS | {"forgetting@dots", "controls"},
+    "compare.confidence": {"advise", "compare", "report"},
     "compare": {"compare", "report"},
     "inits": {"compare", "report", "forgetting@dots", "advise", "controls"},
-    "seeds": {"compare", "report", "forgetting@dots"},
+    "seeds": {"advise", "compare", "report", "forgetting@dots"},
 }
 ALSO = {  # and these leaves, because they name what is read
     "intermediate.dots.data": {"evaluate-intermediate@dots"},

@@ -199,9 +199,9 @@ def parsed(path: Path, kind: type[AnyModel]) -> AnyModel:
 
 def write_model(
     folder: Path, tensors: "dict[str, torch.Tensor]", card: ModelCard, files: Mapping[str, bytes] | None = None
-) -> None:
+) -> ModelCard:
     """Write a model: its tensors by name as safetensors, the files that its preprocessing needs, and its card with their
-    sha256."""
+    sha256, which is returned."""
     from safetensors.torch import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -211,6 +211,7 @@ def write_model(
     digests = {name: sha256(folder / name) for name in files or {}}
     card = card.model_copy(update={"sha256": sha256(folder / "weights.safetensors"), "files": digests})
     write_json(folder / "card.json", card.model_dump())
+    return card
 
 
 def read_model(folder: Path) -> "tuple[dict[str, torch.Tensor], ModelCard]":

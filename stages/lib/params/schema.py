@@ -171,6 +171,7 @@ class Compare(Strict):
     metric: str
     num_resamples: int = Field(ge=100)
     confidence: float = Field(gt=0.5, lt=1)
+    margin: float = Field(gt=0)
 
 
 FORBIDDEN = ("size", "nfiles")  # DVC's run cache ignores these keys at any depth and would restore old outputs
