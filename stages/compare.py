@@ -41,10 +41,11 @@ def main() -> None:
         differences, metric, num_seeds=len(p.seeds), confidence=p.compare.confidence, margin=p.compare.margin
     )
     measured = {each.evaluation.name: cards.read_json(each.evaluation / "report.json")["model"] for each in trainings}
+    values = {name: result["value"] for name, result in results.items()}
+    chance = contracts.chance(p.target.task, p.compare.metric, test.targets, card.num_outputs)
     compared = verdicts.Comparison(
-        ship=ship, measured=measured, chance=contracts.chance(p.target.task, p.compare.metric, test.targets, card.num_outputs),
-        **{p.compare.metric: {name: result["value"] for name, result in results.items()}}, **judged,
-    )  # fmt: skip
+        ship=ship, measured=measured, use=card.use, chance=chance, **{p.compare.metric: values}, **judged
+    )
     cards.write_json(runs.COMPARISON, cards.rounded(compared.model_dump()))
     words = verdict.write(p, metric, test, chain, pairs, results, compared, models)
     adapted = [found for each in trainings if (found := adaptation.read(each, p.target.test))]

@@ -52,7 +52,7 @@ def test_one_command_runs_everything(finished):
     card = json.loads((finished.path / "models/target/dots-0/card.json").read_text())
     assert card["chain"] == ["tiny", "dots", "dots-0"]
     assert card["output_names"] == ["cross", "frame"]
-    assert card["licences"] == ["none", "our own"]
+    assert (card["licences"], card["use"]) == (["Apache-2.0 (code of timm)", "none", "our own"], "may be sold")
     assert json.loads((finished.path / "models/scratch/0/card.json").read_text())["parent"] is None
     certificate = pd.read_csv(finished.path / "metrics/target/dots-0/certificate.csv")
     assert set(certificate.declared) == {"trainable", "statistics", "frozen"}
@@ -157,6 +157,7 @@ STALE = {  # what a change of each section makes stale by itself, beside check, 
     "strategies": {"recipe"},
     "training": {"recipe", "recipe-hops"},  # and by their recipes the trainings whose options are others now
     "checks.forgetting": {"compare"},
+    "checks.use": {"compare"},
     "checks": TRAININGS,
     "device": TRAININGS | EVALUATIONS | {"advise", "forgetting@dots", "controls"},
     "datasets.dots": {"prepare@dots"},

@@ -41,7 +41,7 @@ PARAMS = {
         "full": FULL,
     },
     "training": TRAINING,
-    "checks": {"loss_jump": 3, "params_per_example": 20000, "forgetting": 0.1},
+    "checks": {"loss_jump": 3, "params_per_example": 20000, "forgetting": 0.1, "use": "any"},
     "device": {"accelerator": "cpu", "devices": 1, "num_nodes": 1, "precision": "auto"},
     "download": {},
     "datasets": {"dots": FOLDER | {"raw": "images/dots"}, "lines": FOLDER | {"raw": "images/lines"}},

@@ -14,7 +14,12 @@ from tests.tiny import Repo
 def repo(tmp_path):
     def repo(**verdicts):
         found = Comparison(
-            ship="a-0", measured={}, chance=0.5, accuracy={"a": 0.9}, **{key: of(word) for key, word in verdicts.items()}
+            ship="a-0",
+            measured={},
+            use="unknown",
+            chance=0.5,
+            accuracy={"a": 0.9},
+            **{key: of(word) for key, word in verdicts.items()},
         )
         cards.write_json(tmp_path / runs.COMPARISON, found.model_dump())
         return Repo(tmp_path)

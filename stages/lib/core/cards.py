@@ -76,7 +76,8 @@ class ModelCard(Card):
     chain: list[str]  # names from the source to this model
     data: str | None = None  # the dataset of its own training
     settings: dict[str, Any] = {}  # strategy, hyperparameters, options and seed of its own training
-    licences: list[str]
+    licences: list[str]  # of the data, the weights and the code of the network, of the whole chain
+    use: str = "unknown"  # what they allow (stages.lib.core.licences)
     best: dict[str, float] = {}  # best epoch, and its metrics on validation
     sha256: str = ""  # of weights.safetensors
     files: dict[str, str] = {}  # sha256 of the files beside the weights that its preprocessing needs (tokenizer.json)

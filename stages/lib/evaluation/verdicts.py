@@ -51,6 +51,10 @@ class Comparison(BaseModel):
     measured: dict[str, str | None] = Field(
         description="sha256 of the weights that each folder of metrics/evaluate is of; null for a control without a network"
     )
+    use: str = Field(
+        description="what the licences of the shipped model's data, weights and code allow: may be sold, copyleft, "
+        "unknown, or not for commercial use"
+    )
     chance: float | None = Field(description="the metric of answering what is most frequent in the test; null if it has none")
 
     @property

@@ -119,6 +119,7 @@ class Checks(Strict):
     loss_jump: float = Field(gt=1)
     params_per_example: float = Field(gt=0)
     forgetting: float = Field(ge=0, le=1)
+    use: Literal["any", "commercial", "closed"]
 
 
 class Advise(Strict):

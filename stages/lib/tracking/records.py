@@ -87,7 +87,7 @@ def parent(raw: dict[str, Any], trainings: list[Training]) -> Run:
     compare, verdict = read(runs.COMPARISON), there(runs.VERDICT)
     shipped = _shipped(raw).evaluation
     tags = {"mlflow.note.content": verdict.read_text(encoding="utf-8"),  # MLflow shows it at the top of the run's page
-            "transfer.model": read(shipped / "report.json")["model"]}  # fmt: skip
+            "transfer.model": read(shipped / "report.json")["model"], "transfer.use": compare["use"]}  # fmt: skip
     if commit := _commit():
         tags["mlflow.source.git.commit"] = commit
     if experiment := os.environ.get("DVC_EXP_NAME"):

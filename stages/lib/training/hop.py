@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from stages.lib.core import cards, closure, contracts, datasets, plugins
+from stages.lib.core import cards, closure, contracts, datasets, licences, plugins
 from stages.lib.core.cards import DataCard, ModelCard
 from stages.lib.core.runs import Session, Training, Watch, prepared
 from stages.lib.errors import UserError
@@ -86,13 +86,16 @@ def run(
             return
         warn(training.label, [warning for warning in trained.warnings if warning not in told])
         inherited = [] if from_random else start_card.chain
-        licences = {packed.licence, *([] if from_random else start_card.licences)}
+        code = plugins.load("libraries", start_card.architecture["library"]).LICENCE
+        held = {packed.licence, code, *([] if from_random else start_card.licences)}
+        held |= {other.licence} if recipe.unlabelled else set()
         written = cards.write_model(training.model, setup.model.state_dict(), ModelCard(
             kind=training.kind, name=training.name, modality=packed.modality, task=recipe.task,
             architecture=setup.architecture, output_names=names, code=start_card.code,
             preprocessing=start_card.preprocessing | packed.packing | recipe.packing,
             parent=None if from_random else cards.Parent(name=start_card.name, sha256=start_card.sha256),
-            chain=[*inherited, training.name], data=packed.name, settings=settings, licences=sorted(licences), best=trained.best,
+            chain=[*inherited, training.name], data=packed.name, settings=settings, licences=sorted(held),
+            use=licences.use(held).answer, best=trained.best,
         ), start_card.contents)  # fmt: skip
         write_metrics(training, setup, trained, warnings + trained.warnings, key, settings, written.sha256)
 

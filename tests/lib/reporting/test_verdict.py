@@ -63,12 +63,18 @@ def project(tmp_path, monkeypatch, **advice):
 def told(metric, d, results, *, name="accuracy", seeds=(0,), chance=None, models=None):
     """The verdict on one comparison of dots with random weights."""
     compare = Compare.model_validate(PARAMS["compare"] | {"metric": name, "margin": 0.25})
-    p = SimpleNamespace(compare=compare, inits=["dots"], seeds=list(seeds), target=SimpleNamespace(data="lines"))
+    p = SimpleNamespace(
+        compare=compare,
+        checks=SimpleNamespace(use="any"),
+        inits=["dots"],
+        seeds=list(seeds),
+        target=SimpleNamespace(data="lines"),
+    )
     test = comparison.Test("lines", ["a", "b"], None, None, "", False, False)
     models = models or {"dots-0": model_card("dots-0", best={"val_loss": 0.5})}
     pairs = [comparison.Pair("transfer", "Transfer as a whole", "scratch")]
     values = {arm: r["value"] for arm, r in results.items()}
-    found = Comparison(ship="dots-0", measured={}, chance=chance, **{name: values}, transfer=d)
+    found = Comparison(ship="dots-0", measured={}, use="unknown", chance=chance, **{name: values}, transfer=d)
     return verdict.write(p, metric, test, ["tiny", "dots"], pairs, results, found, models)
 
 

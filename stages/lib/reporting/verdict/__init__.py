@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
-from stages.lib.core import cards, plugins
+from stages.lib.core import cards, licences, plugins
 from stages.lib.core.cards import ModelCard
 from stages.lib.core.contracts import Metric
 from stages.lib.core.runs import ADVICE, shown
@@ -21,7 +21,7 @@ def write(
     """The verdict, as Markdown.
 
     Args:
-        p: the sections `compare`, `target`, `inits` and `seeds` of params.yaml.
+        p: the sections `compare`, `checks`, `target`, `inits` and `seeds` of params.yaml.
         chain: from the source to the proposal.
         results: value, lower and upper of each arm.
         found: what is written to compare.json.
@@ -34,6 +34,7 @@ def write(
     lines += comparisons.at_chance(metric, pairs, results, found.chance)
     lines += comparisons.below_probe(cards.read_json(ADVICE), models, p.inits[0], p.target.data, noun)
     lines += [f"- **Ship models/target/{found.ship}**, the target with the lowest validation loss."]
+    lines += [f"- **Licences: {licences.use(models[found.ship].licences)}.**" + asked_for(p.checks.use)]
     if found.verdicts["transfer"].verdict in ("hurts", "this model is worse"):
         lines += [f"- **Random weights did better here**: consider models/scratch/{p.seeds[0]} instead."]
     lines += [""]
@@ -64,3 +65,8 @@ def write(
         "its figures would be too good.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def asked_for(use: str) -> str:
+    """What the params ask of the licences, in words."""
+    return "" if use == "any" else f" The params ask for {use} use (checks.use)."
