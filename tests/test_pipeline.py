@@ -48,11 +48,11 @@ def test_one_command_runs_everything(finished):
     assert executed == EVERYTHING
     assert "%|" not in finished.output, "progress bars without a terminal"
     verdict = json.loads((finished.path / "metrics/compare.json").read_text())
-    assert verdict["transfer"]["verdict"] in {"helps", "hurts", "no difference shown"}
+    assert verdict["transfer"]["verdict"] in {"this model is better", "this model is worse", "no difference shown"}
     card = json.loads((finished.path / "models/target/dots-0/card.json").read_text())
     assert card["chain"] == ["tiny", "dots", "dots-0"]
     assert card["output_names"] == ["cross", "frame"]
-    assert card["licences"] == ["none", "our own"]
+    assert (card["licences"], card["use"]) == (["Apache-2.0 (code of timm)", "none", "our own"], "may be sold")
     assert json.loads((finished.path / "models/scratch/0/card.json").read_text())["parent"] is None
     certificate = pd.read_csv(finished.path / "metrics/target/dots-0/certificate.csv")
     assert set(certificate.declared) == {"trainable", "statistics", "frozen"}
@@ -158,6 +158,7 @@ STALE = {  # what a change of each section makes stale by itself, beside check, 
     "training": {"recipe", "recipe-hops"},  # and by their recipes the trainings whose options are others now
     "checks.forgetting": {"compare"},
     "checks.shortcut": {"compare"},
+    "checks.use": {"compare"},
     "checks": TRAININGS,
     "device": TRAININGS | EVALUATIONS | {"advise", "forgetting@dots", "controls"},
     "datasets.dots": {"prepare@dots"},
@@ -170,9 +171,10 @@ STALE = {  # what a change of each section makes stale by itself, beside check, 
     "scratch": {"recipe-hops", "scratch@0"},
     "advise": {"advise"},
     "evaluate": EVALUATIONS | {"forgetting@dots", "controls"},
+    "compare.confidence": {"advise", "compare", "report"},
     "compare": {"compare", "report"},
     "inits": {"compare", "report", "forgetting@dots", "advise", "controls"},
-    "seeds": {"compare", "report", "forgetting@dots"},
+    "seeds": {"advise", "compare", "report", "forgetting@dots"},
 }
 ALSO = {  # and these leaves, because they name what is read
     "intermediate.dots.data": {"evaluate-intermediate@dots"},

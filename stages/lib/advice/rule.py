@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from stages.lib.advice.transferability import h_score, imbalance, logme, probe_accuracy
+from stages.lib.advice.probe import probe_accuracy
+from stages.lib.advice.transferability import h_score, imbalance, logme
 from stages.lib.errors import UserError
 from stages.lib.networks.backbones import Model
 from stages.lib.strategies import bitfit, norm_only

@@ -121,6 +121,7 @@ class Checks(Strict):
     params_per_example: float = Field(gt=0)
     forgetting: float = Field(ge=0, le=1)
     shortcut: float = Field(ge=0.5, le=1)
+    use: Literal["any", "commercial", "closed"]
 
 
 class Advise(Strict):
@@ -173,6 +174,7 @@ class Compare(Strict):
     metric: str
     num_resamples: int = Field(ge=100)
     confidence: float = Field(gt=0.5, lt=1)
+    margin: float = Field(gt=0)
 
 
 FORBIDDEN = ("size", "nfiles")  # DVC's run cache ignores these keys at any depth and would restore old outputs

@@ -37,7 +37,7 @@ def register(client: Any, run_id: str, model_id: str, predictions: str, judge: C
         better, words = True, "The first model of this name."
     else:
         with tempfile.TemporaryDirectory() as folder:
-            better, words = judge(_download(client, client.get_model_version(name, champion).run_id, predictions, folder))
+            better, words = judge(download(client, client.get_model_version(name, champion).run_id, predictions, folder))
         words = f"Against version {champion}, the champion then: {words}"
     client.set_registered_model_alias(name, CHAMPION if better else CANDIDATE, version.version)
     client.update_model_version(name, version.version, description=words)
@@ -49,11 +49,12 @@ def model_name() -> str:
     return re.sub(r"[/:'\"]", "-", store.experiment_name())
 
 
-def _download(client: Any, run_id: str, file: str, folder: str) -> Path | None:
+def download(client: Any, run_id: str, file: str, folder: str) -> Path | None:
+    """A file of a run, or None if it or the run is gone."""
     from mlflow.exceptions import MlflowException
 
     try:
-        there = {entry.path for entry in client.list_artifacts(run_id, str(Path(file).parent))}
+        there = {entry.path for entry in client.list_artifacts(run_id, str(Path(file).parent) if "/" in file else None)}
         return Path(client.download_artifacts(run_id, file, folder)) if file in there else None
     except MlflowException as error:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":  # the run may have been deleted; other errors are raised

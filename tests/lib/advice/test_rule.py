@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from stages.lib.advice import rule, transferability
+from stages.lib.advice import probe, rule, transferability
 from stages.lib.core import plugins
 from tests.benchmarks import advisor as benchmark
 from tests.tiny import ROOT
@@ -94,7 +94,7 @@ def test_the_facts_are_those_of_the_features():
     labels = np.repeat([0, 1, 2], [30, 20, 10])
     features = random.normal(size=(60, 8)) + 0.8 * labels[:, None]
     facts = rule.facts(features, labels)
-    accuracy = transferability.probe_accuracy(features, labels, folds=5, seed=0).mean()
+    accuracy = probe.probe_accuracy(features, labels, folds=5, seed=0).mean()
     assert 0.5 < accuracy < 0.95
     assert facts["probe_accuracy"] == accuracy
     assert facts["probe_error"] == pytest.approx(math.sqrt(accuracy * (1 - accuracy) / 60))

@@ -32,6 +32,12 @@ METRICS = {
 }
 
 
+def constant(targets: np.ndarray, num_classes: int) -> np.ndarray:
+    """The predictions (N, C) of a model that always answers the most frequent class of the targets (N,)."""
+    most = np.bincount(targets, minlength=num_classes).argmax()
+    return np.eye(num_classes)[np.full(len(targets), most)]
+
+
 def table(predictions: np.ndarray, targets: np.ndarray, classes: Sequence[str]) -> dict[str, Any]:
     """Columns of predictions.csv: label, predicted, and p_<class> with all digits of float32."""
     names = np.array(classes, dtype=object)

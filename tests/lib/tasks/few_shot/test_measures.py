@@ -7,7 +7,7 @@ import torch
 
 from stages.lib.core import datasets
 from stages.lib.data import episodes
-from stages.lib.evaluation import statistics
+from stages.lib.evaluation import pairing
 from stages.lib.params.schema import Evaluate
 from stages.lib.tasks.few_shot import classifiers, measures
 from stages.lib.tasks.few_shot import outputs as to
@@ -81,7 +81,7 @@ def test_every_setting_and_classifier_is_reported_and_compared_with_cosine_proto
 def test_two_models_are_compared_on_the_same_episodes():
     better, worse = (units(spread).values.astype(float)[None] for spread in (0.6, 1.5))
     how = {"num_resamples": 500, "confidence": 0.95, "seed": 0}
-    found = statistics.paired_difference(measures.METRICS["accuracy"], better, worse, np.zeros(60), None, **how)
+    found = pairing.paired_difference(measures.METRICS["accuracy"], better, worse, np.zeros(60), None, **how)
     assert found["verdict"] == "helps" and found["lower"] > 0.1
 
 

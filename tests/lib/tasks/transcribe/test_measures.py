@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from stages.lib.core.contracts import NO_TARGET
-from stages.lib.evaluation import comparison, statistics
+from stages.lib.evaluation import comparison, pairing
 from stages.lib.params.schema import Evaluate
 from stages.lib.tasks.transcribe import learning, measures
 from stages.lib.tasks.transcribe import outputs as to
@@ -102,7 +102,7 @@ def test_two_models_differ_where_their_texts_do_whatever_pads_them():
 def test_a_verdict_between_models_of_different_widths():
     said = ["one two", "two", "one", "a one", "two two", "so", "no", "ten"] * 5
     targets, nothing = learning.targets(said, NAMES).numpy(), predicted(["o"] * len(said))
-    found = statistics.paired_difference(
+    found = pairing.paired_difference(
         measures.METRICS["cer"], predicted(said)[None], nothing[None], targets, None, num_resamples=200, confidence=0.95, seed=0
     )
     assert found["verdict"] == "helps" and found["difference"] == pytest.approx(-jiwer.cer(said, ["o"] * len(said)))
