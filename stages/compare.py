@@ -2,6 +2,8 @@
 
 import shutil
 
+import numpy as np
+
 from stages.lib.core import cards, plugins, runs
 from stages.lib.evaluation import adaptation, comparison, statistics
 from stages.lib.params import read as params
@@ -32,7 +34,16 @@ def main() -> None:
         )
         for pair in pairs
     }
+    leaks = cards.read_json(runs.LEAKS / "leaks.json")
+    leaked = {key for each in leaks["compared"] if each["tested_on"] == p.target.test for key in each["keys"]}
+    kept = np.array([key not in leaked for key in test.keys])
+    without = {}
+    if 0 < kept.sum() < len(kept):  # what is measured may be episodes, whose keys are no test examples
+        groups = None if test.groups is None else test.groups[kept]
+        without = {name: statistics.mean_over_seeds(metric, arm[:, kept], test.targets[kept], groups, **how)["value"]
+                   for name, arm in predictions.items()}  # fmt: skip
     table = {p.compare.metric: {name: result["value"] for name, result in results.items()}, **differences, "ship": ship}
+    table |= {"without_leaks": without} if without else {}
     cards.write_json(runs.COMPARISON, cards.rounded(table))
     forgotten = {hop: cards.read_table(runs.forgetting(hop) / "forgetting.csv") for hop in p.intermediate}
     trainings = [runs.hop(name, hop.data) for name, hop in p.intermediate.items()] + [
@@ -41,7 +52,8 @@ def main() -> None:
     words = verdict.write(p, metric, test, chain, pairs, results, differences, models, ship)
     adapted = [found for each in trainings if (found := adaptation.read(each, p.target.test))]
     words += "\n" + verdict.domains(adapted, p.target.test) if adapted else ""
-    words += "\n" + verdict.warnings(p, trainings, forgotten)
+    shared = verdict.leaks(leaks, metric, p.compare.metric, without.get(proposal), results[proposal]["value"])
+    words += "\n" + verdict.warnings(p, trainings, forgotten, shared)
     runs.VERDICT.write_text(words, encoding="utf-8")
 
     runs.PLOTS.mkdir(parents=True, exist_ok=True)

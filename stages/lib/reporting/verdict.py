@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from stages.lib.core import cards, plugins
@@ -69,24 +70,47 @@ def write(
     return "\n".join(lines) + "\n"
 
 
-def warnings(p: SimpleNamespace, trainings: Sequence[Training], forgotten: Mapping[str, pd.DataFrame]) -> str:
-    """A section with the warnings from advise and the trainings, and the earlier tasks that were forgotten.
+def leaks(found: Mapping[str, Any], metric: Metric, name: str, without: float | None, value: float) -> list[str]:
+    """A line for each dataset whose training data hold test examples.
+
+    Args:
+        found: leaks.json.
+        metric, name: of the verdict.
+        without: the proposal's value on the other test examples of the target; None if it could not be measured.
+        value: the proposal's value on all of them.
+    """
+    if found["action"] == "drop":
+        left = "; these were left out of training"
+    else:
+        left = ". metrics/leaks/pairs.csv lists them; leaks.action: drop leaves them out of training"
+    lines = [f"- Leak: {each['words']}{left}." for each in found["compared"] if each["words"]]
+    if without is not None and np.isfinite(without):
+        lines.append(f"- Without these test examples, the {name.replace('_', ' ')} of the proposal is {metric.text(without)}; "
+                     f"with them {metric.text(value)}.")  # fmt: skip
+    return lines
+
+
+def warnings(
+    p: SimpleNamespace, trainings: Sequence[Training], forgotten: Mapping[str, pd.DataFrame], shared: Sequence[str]
+) -> str:
+    """A section with the warnings from leaks, advise and the trainings, and the earlier tasks that were forgotten.
 
     Args:
         p: the section `checks` of params.yaml.
         trainings: all trainings of the pipeline.
         forgotten: for each hop, the table of the stage forgetting.
+        shared: lines about test examples in training data.
     """
     runs = [cards.read_json(training.metrics / "run.json") for training in trainings]
     advice = cards.read_json(ADVICE)
-    lines = [f"- Preprocessing: {warning}" for warning in advice["warnings"]]
+    lines = [*shared, *(f"- Preprocessing: {warning}" for warning in advice["warnings"])]
     lines += [f"- {run['name']}: {warning}" for run in runs for warning in run["warnings"]]
     for hop, table in forgotten.items():
         name, scale = scale_of(cards.read_json(Training("intermediate", hop, "").evaluation / "report.json"))
         lines += catastrophic(hop, name.replace("_", " "), scale, table, p.checks.forgetting)
     checked = "no wrong preprocessing, " if advice["preprocessing"] else ""
     kept = f", no earlier task forgotten (checks.forgetting: {p.checks.forgetting:g})" if forgotten else ""
-    found = lines or [f"None: {checked}no learning rate too high, no missing freezing{kept}."]
+    found = lines or [f"None: no test example in training data, {checked}no learning rate too high, no missing freezing{kept}."]
     if not advice["preprocessing"]:
         found.append("\nThe preprocessing was not checked.")
     return "\n".join(["## Warnings", "", *found]) + "\n"
