@@ -41,10 +41,12 @@ def main() -> None:
         differences, metric, num_seeds=len(p.seeds), confidence=p.compare.confidence, margin=p.compare.margin
     )
     measured = {each.evaluation.name: cards.read_json(each.evaluation / "report.json")["model"] for each in trainings}
+    leaks = cards.read_json(runs.LEAKS / "leaks.json")
+    without = comparison.without_leaks(leaks, p.target.test, metric, test, predictions, how)
     values = {name: result["value"] for name, result in results.items()}
     chance = contracts.chance(p.target.task, p.compare.metric, test.targets, card.num_outputs)
     compared = verdicts.Comparison(
-        ship=ship, measured=measured, use=card.use, chance=chance, **{p.compare.metric: values}, **judged
+        ship=ship, measured=measured, use=card.use, chance=chance, without_leaks=without, **{p.compare.metric: values}, **judged
     )
     cards.write_json(runs.COMPARISON, cards.rounded(compared.model_dump()))
     words = verdict.write(p, metric, test, chain, pairs, results, compared, models)
@@ -52,7 +54,8 @@ def main() -> None:
     words += "\n" + warnings.domains(adapted, p.target.test) if adapted else ""
     seen = cards.read_json(runs.CONTROLS / "shortcuts.json")
     shortcuts = {what: cards.read_json(runs.control(arm) / "report.json") for arm, what in seen.items()}
-    words += "\n" + warnings.write(p, trainings, forgotten, shortcuts)
+    shared = warnings.leaks(leaks, metric, p.compare.metric, without, proposal, results)
+    words += "\n" + warnings.write(p, trainings, forgotten, shortcuts, shared)
     runs.VERDICT.write_text(words, encoding="utf-8")
 
     runs.PLOTS.mkdir(parents=True, exist_ok=True)

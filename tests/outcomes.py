@@ -43,9 +43,18 @@ def write_project() -> None:
     write_controls()
     write_forgetting("dots", **{"target dots-0": (0.88, 0.05)})
     write_advice()
+    write_leaks()
     counts = {split: dict.fromkeys(CLASSES, num) for split, num in (("train", 100), ("val", 20), ("test", NUM // 2))}
     for name in ("dots", "lines"):
         cards.write_data_card(runs.prepared(name), data_card(name, counts=counts))
+
+
+def write_leaks(keys: tuple[str, ...] = (), trained_on: str = "lines", tested_on: str = "lines", action: str = "report") -> None:
+    """What the stage leaks says: these test examples are in training data too."""
+    words = f"{len(keys)} of {NUM} test images of {tested_on} are also in the training or validation data of {trained_on}"
+    found = {"trained_on": trained_on, "tested_on": tested_on, "num_test": NUM, "num_same": len(keys), "num_nearly": 0,
+             "keys": list(keys), "words": words if keys else ""}  # fmt: skip
+    cards.write_json(runs.LEAKS / "leaks.json", {"action": action, "compared": [found], "left_out": {}})
 
 
 def write_arm(training: Training, rate: float, chain: list[str], val_loss: float = 0.5, num_groups: int = 0) -> None:

@@ -16,7 +16,8 @@ LOADS: dict[str, dict[str, tuple[str, ...] | None]] = {
     "check": {},
     "download": {"downloads": None},
     "source": {"weights": None, "libraries": None, "modalities": ("__init__", "beside")},
-    "prepare": {"readers": None, "modalities": ("__init__", "inputs", "show")},
+    "prepare": {"readers": None, "modalities": ("__init__", "inputs", "show", "near_duplicates")},
+    "leaks": {"modalities": ("__init__", "near_duplicates")},
     "recipe": {},  # it takes the hash of what a training will run: the files themselves
     "intermediate": {},
     "target": {},

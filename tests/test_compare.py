@@ -14,6 +14,7 @@ from PIL import Image
 from stages import compare, report
 from stages.lib.core import cards, datasets, runs
 from stages.lib.errors import UserError
+from tests import outcomes
 from tests.outcomes import (
     HOP,
     WEIGHTS,
@@ -309,11 +310,36 @@ def warnings_of(words):
     return words.partition("\n## Warnings\n\n")[2].splitlines()
 
 
+def test_test_images_in_training_data_are_named_and_left_out_of_a_second_figure(project):
+    right, _ = run()
+    assert "without_leaks" not in right
+    table = pd.read_csv(target("dots").evaluation / "predictions.csv", dtype={"key": str})
+    correct = table.predicted == table.label
+    outcomes.write_leaks(tuple(table.key[correct][:100]))
+    found, words = run()
+    assert found["without_leaks"].keys() == found["accuracy"].keys()
+    assert found["without_leaks"]["dots"] == pytest.approx((correct.sum() - 100) / 200, abs=1e-6)
+    assert found["accuracy"] == right["accuracy"], "all images stay in the figures"
+    assert warnings_of(words) == [
+        "- Leak: 100 of 300 test images of lines are also in the training or validation data of lines. metrics/leaks/pairs.csv "
+        "lists them; leaks.action: drop leaves them out of training.",
+        f"- Without these test examples, the accuracy of the proposal is {100 * found['without_leaks']['dots']:.1f} %; with them "
+        f"{100 * found['accuracy']['dots']:.1f} %.",
+    ]
+    outcomes.write_leaks(("0001",), "dots", "dots", action="drop")
+    found, words = run()
+    assert "without_leaks" not in found, "the target's test has none of them"
+    assert warnings_of(words) == [
+        "- Leak: 1 of 300 test images of dots are also in the training or validation data of dots; these were left out of "
+        "training."
+    ]
+
+
 def test_a_clean_run_warns_of_nothing(project):
     _, words = run()
     assert warnings_of(words) == [
-        "None: no wrong preprocessing, no learning rate too high, no missing freezing, no earlier task forgotten "
-        "(checks.forgetting: 0.1)."
+        "None: no test example in training data, no wrong preprocessing, no learning rate too high, no missing freezing, no "
+        "earlier task forgotten (checks.forgetting: 0.1)."
     ]
 
 

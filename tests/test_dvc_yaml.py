@@ -26,7 +26,7 @@ CLOSURE = {"stages/lib/core": ["closure"]}
 EVALUATE = CLOSURE | {
     "stages/lib/evaluation": ["adaptation", "comparison", "forgetting"],
     "stages/lib/networks": ["interpolation", "layers"],
-    MODALITY: ["served", "show", "standalone", "variants"],
+    MODALITY: ["near_duplicates", "served", "show", "standalone", "variants"],
 }
 RECIPE = {
     "stages/lib/core": ["contracts", "datasets", "seeds"],
@@ -38,6 +38,10 @@ COARSE = {
     "source": {MODALITY: ["explain", "files", "inputs", "saliency", "served", "show", "standalone", "variants"]},
     "controls": EVALUATE | {MODALITY: ["explain", "saliency", "served", "show", "standalone", "variants"]},
     "prepare": CLOSURE | {"stages/lib/data": ["fetch"], MODALITY: ["explain", "saliency", "served", "standalone", "variants"]},
+    "leaks": {
+        "stages/lib/core": ["closure", "contracts", "seeds"],
+        MODALITY: ["explain", "inputs", "saliency", "served", "show", "standalone", "variants"],
+    },
     "recipe-hops": RECIPE,
     "recipe": RECIPE,
     "advise": {
@@ -53,7 +57,7 @@ COARSE = {
     | {
         "stages/lib/evaluation": ["adaptation", "comparison"],
         "stages/lib/networks": ["layers"],
-        MODALITY: ["explain", "saliency", "served", "show", "standalone", "variants"],
+        MODALITY: ["explain", "near_duplicates", "saliency", "served", "show", "standalone", "variants"],
     },
     "compare": CLOSURE | {"stages/lib/evaluation": ["forgetting", "measure"], TASK: ["learning", "outputs"]},
     "report": CLOSURE

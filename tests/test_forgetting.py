@@ -193,8 +193,8 @@ def test_a_hop_that_nothing_follows_has_an_empty_table(hop):
     settings(inits=["tiny"])
     assert run().empty
     assert warnings() == [
-        "None: no wrong preprocessing, no learning rate too high, no missing freezing, no earlier task forgotten "
-        "(checks.forgetting: 0.1)."
+        "None: no test example in training data, no wrong preprocessing, no learning rate too high, no missing freezing, no "
+        "earlier task forgotten (checks.forgetting: 0.1)."
     ]
 
 

@@ -62,9 +62,9 @@ def packed(name: str, p: Any, px: int, folders: dict[str, str], fabric: Any, sou
     folder = scratch / "prepared" / name
     folder.mkdir(parents=True)
     how = inputs.packing(block.px, block.fit, start.preprocessing)
-    card = packing.pack(name, block, "image", how, {}, folder)
+    card = packing.pack(name, block, "image", how, {}, folder, scratch / "fingerprints" / name)
     cards.write_data_card(folder, card)
-    splits, classes = hop.load(folder, card, TASK, p.training, start.preprocessing | card.packing, fabric.device)
+    splits, classes = hop.load(folder, card, TASK, p.training, start.preprocessing | card.packing, fabric.device, {})
     model = backbones.build({key: start.architecture[key] for key in ("library", "model")}, len(classes))
     backbones.load(model, tensors)
     model.to(fabric.device, memory_format=torch.channels_last)

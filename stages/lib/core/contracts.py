@@ -5,7 +5,7 @@ Imports nothing slow, because params.yaml is checked many times and must not wai
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -107,6 +107,13 @@ def load_inputs(split: PackedSplit, modality: str, preprocessing: dict[str, Any]
         split, torch.zeros(len(split.inputs), 0), preprocessing, device
     )
     return loaded
+
+
+def others(num: int, rows: Sequence[int]) -> torch.Tensor:
+    """The indices of `num` examples without some of them."""
+    import torch
+
+    return torch.tensor(sorted(set(range(num)) - set(rows)), dtype=torch.long)
 
 
 def part(split: LoadedSplit, rows: torch.Tensor) -> LoadedSplit:

@@ -20,6 +20,7 @@ from stages.lib.core.contracts import Example
 from stages.lib.data import classes, episodes, splits
 from stages.lib.errors import UserError
 
+NEAR = "near_duplicates"  # the optional module of a modality that gives fingerprints
 BATCH = 256  # examples that threads decode before they are written: the most that are in memory at once
 
 
@@ -32,12 +33,13 @@ class Packed(NamedTuple):
     place: int = 0  # where its packed input begins in the store
     shape: tuple[int, ...] = ()
     dtype: str = ""
+    small: np.ndarray | None = None  # its fingerprint, if the modality has one
 
 
 def pack(
-    name: str, block: Any, modality: str, packing: dict[str, Any], preprocessing: dict[str, Any], out: Path
+    name: str, block: Any, modality: str, packing: dict[str, Any], preprocessing: dict[str, Any], out: Path, fingerprints: Path
 ) -> cards.DataCard:
-    """Write the splits of one dataset to `out`.
+    """Write the splits of one dataset to `out`, and what they are compared by to `fingerprints`.
 
     Args:
         name: of the dataset.
@@ -65,7 +67,8 @@ def pack(
         classes.require_all(given, examples, few)
     with tempfile.TemporaryFile(dir=out) as store:  # holds the inputs until all have been seen and splits can be made
         inputs = plugins.load("modalities", modality, "inputs")
-        packed = pack_all(examples, inputs, packing, preprocessing, store, noun)
+        near = plugins.load("modalities", modality, NEAR) if plugins.has("modalities", modality, NEAR) else None
+        packed = pack_all(examples, inputs, packing, preprocessing, store, noun, near.fingerprint if near else None)
         broken = _broken(examples, packed, block.max_broken, noun)
         rows = [row for row in range(len(examples)) if not packed[row].error]
         read = [examples[row] for row in rows]
@@ -93,6 +96,9 @@ def pack(
             table = pd.DataFrame([examples[row][:3] for row in members], columns=["key", "label", "group"])
             lengths = [packed[row].shape[0] for row in members] if door.RAGGED else None
             datasets.write_split(out, split, (_stored(store, packed[row]) for row in members), table, lengths)
+            small = np.array([packed[row].small for row in members]) if near else None
+            digests = [packed[row].digest for row in members]
+            datasets.write_fingerprints(fingerprints, split, datasets.Fingerprints(table["key"].tolist(), digests, small))
             told[split] = table["label"].tolist()
             found = Counter(told[split])
             counts[split] = {label: found[label] for label in labels} if labels else {"": len(table)}
@@ -125,6 +131,7 @@ def pack_all(
     preprocessing: dict[str, Any],
     store: IO[bytes],
     noun: str,
+    fingerprint: Callable[[Any], np.ndarray] | None = None,
 ) -> list[Packed]:
     """Decode and pack every example, and append its packed input to `store`."""
 
@@ -135,7 +142,8 @@ def pack_all(
             reason = re.sub(r" <.*?>", "", f"{type(error).__name__}: {error}")  # memory addresses differ between runs
             return None, Packed("", reason)
         remarks = inputs.remarks(decoded, preprocessing | packing)
-        return np.ascontiguousarray(inputs.pack(decoded, **packing)), Packed(inputs.digest(decoded), "", remarks)
+        small = fingerprint(decoded) if fingerprint else None
+        return np.ascontiguousarray(inputs.pack(decoded, **packing)), Packed(inputs.digest(decoded), "", remarks, small=small)
 
     packed = []
     with ThreadPoolExecutor(os.cpu_count()) as pool, tqdm(total=len(examples), unit=noun, disable=None) as bar:

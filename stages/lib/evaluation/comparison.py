@@ -201,3 +201,31 @@ def against(old: Path, new: Path, card: ModelCard, settings: Compare) -> tuple[b
     words = f"{metric.change(found['difference'])} {metric.unit(settings.metric)} on the same {len(tables[0])} test examples"
     better = found["verdict"] == "helps"
     return better, f"{words} ({between}): {'better' if better else 'not shown to be better'}."
+
+
+def without_leaks(
+    leaks: Mapping[str, Any],
+    tested_on: str,
+    metric: Metric,
+    test: Test,
+    predictions: Mapping[str, np.ndarray],
+    how: dict[str, Any],
+) -> dict[str, float | None] | None:
+    """The metric of each arm on the test examples that are in no training data.
+
+    Args:
+        leaks: leaks.json.
+        tested_on: the dataset of the test.
+        predictions: (S, N, ...) of each arm, one for each seed.
+        how: of the bootstrap.
+
+    Returns:
+        None if these are all examples, or none of them. What is measured may be episodes, whose keys are no test examples.
+    """
+    leaked = {key for each in leaks["compared"] if each["tested_on"] == tested_on for key in each["keys"]}
+    kept = np.array([key not in leaked for key in test.keys])
+    if kept.all() or not kept.any():
+        return None
+    groups = None if test.groups is None else test.groups[kept]
+    return {name: float(pairing.resampled_mean(metric, arm[:, kept], test.targets[kept], groups, **how)[0])
+            for name, arm in predictions.items()}  # fmt: skip

@@ -56,6 +56,9 @@ class Comparison(BaseModel):
         "unknown, or not for commercial use"
     )
     chance: float | None = Field(description="the metric of answering what is most frequent in the test; null if it has none")
+    without_leaks: dict[str, float | None] | None = Field(
+        description="the metric of each arm on the test examples that are in no training data; null if all are, or none"
+    )
 
     @property
     def verdicts(self) -> dict[str, Verdict]:

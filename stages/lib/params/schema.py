@@ -132,6 +132,12 @@ class Advise(Strict):
     confidence: float = Field(gt=0.5, lt=1)
 
 
+class Leaks(Strict):
+    action: Literal["report", "drop", "refuse"]
+    correlation: float = Field(gt=0, le=1)
+    nearness: float = Field(ge=0, lt=1)
+
+
 class Baseline(Strict):
     """A block of `baselines`: the params of its plug-in."""
 
@@ -189,8 +195,8 @@ BLOCKS: dict[str, tuple[type[Strict], str | None, str]] = {
     "strategies": (Strategy, None, "strategies"),
 }
 SINGLE: dict[str, type[Strict]] = {
-    "training": TrainingOptions, "checks": Checks, "device": Device, "target": Target, "scratch": Scratch, "advise": Advise,
-    "evaluate": Evaluate, "compare": Compare,
+    "training": TrainingOptions, "checks": Checks, "device": Device, "target": Target, "scratch": Scratch, "leaks": Leaks,
+    "advise": Advise, "evaluate": Evaluate, "compare": Compare,
 }  # fmt: skip
 SCALARS: dict[str, Any] = {  # as create_model takes a field
     "modality": (Annotated[str, plugin("modalities")], ...),
@@ -212,4 +218,4 @@ SECTIONS = [
     "source",
     "intermediate",
 ]
-SECTIONS += ["target", "inits", "seeds", "alternatives", "scratch", "baselines", "advise", "evaluate", "compare"]
+SECTIONS += ["target", "inits", "seeds", "alternatives", "scratch", "baselines", "leaks", "advise", "evaluate", "compare"]

@@ -1,7 +1,7 @@
 """One training: load a starting point, add a new head, train by a recipe, prove what changed, write the model."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -50,11 +50,13 @@ def run(
     how = start_card.how | packed.packing
     inputs = plugins.load("modalities", packed.modality, "inputs")
     door, task = plugins.load("tasks", recipe.task), plugins.load("tasks", recipe.task, "learning")
-    data, names = load(folder, packed, recipe.task, recipe.options, how, fabric.device)
+    unseen = recipe.left_out
+    data, names = load(folder, packed, recipe.task, recipe.options, how, fabric.device, unseen.get(packed.name, {}))
     if recipe.unlabelled is not None:
         other = cards.read_data_card(prepared(recipe.unlabelled))
         require_fit(other, start_card)
-        data = Data(*data[:2], *adaptation.load(other, packed, start_card.how | other.packing, fabric.device))
+        both = adaptation.load(other, packed, start_card.how | other.packing, fabric.device, unseen.get(other.name, {}))
+        data = Data(*data[:2], *both)
     num = len(data.train.targets)
     setup = setups.prepare(
         fabric, None if from_random else cards.read_model(start)[0], start_card.architecture, len(names),
@@ -74,7 +76,7 @@ def run(
     where = device.model_dump() | {"type": fabric.device.type}
     key = key_of(training, recipe, start_card, {
         "settings": settings, "device": where, "data": packed.model_dump(), "start": start_card.model_dump(),
-        "loss_jump": checks.loss_jump, "from_random": from_random,
+        "loss_jump": checks.loss_jump, "from_random": from_random, "left_out": unseen,
     } | ({"unlabelled": adaptation.identity(other)} if recipe.unlabelled else {}))  # fmt: skip
     told = set(warnings)
     with opened(fabric, watch, training, key, settings, told) as session:
@@ -101,9 +103,13 @@ def run(
 
 
 def load(
-    folder: Path, packed: DataCard, task: str, options: TrainingOptions, preprocessing: dict[str, Any], device: torch.device
-) -> tuple[Data, list[str]]:
+    folder: Path, packed: DataCard, task: str, options: TrainingOptions, preprocessing: dict[str, Any], device: torch.device,
+    left_out: Mapping[str, Sequence[int]],
+) -> tuple[Data, list[str]]:  # fmt: skip
     """The training and validation split, and the meaning of the network's outputs ([]: those of its features).
+
+    Args:
+        left_out: rows of each that are not used.
 
     Raises:
         UserError: the task cannot learn from these examples.
@@ -117,7 +123,17 @@ def load(
             raise UserError(f"datasets.{packed.name}: {error}") from None
     dim = options.metric_learning.dim if options.metric_learning else 0
     names = learning.outputs(train.labels) or contracts.numbered(dim)
-    return Data(*(contracts.load(split, packed.modality, task, names, preprocessing, device) for split in (train, val))), names
+    loaded = {}
+    for name, split in (("train", train), ("val", val)):
+        rows = contracts.others(len(split.labels), left_out.get(name, ()))
+        if not len(rows) or (packed.labels and {split.labels[row] for row in rows} != set(split.labels)):
+            raise UserError(
+                f"leaks.action: drop leaves {packed.name} without a class in its {name} split, because all examples of it "
+                "are in a test. Train on other data, or set leaks.action to report (metrics/leaks/pairs.csv lists the pairs)."
+            )
+        whole = contracts.load(split, packed.modality, task, names, preprocessing, device)
+        loaded[name] = whole if len(rows) == len(split.labels) else contracts.part(whole, rows)
+    return Data(**loaded), names
 
 
 def require_fit(packed: DataCard, start: ModelCard) -> None:

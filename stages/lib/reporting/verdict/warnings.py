@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from stages.lib.core import cards
-from stages.lib.core.contracts import Scale, scale_of
+from stages.lib.core.contracts import Metric, Scale, scale_of
 from stages.lib.core.runs import ADVICE, Training
 from stages.lib.evaluation.adaptation import Adapted
 
@@ -17,18 +18,20 @@ def write(
     trainings: Sequence[Training],
     forgotten: Mapping[str, pd.DataFrame],
     shortcuts: Mapping[str, Mapping[str, Any]],
+    shared: Sequence[str],
 ) -> str:
-    """A section with the warnings from advise and the trainings, earlier tasks that were forgotten, and shortcuts in the data.
+    """A section with the warnings from leaks, advise and the trainings, earlier tasks that were forgotten, and shortcuts.
 
     Args:
         p: the section `checks` of params.yaml.
         trainings: all trainings of the pipeline.
         forgotten: for each hop, the table of the stage forgetting.
         shortcuts: reports of controls that see only what should say nothing, by what they see.
+        shared: lines about test examples in training data.
     """
     runs = [cards.read_json(training.metrics / "run.json") for training in trainings]
     advice = cards.read_json(ADVICE)
-    lines = [f"- Preprocessing: {warning}" for warning in advice["warnings"]]
+    lines = [*shared, *(f"- Preprocessing: {warning}" for warning in advice["warnings"])]
     lines += [f"- {run['name']}: {warning}" for run in runs for warning in run["warnings"]]
     for hop, table in forgotten.items():
         name, scale = scale_of(cards.read_json(Training("intermediate", hop, "").evaluation / "report.json"))
@@ -37,10 +40,37 @@ def write(
         lines += shortcut(seen, report, p.checks.shortcut)
     checked = "no wrong preprocessing, " if advice["preprocessing"] else ""
     kept = f", no earlier task forgotten (checks.forgetting: {p.checks.forgetting:g})" if forgotten else ""
-    found = lines or [f"None: {checked}no learning rate too high, no missing freezing{kept}."]
+    found = lines or [f"None: no test example in training data, {checked}no learning rate too high, no missing freezing{kept}."]
     if not advice["preprocessing"]:
         found.append("\nThe preprocessing was not checked.")
     return "\n".join(["## Warnings", "", *found]) + "\n"
+
+
+def leaks(
+    found: Mapping[str, Any],
+    metric: Metric,
+    name: str,
+    without: Mapping[str, float | None] | None,
+    proposal: str,
+    results: Mapping[str, Any],
+) -> list[str]:
+    """A line for each dataset whose training data hold test examples.
+
+    Args:
+        found: leaks.json.
+        metric, name: of the verdict.
+        without: the value of each arm on the other test examples of the target; None if it could not be measured.
+        results: value, lower and upper of each arm on all of them.
+    """
+    if found["action"] == "drop":
+        left = "; these were left out of training"
+    else:
+        left = ". metrics/leaks/pairs.csv lists them; leaks.action: drop leaves them out of training"
+    lines = [f"- Leak: {each['words']}{left}." for each in found["compared"] if each["words"]]
+    if without and (value := without[proposal]) is not None and np.isfinite(value):
+        lines.append(f"- Without these test examples, the {name.replace('_', ' ')} of the proposal is "
+                     f"{metric.text(value)}; with them {metric.text(results[proposal]['value'])}.")  # fmt: skip
+    return lines
 
 
 def domains(adapted: Sequence[Adapted], test: str) -> str:
