@@ -22,7 +22,7 @@ from stages.lib.training.recipe import Recipe
 from stages.lib.training.recipe import code as plugin_code
 from stages.lib.training.train import Trained, train
 
-LIBRARIES = ("torch", "torchvision", "timm", "lightning-fabric", "numpy")
+LIBRARIES = ("torch", "torchvision", "timm", "lightning-fabric", "numpy", "scikit-learn")
 
 
 def run(

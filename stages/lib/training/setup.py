@@ -87,6 +87,7 @@ def prepare(
     trained = {name for phase in phases for name in phase.lrs}
     freeze(model, trained, any(phase.statistics for phase in phases))
     kinds = declare(model) | {merged[name]: "trainable" for name in sorted(trained & merged.keys())}
+    kinds |= dict.fromkeys(plugin.computed(model) if hasattr(plugin, "computed") else (), "computed")
     declared = {name: kinds.get(name, "frozen") for name in before}
     return Setup(model, architecture, plugin, hyperparameters, phases, before, declared, layer_table(model, phases))
 
