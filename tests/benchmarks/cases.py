@@ -75,7 +75,7 @@ def packed(
     return Data(folder, card, splits, classes, everything.cpu().numpy())
 
 
-def _block(name: str, p: Any, px: int, folders: dict[str, str], source: str, scratch: Path, split_seed: int) -> Any:
+def _block(name: str, p: Any, px: int, folders: dict[str, str], source: str, scratch: Path, seed: int) -> Any:
     """The block of a dataset as it would stand in params.yaml."""
     if name in p.datasets:
         return p.datasets[name].model_copy(update={"px": px, "preprocessing": source})
@@ -83,8 +83,8 @@ def _block(name: str, p: Any, px: int, folders: dict[str, str], source: str, scr
         folders = {name: draw_digits(scratch / name)}
     elif name not in folders:
         raise UserError(f"--datasets: {name!r} is none. Allowed: digits, {', '.join(p.datasets)}; or --folder {name}=PATH.")
-    return Folder(raw=str(folders[name]), reader="image_folder", group_from="", preprocessing=source, px=px,
-                  fit="squash", split=SPLIT | {"seed": split_seed}, limit=0, max_broken=0.01, duplicates="drop", licence="not stated")  # fmt: skip
+    return Folder(raw=str(folders[name]), reader="image_folder", group_from="", preprocessing=source, px=px, fit="squash",
+                  split=SPLIT | {"seed": seed}, limit=0, max_broken=0.01, duplicates="drop", licence="not stated")  # fmt: skip
 
 
 def draw_digits(folder: Path) -> Path:
