@@ -11,6 +11,7 @@ from stages.lib.params.fields import Strict, none_twice
 if TYPE_CHECKING:
     from types import ModuleType
 
+    import numpy as np
     import pandas as pd
     import torch
 
@@ -49,9 +50,10 @@ def finish(
 ) -> "dict[str, pd.DataFrame]":  # fmt: skip
     """Fit the head with every strength of the penalty, and keep the one whose loss on `val` is lowest.
 
-    Features are standardised over the training examples, so that the penalty treats them alike; the head that is kept takes them
-    as they are. With options.balance all classes count equally: a fit to all examples at once weighs them, where training in
-    steps may also draw them.
+    Features are centred and divided by one number, their root mean square deviation over the training examples, so that a
+    strength means the same for every network; the head that is kept takes them as they are. Each is not standardised by itself:
+    those that hardly vary are mostly noise, and accuracy was lower (tests/benchmarks/README.md). With options.balance all classes
+    count equally: a fit to all examples at once weighs them, where training in steps may also draw them.
 
     Args:
         l2: strengths; of `strength / 2 * squared norm of the weights` beside the mean loss. The bias is free.
@@ -62,7 +64,6 @@ def finish(
     import pandas as pd  # here, because params are read without importing any of these
     import torch
     from sklearn.linear_model import LogisticRegression
-    from sklearn.preprocessing import StandardScaler
 
     from stages.lib.networks.inference import features
 
@@ -70,14 +71,14 @@ def finish(
         features(fabric, model, split, batch_size).inputs(torch.arange(len(split.targets)), "none", None).double().cpu()
         for split in (train, val)
     )
-    labels, scaler = train.targets.cpu().numpy(), StandardScaler()
-    inputs = scaler.fit_transform(known.numpy())
+    labels, mean = train.targets.cpu().numpy(), known.mean(0)
+    scale = (known - mean).square().mean().sqrt() or torch.ones(())
     weights = None if options.balance == "none" else "balanced"
     probe = LogisticRegression(warm_start=True, class_weight=weights, tol=TOLERANCE, max_iter=MOST_ITERATIONS)  # L-BFGS
     rows, heads = [], []
     for strength in sorted(l2, reverse=True):  # from the strongest to the weakest, each starting from the one before it
-        probe.set_params(C=1 / (strength * len(labels))).fit(inputs, labels)
-        heads.append(_head(probe, scaler))
+        probe.set_params(C=1 / (strength * len(labels))).fit(((known - mean) / scale).numpy(), labels)
+        heads.append(_head(probe, mean.numpy(), scale.item()))
         figures = task.figures(asked @ heads[-1][0].T + heads[-1][1], val.targets.cpu())
         rows.append({"l2": strength} | {f"val_{name}": value for name, value in figures.items()})
     kept = min(range(len(rows)), key=lambda index: rows[index]["val_loss"])
@@ -88,13 +89,13 @@ def finish(
     return {"l2": pd.DataFrame([row | {"kept": index == kept} for index, row in enumerate(rows)])}
 
 
-def _head(probe: Any, scaler: Any) -> "tuple[torch.Tensor, torch.Tensor]":
-    """Weight (C, D) and bias (C,) for features that are not standardised."""
+def _head(probe: Any, mean: "np.ndarray", scale: float) -> "tuple[torch.Tensor, torch.Tensor]":
+    """Weight (C, D) and bias (C,) for features that are neither centred nor divided."""
     import numpy as np
     import torch
 
     weight, bias = probe.coef_, probe.intercept_
     if len(weight) == 1:  # of two classes scikit-learn gives the difference, which softmax needs apart
         weight, bias = np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
-    weight = weight / scaler.scale_
-    return torch.from_numpy(weight), torch.from_numpy(bias - weight @ scaler.mean_)
+    weight = weight / scale
+    return torch.from_numpy(weight), torch.from_numpy(bias - weight @ mean)

@@ -36,8 +36,7 @@ def test_it_answers_as_the_logistic_regression_of_scikit_learn_with_the_strength
     given, val = noise(px=PX[network]), noise(16, 1, px=PX[network])
     setup, trained = run("linear_probe", network, val=val, hyperparameters={"l2": [0.01, 1.0, 100.0]})
     values, asked = known(setup, given), known(setup, val)
-    mean, scale = values.mean(0), values.std(0)
-    scale[scale < 1e-8] = 1
+    mean, scale = values.mean(0), np.sqrt(values.var(0).mean())
     table = trained.tables["l2"]
     assert list(table.l2) == [100.0, 1.0, 0.01] and table.kept.sum() == 1
     losses = []
@@ -54,7 +53,7 @@ def test_it_answers_as_the_logistic_regression_of_scikit_learn_with_the_strength
 
 
 def test_three_classes_have_three_outputs_and_no_gradient_is_left():
-    """At the optimum the mean loss and its penalty, in the units of the standardised features, pull equally."""
+    """At the optimum the mean loss and its penalty, in the units of the scaled features, pull equally."""
     fabric, setup = prepare("linear_probe", l2=[0.1])
     head = torch.nn.Linear(setup.model.head.in_features, 3)
     setup.model.head = head
@@ -62,8 +61,9 @@ def test_three_classes_have_three_outputs_and_no_gradient_is_left():
     given = drawn(30, 0)._replace(targets=torch.arange(30) % 3)
     train(fabric, setup, given, given)
     values = torch.from_numpy(known(setup, given))
-    scaled = (values - values.mean(0)) / values.std(0, unbiased=False).clamp_min(1e-8)
-    weight = (setup.model.head.weight.detach().double() * values.std(0, unbiased=False)).requires_grad_()
+    scale = values.var(0, unbiased=False).mean().sqrt()
+    scaled = (values - values.mean(0)) / scale
+    weight = (setup.model.head.weight.detach().double() * scale).requires_grad_()
     bias = (setup.model.head.bias.detach().double() + setup.model.head.weight.detach().double() @ values.mean(0)).requires_grad_()
     loss = cross_entropy(scaled @ weight.T + bias, given.targets) + 0.05 * weight.square().sum()
     loss.backward()
