@@ -27,7 +27,23 @@ FOLDS = 5
 EXAMPLES = (25, 1000)
 ERRORS = (0.02, 0.8)
 USUAL = 100, 0.2
-ERRORS_LEFT: dict[str, tuple[float, float, float]] = {}
+ERRORS_LEFT = {
+    "linear_probe": (0.83, -0.04, -0.21),
+    "feature_extraction": (0.85, -0.05, -0.21),
+    "partial": (0.96, -0.21, -0.16),
+    "full": (1.26, -0.08, -0.15),
+    "discriminative": (1.21, -0.09, -0.15),
+    "gradual": (1.26, -0.09, -0.43),
+    "lp_ft": (1.32, -0.09, -0.37),
+    "wise_ft": (1.07, -0.07, -0.31),
+    "l2_sp": (1.25, -0.14, -0.21),
+    "bss": (1.31, -0.14, -0.21),
+    "delta": (1.40, -0.11, -0.43),
+    "bitfit": (1.24, -0.09, -0.37),
+    "norm_only": (1.05, -0.08, -0.22),
+    "knn": (1.05, -0.01, -0.37),
+    "prototype": (1.02, 0.09, -0.36),
+}
 # Typical error of the rule on datasets that it was not fitted to: the median absolute difference between the measured and the
 # predicted logarithm of a strategy's errors relative to those of the strategy ranked first.
 SPREAD = 0.25
