@@ -118,7 +118,7 @@ def measure(case: tuple, data: cases.Data, fabric: Any, p: Any, strategies: list
     name, _, num, given = case
     seed = seed_for(p.seed, "target", given)
     learning = plugins.load("tasks", cases.TASK, "learning")
-    rows, _ = subset(*(learning.strata(split.targets) for split in data.splits), num, seed)
+    rows, _ = subset(*(learning.strata(split.targets) for split in data.splits[:2]), num, seed)
     known = rule.facts(data.features[rows], data.splits.train.targets.cpu().numpy()[rows])
     missing = [strategy for strategy in strategies if (*case, strategy) not in done(asked.out)]
     for strategy in tqdm(missing, f"{name}, {num} examples, seed {given}", disable=None):
