@@ -14,7 +14,6 @@ import pandas as pd
 import pytest
 from ruamel.yaml import YAML
 
-from stages.lib.advice import rule
 from stages.lib.core import cards
 from tests.helpers import leaves, put
 from tests.tiny import FULL, PARAMS, Repo, draw, write_params
@@ -110,7 +109,7 @@ def test_auto_trains_what_is_advised_and_follows_the_advice_and_the_code_of_its_
     stages = repo.path / "stages/lib"
 
     def rank(*best_first):
-        shares = {name: [0.1 * (number + 1)] * len(rule.EXAMPLES) for number, name in enumerate(best_first)}
+        shares = {name: (0.1 * (number + 1), 0, 0) for number, name in enumerate(best_first)}
         append(stages / "advice/rule.py", f"ERRORS_LEFT = {shares}")
 
     def append(path, line):

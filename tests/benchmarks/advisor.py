@@ -40,14 +40,15 @@ from tests.benchmarks.cases import names, numbers
 CASE = ["dataset", "px", "examples", "seed"]
 FACTS = ["num_classes", "min", "probe_accuracy", "logme", "h_score"]
 COLUMNS = [*CASE, "strategy", *FACTS, "val_accuracy", "accuracy", "seconds"]
-FIXED = ["feature_extraction", "partial", "full"]  # what the advisor is compared with: always the same strategy
+# What the advisor is compared with: always the same strategy.
+FIXED = ["linear_probe", "feature_extraction", "prototype", "knn", "wise_ft", "norm_only", "partial", "full"]
 
 
 def main() -> None:
     asked = arguments()
     if asked.fit:
         results = pd.read_csv(asked.fit)
-        told = pd.DataFrame(fit(results), index=rule.EXAMPLES).T.round(2)
+        told = pd.DataFrame(fit(results), index=["left", "by examples", "by errors"]).T.round(2)
         print(told, f"spread {spread(results):.2f}", marks_left_out(results).to_string(index=False), sep="\n\n")
         return
     p = params.load("seed", "strategies", "training", "checks", "device", "datasets", "evaluate")
@@ -117,7 +118,7 @@ def measure(case: tuple, data: cases.Data, fabric: Any, p: Any, strategies: list
     name, _, num, given = case
     seed = seed_for(p.seed, "target", given)
     learning = plugins.load("tasks", cases.TASK, "learning")
-    rows, _ = subset(*(learning.strata(split.targets) for split in data.splits), num, seed)
+    rows, _ = subset(*(learning.strata(split.targets) for split in data.splits[:2]), num, seed)
     known = rule.facts(data.features[rows], data.splits.train.targets.cpu().numpy()[rows])
     missing = [strategy for strategy in strategies if (*case, strategy) not in done(asked.out)]
     for strategy in tqdm(missing, f"{name}, {num} examples, seed {given}", disable=None):
@@ -147,9 +148,10 @@ def errors_left(results: pd.DataFrame) -> pd.DataFrame:
     Args:
         results: the lines of a table.
     """
-    accuracy = results.pivot_table(index=[*CASE, "probe_accuracy"], columns="strategy", values="accuracy")
-    errors = (1 - accuracy.dropna().reset_index("probe_accuracy")).clip(lower=0.005)  # none at all on a small test is chance
-    return np.log(errors.div(errors.pop("probe_accuracy"), axis=0))
+    accuracy = results.pivot_table(index=[*CASE, "probe_accuracy"], columns="strategy", values="accuracy").dropna()
+    wrong = [rule.seen(0, probe)[1] for probe in accuracy.index.get_level_values("probe_accuracy")]
+    errors = (1 - accuracy).clip(lower=0.005)  # none at all on a small test is chance
+    return np.log(errors.div(wrong, axis=0))
 
 
 def family(dataset: str) -> str:
@@ -157,19 +159,20 @@ def family(dataset: str) -> str:
     return {"mono": "elpv", "poly": "elpv"}.get(dataset, dataset)
 
 
-def fit(results: pd.DataFrame) -> dict[str, tuple[float, float]]:
-    """The rule's numbers: for each strategy a straight line in the logarithms, by least squares, every family of datasets with
-    equal weight.
+def fit(results: pd.DataFrame) -> dict[str, tuple[float, float, float]]:
+    """The rule's numbers: for each strategy a plane in the logarithms, by least squares; families of datasets weigh the same.
 
     Returns:
-        For each strategy the share of errors left at the two ends of rule.EXAMPLES.
+        For each strategy what rule.ERRORS_LEFT holds: a share of errors left, and two powers.
     """
     left = errors_left(results)
-    families = left.index.get_level_values("dataset").map(family)
+    index = left.index.to_frame()
+    families = index.dataset.map(family)
     weights = np.sqrt(1 / families.value_counts()[families].to_numpy())
-    examples = np.log(left.index.get_level_values("examples").to_numpy(float))
-    lines = {name: np.polyfit(examples, left[name], 1, w=weights) for name in left}
-    return {name: tuple(np.exp(np.polyval(line, np.log(rule.EXAMPLES))).tolist()) for name, line in lines.items()}
+    known = [rule.seen(num, probe) for num, probe in zip(index.examples, index.probe_accuracy, strict=True)]
+    plane = np.column_stack([np.ones(len(left)), np.log(np.array(known) / rule.USUAL)])
+    found = np.linalg.lstsq(plane * weights[:, None], left.to_numpy() * weights[:, None], rcond=None)[0]
+    return {name: (float(np.exp(share)), *powers) for name, (share, *powers) in zip(left, found.T.tolist(), strict=True)}
 
 
 def rules_left_out(results: pd.DataFrame) -> dict[str, dict]:
@@ -184,7 +187,7 @@ def spread(results: pd.DataFrame) -> float:
     off = []
     rules = rules_left_out(results)
     for case, measured in errors_left(results).iterrows():
-        known = {"num_examples": case[CASE.index("examples")], "probe_accuracy": 0.0}
+        known = {"num_examples": case[CASE.index("examples")], "probe_accuracy": case[len(CASE)]}
         said = pd.Series({entry["strategy"]: np.log(entry["left"]) for entry in rule.rank(known, rules[case[0]])})
         first = said.index[0]
         off += ((measured - measured[first]) - (said - said[first])).drop(first).tolist()

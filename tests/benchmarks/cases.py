@@ -47,7 +47,9 @@ class Data(NamedTuple):
     features: np.ndarray  # (N, D) of the training split
 
 
-def packed(name: str, p: Any, px: int, folders: dict[str, str], fabric: Any, source: str, scratch: Path) -> Data:
+def packed(
+    name: str, p: Any, px: int, folders: dict[str, str], fabric: Any, source: str, scratch: Path, split_seed: int = 0
+) -> Data:  # fmt: skip
     """Prepare a dataset as its stage would, and compute its features.
 
     Args:
@@ -56,10 +58,11 @@ def packed(name: str, p: Any, px: int, folders: dict[str, str], fabric: Any, sou
         folders: more datasets, each a folder or archive with one folder for each class.
         source: a model in models/, which says how images are resized and gives the features.
         scratch: folder for what is made.
+        split_seed: draws the splits of `folders` and digits.
     """
     tensors, start = cards.read_model(runs.starting_point(source))
-    block = _block(name, p, px, folders, source, scratch)
-    folder = scratch / "prepared" / name
+    block = _block(name, p, px, folders, source, scratch, split_seed)
+    folder = scratch / "prepared" / str(split_seed) / name
     folder.mkdir(parents=True)
     how = inputs.packing(block.px, block.fit, start.preprocessing)
     card = packing.pack(name, block, "image", how, {}, folder, scratch / "fingerprints" / name)
@@ -73,7 +76,7 @@ def packed(name: str, p: Any, px: int, folders: dict[str, str], fabric: Any, sou
     return Data(folder, card, splits, classes, everything.cpu().numpy())
 
 
-def _block(name: str, p: Any, px: int, folders: dict[str, str], source: str, scratch: Path) -> Any:
+def _block(name: str, p: Any, px: int, folders: dict[str, str], source: str, scratch: Path, seed: int) -> Any:
     """The block of a dataset as it would stand in params.yaml."""
     if name in p.datasets:
         return p.datasets[name].model_copy(update={"px": px, "preprocessing": source})
@@ -82,7 +85,7 @@ def _block(name: str, p: Any, px: int, folders: dict[str, str], source: str, scr
     elif name not in folders:
         raise UserError(f"--datasets: {name!r} is none. Allowed: digits, {', '.join(p.datasets)}; or --folder {name}=PATH.")
     return Folder(raw=str(folders[name]), reader="image_folder", group_from="", preprocessing=source, px=px, fit="squash",
-                  split=SPLIT, limit=0, max_broken=0.01, duplicates="drop", licence="not stated")  # fmt: skip
+                  split=SPLIT | {"seed": seed}, limit=0, max_broken=0.01, duplicates="drop", licence="not stated")  # fmt: skip
 
 
 def draw_digits(folder: Path) -> Path:

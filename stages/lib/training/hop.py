@@ -22,7 +22,7 @@ from stages.lib.training.recipe import Recipe
 from stages.lib.training.recipe import code as plugin_code
 from stages.lib.training.train import Trained, train
 
-LIBRARIES = ("torch", "torchvision", "timm", "lightning-fabric", "numpy")
+LIBRARIES = ("torch", "torchvision", "timm", "lightning-fabric", "numpy", "scikit-learn")
 
 
 def run(
@@ -69,7 +69,7 @@ def run(
     if start_card.pretrained and not from_random:  # from random weights, training everything is intended
         warnings = setups.foreseen(setup, num, checks.params_per_example)
     if fabric.is_global_zero:
-        print(setup.layers.to_string(index=False))
+        print(*setups.told(setup), f"Every layer: {training.metrics / 'layers.csv'}", sep="\n")
         warn(training.label, warnings)
 
     settings = recipe.settings() | {"seed": seed}
