@@ -23,13 +23,14 @@ OTHERS = re.compile(r"stages/lib/(modalities/(?!image/)|tasks/(?!classify/))")
 # Where a folder among the deps holds more than the stage needs (of the modality image and the task classify): a change there
 # makes it run again for nothing. In exchange dvc.yaml can be read, and nothing that a result depends on is forgotten.
 CLOSURE = {"stages/lib/core": ["closure"]}
-EVALUATE = CLOSURE | {
-    "stages/lib/evaluation": ["adaptation", "comparison", "forgetting"],
+CORE = {"stages/lib/core": ["closure", "licences"]}
+EVALUATE = CORE | {
+    "stages/lib/evaluation": ["adaptation", "comparison", "forgetting", "pairing", "verdicts"],
     "stages/lib/networks": ["interpolation", "layers"],
     MODALITY: ["served", "show", "standalone", "variants"],
 }
 RECIPE = {
-    "stages/lib/core": ["contracts", "datasets", "seeds"],
+    "stages/lib/core": ["contracts", "datasets", "licences", "seeds"],
     "stages/lib/modalities": ["__init__", "explain", "saliency", "served", "show", "standalone", "variants"],
     "stages/lib/strategies": ["_domains"],
     "stages/lib/tasks": ["__init__", "measures", "metrics", "plots"],
@@ -37,10 +38,11 @@ RECIPE = {
 COARSE = {
     "source": {MODALITY: ["explain", "inputs", "saliency", "served", "show", "standalone", "variants"]},
     "controls": EVALUATE | {MODALITY: ["explain", "saliency", "served", "show", "standalone", "variants"]},
-    "prepare": CLOSURE | {"stages/lib/data": ["fetch"], MODALITY: ["explain", "saliency", "served", "standalone", "variants"]},
+    "prepare": CORE | {"stages/lib/data": ["fetch"], MODALITY: ["explain", "saliency", "served", "standalone", "variants"]},
     "recipe-hops": RECIPE,
     "recipe": RECIPE,
     "advise": {
+        "stages/lib/core": ["licences"],
         "stages/lib/networks": ["inference", "interpolation"],
         MODALITY: ["explain", "saliency", "served", "show", "standalone"],
         TASK: ["measures", "metrics", "plots"],
@@ -49,18 +51,18 @@ COARSE = {
     "evaluate-alternative": EVALUATE,
     "evaluate-scratch": EVALUATE,
     "evaluate-intermediate": EVALUATE,
-    "forgetting": CLOSURE
+    "forgetting": CORE
     | {
-        "stages/lib/evaluation": ["adaptation", "comparison"],
+        "stages/lib/evaluation": ["adaptation", "comparison", "verdicts"],
         "stages/lib/networks": ["layers"],
         MODALITY: ["explain", "saliency", "served", "show", "standalone", "variants"],
     },
     "compare": CLOSURE | {"stages/lib/evaluation": ["forgetting", "measure"], TASK: ["learning"]},
-    "report": CLOSURE
+    "report": CORE
     | {
-        "stages/lib/evaluation": ["adaptation", "forgetting", "measure"],
+        "stages/lib/evaluation": ["adaptation", "forgetting", "measure", "verdicts"],
         "stages/lib/plots": ["gallery"],
-        "stages/lib/reporting": ["verdict"],
+        "stages/lib/reporting": ["__init__", "comparisons", "covered", "warnings"],
         TASK: ["learning"],
     },
 }
