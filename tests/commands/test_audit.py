@@ -146,7 +146,7 @@ def test_a_finished_lock_has_nothing_mixed(repo):
     ],
 )
 def test_what_a_stage_by_itself_leaves_behind_is_found_and_not_recorded(repo, call, change, told):
-    swapped(repo.path / "dvc.lock", *change, "0" * 32)
+    swapped(repo.path / "dvc.lock", *change, "f" * 32)
     assert f"mixed: {told}" in call(repo, "audit", ok=False)
     recorded = store(repo)[2].keys()
     refused = call(repo, "track", ok=False)
@@ -181,7 +181,7 @@ def test_what_was_recorded_mixed_is_found_afterwards(repo, call):
     with sqlite3.connect(repo.path / "mlflow.db") as db:
         db.execute("UPDATE runs SET artifact_uri = ? WHERE run_uuid = ?", (own.as_uri(), run.run_id))
     assert ": 0 findings." in call(repo, "audit")
-    swapped(own / "dvc.lock", "target@dots-0", "outs", "models/target/dots-0", "0" * 32)
+    swapped(own / "dvc.lock", "target@dots-0", "outs", "models/target/dots-0", "f" * 32)
     told = call(repo, "audit", ok=False)
     assert f"mixed: run {run.run_id} holds results that do not belong together" in told and ": 1 finding." in told
 

@@ -13,6 +13,7 @@ from typing import Any
 from stages.lib.tracking import store
 
 CHAMPION, CANDIDATE = "champion", "candidate"
+COPIED = ("transfer.model", "transfer.use")  # tags of the run that its version has too
 VERDICT = "transfer.verdict"  # version tag that says how it was judged; a version without it is judged by the next `publish`
 
 
@@ -30,6 +31,10 @@ def register(client: Any, run_id: str, model_id: str, predictions: str, judge: C
     if not mine and not client.search_registered_models(f"name = '{name}'"):
         client.create_registered_model(name, description=" ".join(__doc__.partition("\n\n")[2].split()))
     version = mine[0] if mine else client.create_model_version(name, f"models:/{model_id}", run_id, model_id=model_id)
+    tags = client.get_run(run_id).data.tags
+    for key in COPIED:
+        if key in tags and version.tags.get(key) != tags[key]:
+            client.set_model_version_tag(name, version.version, key, tags[key])
     if VERDICT in version.tags:
         return
     champion = client.get_registered_model(name).aliases.get(CHAMPION)

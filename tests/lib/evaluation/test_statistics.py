@@ -270,7 +270,7 @@ def test_the_spread_of_seeds_is_not_underestimated(rates):
     def measure(weights):
         return np.stack([metrics.accuracy(each, labels, weights) for each in arm], axis=1)
 
-    value, samples = statistics._seed_means(measure, 50, None, 20_000, 0)
+    value, samples = pairing._seed_means(measure, 50, None, 20_000, 0)
     assert value == np.mean(rates)
     assert samples.var() == pytest.approx(np.var(rates, ddof=1) / len(rates), rel=0.03)
 

@@ -175,6 +175,10 @@ def test_a_state_becomes_one_run_with_everything_in_it(tracked):
         "transfer.upper": 0.05,
     }
     assert parent.data.tags["mlflow.note.content"] == "No difference shown.\n"
+    about = {"transfer.model": "targetdots-0", "transfer.use": "may be sold"}
+    assert about.items() <= parent.data.tags.items()
+    (version,) = client.search_model_versions(f"run_id = '{parent.info.run_id}'")
+    assert about.items() <= version.tags.items()
     assert {entry.dataset.name for entry in parent.inputs.dataset_inputs} == {"dots", "lines"}
     assert files(client, parent) == {
         "compare.json", "dvc.lock", "forgetting/dots/forgetting.csv", "params.yaml", "plots/curves.png", "report.html",

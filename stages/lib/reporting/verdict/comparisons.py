@@ -33,7 +33,7 @@ def margin(p: SimpleNamespace, metric: Metric) -> str:
 
 
 def at_chance(metric: Metric, pairs: Sequence[Pair], results: Mapping[str, Any], chance: float | None) -> list[str]:
-    """A line for each control that is not shown to have learned anything."""
+    """A line for each control that is not shown to be better than always giving the most frequent answer."""
     lines: list[str] = []
     if chance is None:
         return lines
@@ -41,8 +41,8 @@ def at_chance(metric: Metric, pairs: Sequence[Pair], results: Mapping[str, Any],
         r = results[pair.control]
         if (r["lower"] <= chance) if metric.higher_is_better else (r["upper"] >= chance):
             figure = f"{metric.text(r['value'])} ({metric.text(r['lower'])} to {metric.text(r['upper'])})"
-            lines.append(f"- **{shown(pair.control)} is not shown to have learned anything**: {figure}, and always the most "
-                         f"frequent answer gives {metric.text(chance)}. A gain over such a control means little.")  # fmt: skip
+            lines.append(f"- **{shown(pair.control)}: not shown to be better than always the most frequent answer**, {figure} "
+                         f"against {metric.text(chance)}. A gain over such a control means little.")  # fmt: skip
     return lines
 
 
