@@ -16,7 +16,8 @@ from stages.lib.networks.device import launch
 from stages.lib.params import read as params
 
 NOTHING: dict[str, Any] = {"choice": "", "unsure": "", "ranking": [], "facts": {}, "knn_accuracy": None, "probe": None,
-                           "smallest_difference": "", "preprocessing": [], "warnings": []}  # fmt: skip
+                           "smallest_difference": "", "preprocessing": [], "statistics": [], "decided": False,
+                           "warnings": []}  # fmt: skip
 
 
 def main(*, watch: runs.Watch) -> None:

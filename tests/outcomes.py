@@ -90,7 +90,15 @@ def evaluated(rate: float, seed: int, num_groups: int) -> Path:
 
 def write_advice(*warnings: str) -> None:
     cards.write_json(
-        runs.ADVICE, {"warnings": list(warnings), "choice": "partial", "unsure": "", "preprocessing": [{"name": "BGR"}]}
+        runs.ADVICE,
+        {
+            "warnings": list(warnings),
+            "choice": "partial",
+            "unsure": "",
+            "preprocessing": [{"name": "half size"}],
+            "statistics": [{"name": "BGR"}],
+            "decided": True,
+        },
     )
 
 

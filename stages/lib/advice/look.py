@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from stages.lib.advice import preprocessing, probe, rule, transferability
+from stages.lib.advice import preprocessing, probe, remembered, rule, transferability
 from stages.lib.advice.drift import Drift
 from stages.lib.core import cards, contracts, datasets, plugins, runs
 from stages.lib.core.seeds import seed_for
@@ -76,10 +76,14 @@ class Look:
         if source.name != self.card.name and source.pretrained:  # a hop has adapted to its inputs, right or wrong
             backbone = self.build(source, tensors).backbone
             right = self.features(backbone, lambda rows: self.loaded.inputs(rows, "none", None), "card")
-        correct = {"card": self.neighbours(right)}
         variants = plugins.load("modalities", self.card.modality, "variants")
         tried = preprocessing.possible(variants.VARIANTS, variants.as_on_card, self.packed(self.rows[:BATCH]), self.how)
+        rows = self.statistics(backbone, {name: each for name, each in tried.items() if each.values})
+        decided = remembered.decides(rows)
+        correct = {"card": self.neighbours(right)}
         for name, variant in tried.items():
+            if decided and variant.values:
+                continue
             try:
                 features = self.features(backbone, partial(self.varied, variant), name)
             except (AssertionError, RuntimeError, ValueError):  # a network that takes only one size, or no longer texts
@@ -89,8 +93,26 @@ class Look:
             correct, groups=self.groups, confidence=self.settings.confidence, num_resamples=RESAMPLES,
             seed=seed_for(0, "advise", "bootstrap"),
         )  # fmt: skip
-        words = preprocessing.words(compared, variants.VARIANTS, self.settings.margin)
-        return {"preprocessing": [row._asdict() for row in compared], "warnings": words}
+        words = remembered.words(rows, variants.VARIANTS, self.settings.margin)
+        words += preprocessing.words(compared, variants.VARIANTS, self.settings.margin)
+        return {"preprocessing": [row._asdict() for row in compared], "statistics": [row._asdict() for row in rows],
+                "decided": decided, "warnings": words}  # fmt: skip
+
+    def statistics(self, backbone: torch.nn.Module, tried: dict[str, contracts.Variant]) -> list[remembered.Row]:
+        """The card's preprocessing and variants by what the first BatchNorm layer remembers; none if there is no such layer."""
+        batches = torch.from_numpy(self.rows).split(BATCH)
+        found = remembered.moments(backbone, [partial(self.loaded.inputs, rows, "none", None) for rows in batches])
+        if found is None:
+            return []
+        layer, seen = found[0], {"card": found[1]}
+        for name, variant in tried.items():
+            of_variant = remembered.moments(backbone, [partial(self.varied, variant, rows) for rows in batches])
+            assert of_variant is not None, "it is the same network"
+            seen[name] = of_variant[1]
+        return remembered.compare(
+            layer, seen, groups=self.groups, confidence=self.settings.confidence, num_resamples=RESAMPLES,
+            seed=seed_for(0, "advise", "statistics"),
+        )  # fmt: skip
 
     def build(self, card: cards.ModelCard, tensors: dict[str, torch.Tensor]) -> backbones.Model:
         """A model in evaluation mode, under a new head."""

@@ -230,3 +230,4 @@ class Variant(NamedTuple):
     prepare: Callable[[Any, dict[str, Any]], Any]  # (packed examples, preprocessing of a card) -> a batch for the network
     remedy: str  # what it means if this variant does better, and what to do
     family: str = ""  # if several of a family do better, only the best is reported; "" for none
+    values: bool = False  # whether it is other values of the same inputs, so that statistics of a layer tell it from the card's

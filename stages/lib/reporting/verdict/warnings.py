@@ -38,11 +38,16 @@ def write(
         lines += catastrophic(hop, name.replace("_", " "), scale, table, p.checks.forgetting)
     for seen, report in shortcuts.items():
         lines += shortcut(seen, report, p.checks.shortcut)
-    checked = "no wrong preprocessing, " if advice["preprocessing"] else ""
+    tried = "no wrong preprocessing, " if advice["decided"] else "no preprocessing with clearly better neighbours, "
+    checked = tried if advice["preprocessing"] else ""
     kept = f", no earlier task forgotten (checks.forgetting: {p.checks.forgetting:g})" if forgotten else ""
     found = lines or [f"None: no test example in training data, {checked}no learning rate too high, no missing freezing{kept}."]
     if not advice["preprocessing"]:
         found.append("\nThe preprocessing was not checked.")
+    elif not advice["decided"]:
+        found.append(
+            "\nThe network remembers no statistics that are near these inputs, so a wrong preprocessing may go unnoticed."
+        )
     return "\n".join(["## Warnings", "", *found]) + "\n"
 
 
