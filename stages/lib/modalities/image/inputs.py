@@ -1,35 +1,23 @@
 """Images: from files to packed bytes (once), and from packed bytes to network inputs (in every step)."""
 
 import hashlib
-import io
 import math
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 
 from stages.lib.core.contracts import LoadedSplit, Mix
 from stages.lib.core.datasets import PackedSplit
+from stages.lib.modalities.image.files import REMARKS, decode
+
+__all__ = ["decode", "digest", "load", "mismatch", "pack", "packing", "probe", "remarks"]
 
 FRAMED = 5 / 7  # of the side: MNIST's digits are 20 pixels long and lie in 28
 RESAMPLING = {"nearest": Image.Resampling.NEAREST, "bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+LONGEST = 16  # times px: an image that would become longer is cut before it is resized, so that memory is bounded
 NUM_DRAWS = 11  # random numbers that `augment` needs per image
-
-
-def decode(source: bytes | Image.Image) -> Image.Image:
-    """Decode an image completely (a truncated file raises here) to upright RGB; 16-bit grey is scaled to 8 bits.
-
-    Raises:
-        ValueError: the pixels are floating-point numbers, whose range from black to white is unknown.
-    """
-    image = source if isinstance(source, Image.Image) else Image.open(io.BytesIO(source))
-    image = ImageOps.exif_transpose(image)
-    if image.mode == "F":
-        raise ValueError("its pixels are floating-point numbers of an unknown range; save it with 8 or 16 bits")
-    if image.mode.startswith("I"):
-        image = Image.fromarray((np.asarray(image).astype(np.uint32) / 257).round().clip(0, 255).astype(np.uint8))
-    return image.convert("RGB")
 
 
 def digest(image: Image.Image) -> str:
@@ -81,14 +69,16 @@ def _fitted(image: Image.Image, px: int, fit: str, crop_pct: float, interpolatio
         return framed
     short = int(px / crop_pct + 1e-6)  # rounded as torchvision and timm round
     sides = [short if side == min(image.size) else int(short * side / min(image.size)) for side in image.size]
-    image = image.resize((sides[0], sides[1]), how)
-    left, top = (round((side - px) / 2) for side in image.size)
-    return image.crop((left, top, left + px, top + px))
+    left, top = (round((side - px) / 2) for side in sides)
+    if max(sides) > LONGEST * px:
+        across, down = (given / side for given, side in zip(image.size, sides, strict=True))
+        return image.resize((px, px), how, (left * across, top * down, (left + px) * across, (top + px) * down))
+    return image.resize((sides[0], sides[1]), how).crop((left, top, left + px, top + px))
 
 
 def remarks(image: Image.Image, preprocessing: dict[str, Any]) -> dict[str, float]:
-    """What people should know about how this image is packed, in addition to what is done to all."""
-    return {}
+    """What people should know about how this image was decoded, in addition to what is done to all."""
+    return dict(image.info.get(REMARKS, {}))
 
 
 def load(split: PackedSplit, targets: torch.Tensor, preprocessing: dict[str, Any], device: torch.device) -> LoadedSplit:
