@@ -30,19 +30,19 @@ EVALUATE = CLOSURE | {
 }
 RECIPE = {
     "stages/lib/core": ["contracts", "datasets", "seeds"],
-    "stages/lib/modalities": ["__init__", "explain", "saliency", "served", "show", "standalone", "variants"],
+    "stages/lib/modalities": ["__init__", "explain", "files", "saliency", "served", "show", "standalone", "variants"],
     "stages/lib/strategies": ["_domains"],
     "stages/lib/tasks": ["__init__", "measures", "metrics", "plots"],
 }
 COARSE = {
-    "source": {MODALITY: ["explain", "inputs", "saliency", "served", "show", "standalone", "variants"]},
-    "controls": EVALUATE | {MODALITY: ["explain", "saliency", "served", "show", "standalone", "variants"]},
-    "prepare": CLOSURE | {"stages/lib/data": ["fetch"], MODALITY: ["explain", "saliency", "served", "standalone", "variants"]},
+    "source": {MODALITY: ["explain", "files", "inputs", "saliency", "served", "show", "standalone", "variants"]},
+    "controls": EVALUATE | {MODALITY: ["explain", "files", "saliency", "served", "show", "standalone", "variants"]},
+    "prepare": CLOSURE | {"stages/lib/data": ["fetch"], MODALITY: ["explain", "files", "saliency", "served", "standalone", "variants"]},
     "recipe-hops": RECIPE,
     "recipe": RECIPE,
     "advise": {
         "stages/lib/networks": ["inference", "interpolation"],
-        MODALITY: ["explain", "saliency", "served", "show", "standalone"],
+        MODALITY: ["explain", "files", "saliency", "served", "show", "standalone"],
         TASK: ["measures", "metrics", "plots"],
     },
     "evaluate": EVALUATE,
@@ -53,7 +53,7 @@ COARSE = {
     | {
         "stages/lib/evaluation": ["adaptation", "comparison"],
         "stages/lib/networks": ["layers"],
-        MODALITY: ["explain", "saliency", "served", "show", "standalone", "variants"],
+        MODALITY: ["explain", "files", "saliency", "served", "show", "standalone", "variants"],
     },
     "compare": CLOSURE | {"stages/lib/evaluation": ["forgetting", "measure"], TASK: ["learning"]},
     "report": CLOSURE

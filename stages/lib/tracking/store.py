@@ -95,9 +95,7 @@ def uri() -> str:
     if (scheme, separator) != ("sqlite", ":///"):
         return given
     root = _root()
-    if {"%", "?"} & set(
-        root.as_posix()
-    ):  # in a URI they mean something else, and MLflow takes them as they are when it makes folders
+    if {"%", "?"} & set(root.as_posix()):  # they mean something else in a URI, but not where MLflow makes its folder
         root = Path(os.path.relpath(root))
     return f"{scheme}:///{(root / path).as_posix()}"
 

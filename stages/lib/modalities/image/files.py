@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 # Those that Pillow reads by itself. Others start a program (EPS), describe no pixels (WMF), or hold what is no picture (FITS).
 FORMATS = ("AVIF", "BMP", "DDS", "DIB", "GIF", "JPEG", "JPEG2000", "PCX", "PNG", "PPM", "PSD", "QOI", "SGI", "SUN", "TGA", "TIFF",
@@ -18,7 +18,7 @@ BEGINNING = 16  # bytes from which Pillow tells formats apart
 PNG = b"\x89PNG\r\n\x1a\n"
 NO_PIXELS = (b"tEXt", b"zTXt", b"iTXt", b"iCCP")  # chunks of PNG that are not used here
 REMARKS = "remarks"  # where a decoded image holds them, in its `info`
-BITS_PER_SAMPLE, PHOTOMETRIC, WHITE_IS_ZERO = 258, 262, 0  # tags of TIFF
+WHITE_IS_ZERO = 0  # the photometric interpretation of TIFF in which grey values are inverted
 DARK = 1 << 14  # 16-bit images of detectors with 10, 12 or 14 bits stay below it
 TURNED = "have damaged metadata, and are used without turning them"
 PAGES = "have several pages or frames, of which the first is used"
@@ -38,8 +38,8 @@ def recognised(read: Callable[[int], bytes]) -> bool:
     if not any(accept(beginning) for accept in accepts):
         return False
     try:
-        with Image.open(io.BytesIO(read(-1)), formats=FORMATS):
-            return True
+        _opened(read(-1))
+        return True
     except UnidentifiedImageError:
         return False
     except Exception:  # it is one, but damaged or too large: `decode` says so
@@ -60,7 +60,7 @@ def decode(source: bytes | Image.Image) -> Image.Image:
             a sign or more than 16 bits.
         Exception: of any other kind, if the file is damaged, or no image.
     """
-    image = source if isinstance(source, Image.Image) else Image.open(io.BytesIO(_pixels_alone(source)), formats=FORMATS)
+    image = source if isinstance(source, Image.Image) else _opened(source)
     kind, tags, remarks = image.format, getattr(image, "tag_v2", {}), dict[str, float]()
     if kind != "MPO" and getattr(image, "is_animated", False):  # MPO: photographs with previews of themselves
         remarks[PAGES] = 1
@@ -78,15 +78,19 @@ def decode(source: bytes | Image.Image) -> Image.Image:
         )
     if image.mode.startswith("I"):
         values = np.asarray(image).astype(np.int64)
-        bits = _first(tags.get(BITS_PER_SAMPLE), 16)
+        bits = _first(tags.get(ExifTags.Base.BitsPerSample), 16)
         if bits == 16 and values.max() < DARK:
             remarks[TOO_DARK] = 1
         most = (1 << bits) - 1
-        values = most - values if _first(tags.get(PHOTOMETRIC), 1) == WHITE_IS_ZERO else values
+        values = most - values if _first(tags.get(ExifTags.Base.PhotometricInterpretation), 1) == WHITE_IS_ZERO else values
         image = Image.fromarray((values * 255 / most).round().clip(0, 255).astype(np.uint8))
     image = image.convert("RGB")
     image.info = {REMARKS: remarks}
     return image
+
+
+def _opened(content: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(_pixels_alone(content)), formats=FORMATS)
 
 
 def _first(tag: Any, otherwise: int) -> int:
