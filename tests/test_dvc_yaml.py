@@ -36,13 +36,13 @@ RECIPE = {
 }
 COARSE = {
     "source": {MODALITY: ["explain", "files", "inputs", "saliency", "served", "show", "standalone", "variants"]},
-    "controls": EVALUATE | {MODALITY: ["explain", "files", "saliency", "served", "show", "standalone", "variants"]},
-    "prepare": CLOSURE | {"stages/lib/data": ["fetch"], MODALITY: ["explain", "files", "saliency", "served", "standalone", "variants"]},
+    "controls": EVALUATE | {MODALITY: ["explain", "saliency", "served", "show", "standalone", "variants"]},
+    "prepare": CLOSURE | {"stages/lib/data": ["fetch"], MODALITY: ["explain", "saliency", "served", "standalone", "variants"]},
     "recipe-hops": RECIPE,
     "recipe": RECIPE,
     "advise": {
         "stages/lib/networks": ["inference", "interpolation"],
-        MODALITY: ["explain", "files", "saliency", "served", "show", "standalone"],
+        MODALITY: ["explain", "saliency", "served", "show", "standalone"],
         TASK: ["measures", "metrics", "plots"],
     },
     "evaluate": EVALUATE,
@@ -53,7 +53,7 @@ COARSE = {
     | {
         "stages/lib/evaluation": ["adaptation", "comparison"],
         "stages/lib/networks": ["layers"],
-        MODALITY: ["explain", "files", "saliency", "served", "show", "standalone", "variants"],
+        MODALITY: ["explain", "saliency", "served", "show", "standalone", "variants"],
     },
     "compare": CLOSURE | {"stages/lib/evaluation": ["forgetting", "measure"], TASK: ["learning"]},
     "report": CLOSURE
