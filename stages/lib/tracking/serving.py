@@ -128,7 +128,7 @@ def package(folder: Path) -> dict[str, Any]:
     outputs = [ColSpec("string" if np.asarray(values).dtype == object else "float", name) for name, values in empty(card).items()]
     return {
         "python_model": str(Path(__file__).resolve()),
-        "artifacts": {"model": str(folder.resolve())},
+        "artifacts": {"model": folder.resolve().as_uri()},  # of a path MLflow would decode %20
         "code_paths": [str(Path(__file__).resolve().parents[2])],
         "pip_requirements": [f"{name}=={version(name).partition('+')[0]}" for name in packages],  # no "+cu128": not on PyPI
         "input_example": pd.DataFrame({served.COLUMN: [served.example(card.how)]}),
