@@ -109,7 +109,7 @@ def test_auto_trains_what_is_advised_and_follows_the_advice_and_the_code_of_its_
     stages = repo.path / "stages/lib"
 
     def rank(*best_first):
-        shares = {name: (0.1 * (number + 1), 0, 0) for number, name in enumerate(best_first)}
+        shares = {name: (0.1 * (number + 1), 0, 0, 0) for number, name in enumerate(best_first)}
         append(stages / "advice/rule.py", f"ERRORS_LEFT = {shares}")
 
     def append(path, line):

@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 from pydantic import BaseModel
 
+from stages.lib.advice.drift import Drift
 from stages.lib.core import cards, plugins, runs
 from stages.lib.core.plugins import overridden
 from stages.lib.data import packing
@@ -23,6 +24,7 @@ from stages.lib.training import hop
 from stages.lib.training.phases import Data as Splits
 
 TASK = "classify"
+DRIFT_IMAGES = 96
 SPLIT = {
     "train": 0,
     "val": 0.1,
@@ -45,6 +47,7 @@ class Data(NamedTuple):
     splits: Splits  # training and validation
     names: list[str]  # its classes
     features: np.ndarray  # (N, D) of the training split
+    drift: float | None  # of some of it, from the data that the weights were trained on
 
 
 def packed(
@@ -71,9 +74,15 @@ def packed(
     model = backbones.build({key: start.architecture[key] for key in ("library", "model")}, len(classes))
     backbones.load(model, tensors)
     model.to(fabric.device, memory_format=torch.channels_last)
+    drift = Drift(model.backbone)
+    sample = torch.randperm(len(splits.train.targets), generator=torch.Generator().manual_seed(0))[:DRIFT_IMAGES]
+    with torch.inference_mode():
+        for rows in sample.split(32):
+            model.backbone.eval()(splits.train.inputs(rows, "none", None))
+    far = drift.end()
     frozen = features(fabric, model, splits.train, p.training.batch_size)
     everything = frozen.inputs(torch.arange(len(frozen.targets)), "none", None)
-    return Data(folder, card, splits, classes, everything.cpu().numpy())
+    return Data(folder, card, splits, classes, everything.cpu().numpy(), far)
 
 
 def _block(name: str, p: Any, px: int, folders: dict[str, str], source: str, scratch: Path, seed: int) -> Any:
