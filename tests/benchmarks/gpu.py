@@ -28,7 +28,8 @@ NAMES = [str(number) for number in range(10)]
 HOW = {"px": 224, "crop_pct": 0.875, "interpolation": "bicubic", "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
 OPTIONS = {"optimizer": "adamw", "momentum": 0.9, "weight_decay": 0.05, "schedule": "cosine", "warmup_epochs": 1.0,
            "warmup": "all", "label_smoothing": 0.1, "balance": "none", "mixup": 0.0, "cutmix": 0.0, "clip_norm": 0.0,
-           "patience": 9, "head": {"hidden": 0, "dropout": 0.0, "zero": False, "keep": False}}  # fmt: skip
+           "patience": 9, "head": {"hidden": 0, "dropout": 0.0, "zero": False, "keep": False},
+           "metric_learning": None}  # fmt: skip
 
 
 def main() -> None:
