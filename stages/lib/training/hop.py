@@ -69,7 +69,8 @@ def run(
     if start_card.pretrained and not from_random:  # from random weights, training everything is intended
         warnings = setups.foreseen(setup, num, checks.params_per_example)
     if fabric.is_global_zero:
-        print(*setups.told(setup), f"Every layer: {training.metrics / 'layers.csv'}", sep="\n")
+        table = [f"Every layer: {training.metrics / 'layers.csv'}"] if setup.phases else []
+        print(*setups.told(setup), *table, sep="\n")
         warn(training.label, warnings)
 
     settings = recipe.settings() | {"seed": seed}
