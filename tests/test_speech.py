@@ -103,7 +103,7 @@ def test_errors_of_characters_are_compared_and_fewer_are_better(spoken):
     assert {"transfer", "intermediate", "training"} <= set(compared)
     assert set(compared["cer"]) == {"others", "whisper", "scratch", "others as it is"}
     assert compared["cer"]["others"] < 0.75 < compared["cer"]["scratch"], "the hop has learned to hear"
-    assert compared["transfer"]["difference"] < 0 and compared["transfer"]["verdict"] == "helps"
+    assert compared["transfer"]["difference"] < 0 and compared["transfer"]["verdict"] == "this model is better"
     verdict = (spoken.path / "metrics/verdict.md").read_text()
     assert "test recordings" in verdict and "image" not in verdict
 

@@ -41,7 +41,7 @@ PARAMS = {
         "full": FULL,
     },
     "training": TRAINING,
-    "checks": {"loss_jump": 3, "params_per_example": 20000, "forgetting": 0.1, "shortcut": 0.8},
+    "checks": {"loss_jump": 3, "params_per_example": 20000, "forgetting": 0.1, "shortcut": 0.8, "use": "any"},
     "device": {"accelerator": "cpu", "devices": 1, "num_nodes": 1, "precision": "auto"},
     "download": {},
     "datasets": {"dots": FOLDER | {"raw": "images/dots"}, "lines": FOLDER | {"raw": "images/lines"}},
@@ -53,9 +53,10 @@ PARAMS = {
     "scratch": {"epochs": 2, "lr": 0.01, "like": "tiny"},
     "alternatives": {},
     "baselines": {},
+    "leaks": {"action": "report", "correlation": 0.9, "nearness": 0.2},
     "advise": {"num_examples": 100, "neighbours": 3, "preprocessing": "warn", "margin": 0.05, "confidence": 0.95},
     "evaluate": {"batch_size": 16, "num_resamples": 200, "confidence": 0.95, "ece_bins": 5, "num_shown": 3},
-    "compare": {"metric": "accuracy", "num_resamples": 500, "confidence": 0.95},
+    "compare": {"metric": "accuracy", "num_resamples": 500, "confidence": 0.95, "margin": 0.02},
 }
 PARAMS = json.loads(json.dumps(PARAMS))  # no block is another's object
 

@@ -17,9 +17,10 @@ from tqdm import tqdm
 
 from stages.lib.core import cards, datasets, plugins
 from stages.lib.core.contracts import Example
-from stages.lib.data import episodes, splits
+from stages.lib.data import classes, episodes, splits
 from stages.lib.errors import UserError
 
+NEAR = "near_duplicates"  # the optional module of a modality that gives fingerprints
 BATCH = 256  # examples that threads decode before they are written: the most that are in memory at once
 
 
@@ -32,12 +33,13 @@ class Packed(NamedTuple):
     place: int = 0  # where its packed input begins in the store
     shape: tuple[int, ...] = ()
     dtype: str = ""
+    small: np.ndarray | None = None  # its fingerprint, if the modality has one
 
 
 def pack(
-    name: str, block: Any, modality: str, packing: dict[str, Any], preprocessing: dict[str, Any], out: Path
+    name: str, block: Any, modality: str, packing: dict[str, Any], preprocessing: dict[str, Any], out: Path, fingerprints: Path
 ) -> cards.DataCard:
-    """Write the splits of one dataset to `out`.
+    """Write the splits of one dataset to `out`, and what they are compared by to `fingerprints`.
 
     Args:
         name: of the dataset.
@@ -57,29 +59,46 @@ def pack(
     noun = door.NOUN
     examples: list[Example] = reader.read(Path(block.raw), **plugins.arguments(block, reader))
     _require_unique_keys(examples)
-    examples = splits.limit(examples, block.limit, block.split.seed, block.split.stratify)
+    given, examples = examples, splits.limit(examples, block.limit, block.split.seed, block.split.stratify)
+    are_classes = block.split.stratify
+    if are_classes:
+        classes.tell_alike(examples)
+        few = f"limit: {block.limit} is less than one {noun} for each. Raise it, or set it to 0 for all."
+        classes.require_all(given, examples, few)
     with tempfile.TemporaryFile(dir=out) as store:  # holds the inputs until all have been seen and splits can be made
         inputs = plugins.load("modalities", modality, "inputs")
-        packed = pack_all(examples, inputs, packing, preprocessing, store, noun)
+        near = plugins.load("modalities", modality, NEAR) if plugins.has("modalities", modality, NEAR) else None
+        packed = pack_all(examples, inputs, packing, preprocessing, store, noun, near.fingerprint if near else None)
         broken = _broken(examples, packed, block.max_broken, noun)
         rows = [row for row in range(len(examples)) if not packed[row].error]
+        read = [examples[row] for row in rows]
+        if are_classes:
+            unread = f"None of their {noun}s can be read. Repair them, or leave out the whole class:{_reasons(broken)}"
+            classes.require_all(examples, read, unread)
         same = _same(rows, packed)
         _report_contradictions(examples, same, noun)
         dropped = _duplicates(examples, same) if block.duplicates == "drop" else {}
         rows = [row for row in rows if row not in dropped]
         usable, how = [examples[row] for row in rows], block.split
+        if are_classes:
+            copies = (f"All their {noun}s are copies of others, and `duplicates: drop` keeps the first of each. Give each its "
+                      "right label, or leave out the whole class.")  # fmt: skip
+            classes.require_all(read, usable, copies)
         chosen = splits.assign(usable, **how.model_dump(exclude={"train"}), noun=noun)
         assigned = dict(zip(rows, chosen, strict=True))
         if block.duplicates == "refuse":
             _require_none_across_splits(examples, same, assigned, noun)
         assigned = dict(zip(rows, splits.few(usable, chosen, how.train, how.seed, how.stratify), strict=True))
-        labels = sorted({examples[row].label for row in rows}) if block.split.stratify else None
+        labels = sorted({example.label for example in usable}) if are_classes else None
         counts, told = {}, {}
         for split in splits.NAMES:
             members = [row for row in rows if assigned[row] == split]
             table = pd.DataFrame([examples[row][:3] for row in members], columns=["key", "label", "group"])
             lengths = [packed[row].shape[0] for row in members] if door.RAGGED else None
             datasets.write_split(out, split, (_stored(store, packed[row]) for row in members), table, lengths)
+            small = np.array([packed[row].small for row in members]) if near else None
+            digests = [packed[row].digest for row in members]
+            datasets.write_fingerprints(fingerprints, split, datasets.Fingerprints(table["key"].tolist(), digests, small))
             told[split] = table["label"].tolist()
             found = Counter(told[split])
             counts[split] = {label: found[label] for label in labels} if labels else {"": len(table)}
@@ -112,6 +131,7 @@ def pack_all(
     preprocessing: dict[str, Any],
     store: IO[bytes],
     noun: str,
+    fingerprint: Callable[[Any], np.ndarray] | None = None,
 ) -> list[Packed]:
     """Decode and pack every example, and append its packed input to `store`."""
 
@@ -122,7 +142,8 @@ def pack_all(
             reason = re.sub(r" <.*?>", "", f"{type(error).__name__}: {error}")  # memory addresses differ between runs
             return None, Packed("", reason)
         remarks = inputs.remarks(decoded, preprocessing | packing)
-        return np.ascontiguousarray(inputs.pack(decoded, **packing)), Packed(inputs.digest(decoded), "", remarks)
+        small = fingerprint(decoded) if fingerprint else None
+        return np.ascontiguousarray(inputs.pack(decoded, **packing)), Packed(inputs.digest(decoded), "", remarks, small=small)
 
     packed = []
     with ThreadPoolExecutor(os.cpu_count()) as pool, tqdm(total=len(examples), unit=noun, disable=None) as bar:
@@ -166,7 +187,7 @@ def _require_unique_keys(examples: list[Example]) -> None:
 
 def _broken(examples: list[Example], packed: list[Packed], most: float, noun: str) -> list[dict[str, str]]:
     found = [{"key": example.key, "reason": d.error} for example, d in zip(examples, packed, strict=True) if d.error]
-    listed = "".join(f"\n  {entry['key']}: {entry['reason']}" for entry in found[:10]) + ("\n  ..." if len(found) > 10 else "")
+    listed = _reasons(found)
     if len(found) > most * len(examples):
         raise UserError(
             f"{len(found)} of {len(examples)} {noun}s cannot be read; max_broken: {most} allows {int(most * len(examples))}. "
@@ -175,6 +196,10 @@ def _broken(examples: list[Example], packed: list[Packed], most: float, noun: st
     if found:
         print(f"{len(found)} of {len(examples)} {noun}s cannot be read and are left out:{listed}")
     return found
+
+
+def _reasons(broken: list[dict[str, str]]) -> str:
+    return "".join(f"\n  {entry['key']}: {entry['reason']}" for entry in broken[:10]) + ("\n  ..." if len(broken) > 10 else "")
 
 
 def _same(rows: list[int], packed: list[Packed]) -> list[list[int]]:
