@@ -204,6 +204,8 @@ def test_only_what_measures_opens_the_test_split():
         assert opens == (script(name).stem in ("evaluate", "forgetting", "controls")), name  # neither chooses anything
         whole = str(prepared("x").parent) in body(name)["deps"]
         assert whole == (name == "report"), name  # which reads the cards
+    seen = [dep for dep in body("leaks")["deps"] if not dep.startswith("stages/")]
+    assert seen == ["data/fingerprints"], "it compares what lies beside the splits, without labels, and opens none of them"
     readers = [path for path in sorted(closure.STAGES.rglob("*.py")) if re.search(r"read_split\([^)]*test", path.read_text())]
     assert [path.name for path in readers] == ["measure.py"]
 
