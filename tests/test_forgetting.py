@@ -293,7 +293,7 @@ def warnings():
     trainings = runs.expected(params.read())
     for training in trainings:
         cards.write_json(training.metrics / "run.json", {"name": training.label, "warnings": []})
-    text = verdict.warnings(p, trainings, {"dots": cards.read_table(runs.forgetting("dots") / "forgetting.csv")})
+    text = verdict.warnings(p, trainings, {"dots": cards.read_table(runs.forgetting("dots") / "forgetting.csv")}, [])
     heading, _, *lines = text.splitlines()
     assert heading == "## Warnings"
     return lines
