@@ -59,7 +59,15 @@ def _first_line(path: Path) -> str:
     return text.split("\n")[0].partition(": python -m")[0]
 
 
+def _in_utf8() -> None:
+    """Start again in UTF-8 mode (PEP 540) if the locale has another encoding, in which names of files and texts would be read."""
+    if sys.getfilesystemencoding() != "utf-8":
+        os.environ["PYTHONUTF8"] = "1"  # of the processes that this one starts
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])  # noqa: S606 (the words are our own)
+
+
 if __name__ == "__main__":
+    _in_utf8()
     try:
         main(sys.argv[1:])
         sys.stdout.flush()

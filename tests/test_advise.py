@@ -71,7 +71,9 @@ def write_data(pixels, labels, groups=None):
     folder = Path("data/prepared/lines")
     table = pd.DataFrame({"key": [f"{index:03}" for index in range(len(labels))], "label": labels.astype(str)})
     datasets.write_split(folder, "train", pixels, table.assign(group="" if groups is None else groups))
-    cards.write_data_card(folder, data_card("lines", labels=["0", "1"], packing=PACKING | {"px": pixels.shape[1]}))
+    datasets.write_split(folder, "val", pixels[::-3], table[::-3].assign(group=""))
+    counts = {split: {"0": num // 2, "1": num // 2} for split, num in (("train", len(labels)), ("val", 20), ("test", 200))}
+    cards.write_data_card(folder, data_card("lines", labels=["0", "1"], packing=PACKING | {"px": pixels.shape[1]}, counts=counts))
 
 
 def settings(**advice):
@@ -146,12 +148,17 @@ def test_the_figures_equal_an_independent_computation(project, trained, capsys):
     assert told["knn_accuracy"] == pytest.approx(right.mean(), abs=1e-6)
     assert 0.5 < right.mean() < 1
     assert told["choice"] == told["ranking"][0]["strategy"]
+    val = probe.fit(features, labels).predict(features[::-3]) == labels[::-3]
+    assert told["probe"] == {"accuracy": pytest.approx(val.mean(), abs=1e-6), "num_val": 20, "num_train": 60}
+    assert told["smallest_difference"].startswith("200 test examples show a difference of ")
     said = capsys.readouterr().out
     assert f"lines from dots: 60 training examples of 2 classes ({min(counts.values())} to {max(counts.values())} each)" in said
     assert f"neighbours {right.mean():.1%}, linear probe {accuracy:.1%} (the largest class alone {shares.max():.1%})" in said
     for entry in told["ranking"]:
         assert f"  {entry['strategy']:20} {entry['expected']:.1%} expected: {entry['why']}\n" in said
     assert f"\nadvice: {told['choice']}" in said
+    assert f"on the 20 validation examples the probe is right for {val.mean():.1%}: training should do better" in said
+    assert told["smallest_difference"] in said
 
 
 def test_what_is_shown_are_the_figures_that_are_numbers(project):

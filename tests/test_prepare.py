@@ -217,6 +217,17 @@ def test_val_is_drawn_from_train_where_only_test_is_given(project):
     assert card.counts == {"train": {"cat": 12, "dog": 18}, "val": {"cat": 4, "dog": 6}, "test": {"cat": 4, "dog": 6}}
 
 
+def test_unused_labels_are_in_no_split_and_told(project, capsys):
+    card, data = project()
+    fewer, left = project(split=FOLDER["split"] | {"train": 10})
+    assert {split: fewer.num(split) for split in SPLITS} == {"train": 10, "val": 4, "test": card.num("test")}
+    assert left["test"].keys == data["test"].keys and set(left["train"].keys) < set(data["train"].keys)
+    assert fewer.counts["train"] == {"cat": 4, "dog": 6}
+    told = f"split.train: 10 of {card.num('train')} training images are used; the others are in no split"
+    assert told in fewer.notes and told in capsys.readouterr().out
+    assert "split.train: 26 examples cannot be drawn" in mistake(split=FOLDER["split"] | {"train": 26})
+
+
 @pytest.mark.parametrize("split, key", [("test", "test/cat/02.png"), ("val", "val/cat/01.png")])
 def test_a_duplicate_of_a_held_out_image_leaves_training(project, split, key):
     given(lambda index: SPLITS[index % 3])
@@ -306,3 +317,43 @@ def test_episodes_that_cannot_be_drawn_stop_prepare(species):
 )  # fmt: skip
 def test_a_mistake_in_the_block_of_episodes_is_named(species, wrong, said):
     assert said in mistake(**NEW_CLASSES, episodes=EPISODES | wrong)
+
+
+# Classes that would be lost.
+
+
+def test_a_class_of_which_nothing_can_be_read_stops_prepare(project):
+    Path("raw/owl").mkdir()
+    for index in range(3):
+        Path(f"raw/owl/{index}.png").write_bytes(b"no image")
+    text = mistake(max_broken=0.5)
+    assert "1 of 3 classes would be lost: owl (3). None of their images can be read." in text and "\n  owl/0.png: " in text
+
+
+def test_a_class_of_copies_stops_prepare(project):
+    Path("raw/owl").mkdir()
+    for index in range(3):
+        shutil.copy(f"raw/cat/{index:02}.png", f"raw/owl/{index}.png")
+    text = mistake(duplicates="drop")
+    assert "1 of 3 classes would be lost: owl (3). All their images are copies of others" in text
+
+
+def test_a_limit_that_leaves_a_class_out_stops_prepare(project):
+    assert "1 of 2 classes would be lost: " in (text := mistake(limit=1)) and "limit: 1 is less than one image for each" in text
+
+
+def test_labels_that_are_no_classes_may_go(project):
+    """Of people or numbers some may go: they are told as broken images are."""
+    Path("raw/owl").mkdir()
+    Path("raw/owl/1.png").write_bytes(b"no image")
+    card, _ = project(max_broken=0.5, split=FOLDER["split"] | {"stratify": False})
+    assert [entry["key"] for entry in card.broken] == ["owl/1.png"]
+
+
+def test_what_was_changed_in_reading_is_on_the_card(project, capsys):
+    for path in sorted(Path("raw/cat").iterdir())[:5]:
+        values = np.asarray(Image.open(path).convert("L")).astype(np.uint16) * 16  # 12 bits
+        path.write_bytes(encoded(Image.fromarray(values)))
+    card, _ = project()
+    assert len(card.notes) == 1 and card.notes[0].startswith("5 of 50 images are 16-bit grey images without a value above 16,383")
+    assert f"pets: {card.notes[0]}\n" in capsys.readouterr().out

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from stages.lib.advice import preprocessing, remembered, rule, transferability
+from stages.lib.advice import preprocessing, probe, remembered, rule, transferability
 from stages.lib.advice.drift import Drift
 from stages.lib.core import cards, contracts, datasets, plugins, runs
 from stages.lib.core.seeds import seed_for
@@ -43,6 +43,9 @@ class Look:
         drift = Drift(self.model.backbone)
         self.on_card = self.features(self.model.backbone, lambda rows: self.loaded.inputs(rows, "none", None), "features")
         self.drift = drift.end()
+        self.val = datasets.read_split(folder, "val")
+        self.val_labels = learning.targets(self.val.labels, names)
+        self.loaded_val = contracts.load(self.val, self.card.modality, task, names, self.card.how | packing, device)
 
     def advice(self, *, ranked: bool) -> dict[str, Any]:
         """The facts and, if `ranked`, the rule's ranking of the strategies and how uncertain it is."""
@@ -50,13 +53,21 @@ class Look:
         known |= {"num_examples": len(self.targets), "num_looked_at": len(self.rows)}
         known |= {"chance": float(np.bincount(self.labels).max() / len(self.rows)), "drift": self.drift}
         known |= {"num_parameters": sum(each.numel() for each in self.model.backbone.parameters()), "device": self.device.type}
-        found = {"facts": known, "knn_accuracy": float(self.neighbours(self.on_card).mean())}
+        found = {"facts": known, "knn_accuracy": float(self.neighbours(self.on_card).mean()), "probe": self.probe()}
         if not ranked:
             return found
         ranking = rule.rank(known, {name: left for name, left in rule.ERRORS_LEFT.items() if rule.takes(self.model, name)})
         return found | {
             "choice": ranking[0]["strategy"], "unsure": rule.unsure(known, ranking, rule.SPREAD), "ranking": ranking
         }  # fmt: skip
+
+    def probe(self) -> dict[str, Any]:
+        """A linear probe on the validation split, on which the target is measured in every epoch too: whoever trains should do
+        better than that."""
+        rows = np.arange(len(self.val_labels))
+        features = self.features(self.model.backbone, lambda rows: self.loaded_val.inputs(rows, "none", None), "validation", rows)
+        right = probe.answers(self.on_card, self.labels, features) == self.val_labels.numpy()
+        return {"accuracy": float(right.mean()), "num_val": len(rows), "num_train": len(self.rows)}
 
     def preprocessing(self) -> dict[str, Any]:
         """Compare common wrong preprocessings with the card's, on features of the chain's source."""
@@ -119,12 +130,16 @@ class Look:
         """A batch under another preprocessing."""
         return moved(variant.prepare(self.packed(rows.numpy()), self.how), self.device)
 
-    def features(self, backbone: torch.nn.Module, batch: Callable[[torch.Tensor], Any], title: str) -> np.ndarray:
-        """Features (N, D) of the examples; `batch` gives the inputs for some rows."""
+    def features(
+        self, backbone: torch.nn.Module, batch: Callable[[torch.Tensor], Any], title: str, rows: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Features (N, D) of the examples that are looked at, or of some rows; `batch` gives the inputs for some of them."""
         with torch.inference_mode():
             parts = [
                 backbone(batch(rows)).float().cpu()
-                for rows in tqdm(torch.from_numpy(self.rows).split(BATCH), title, disable=None, leave=False)
+                for rows in tqdm(
+                    torch.from_numpy(self.rows if rows is None else rows).split(BATCH), title, disable=None, leave=False
+                )
             ]
         features: np.ndarray = torch.cat(parts).numpy()
         return features

@@ -199,6 +199,23 @@ def primary(task: str) -> tuple[str, Metric]:
     return name, metric
 
 
+def chance(task: str, name: str, targets: np.ndarray, num_outputs: int) -> float | None:
+    """A metric of answering what is most frequent, whatever the input; None if the task has no such answer.
+
+    Args:
+        name: of the metric.
+        targets: (N, ...) of the test.
+        num_outputs: of the network.
+    """
+    import numpy as np
+
+    measures = plugins.load("tasks", task, "measures")
+    if not hasattr(measures, "constant"):
+        return None
+    metric: Metric = measures.METRICS[name]
+    return float(metric.values(measures.constant(targets, num_outputs), targets, np.ones((1, len(targets))))[0])
+
+
 class Units(NamedTuple):
     """What a task measures, if it is not each example: episodes."""
 

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from stages.lib.core import cards, datasets, plugins
 from stages.lib.core.contracts import Example
-from stages.lib.data import episodes, splits
+from stages.lib.data import classes, episodes, splits
 from stages.lib.errors import UserError
 
 NEAR = "near_duplicates"  # the optional module of a modality that gives fingerprints
@@ -59,22 +59,37 @@ def pack(
     noun = door.NOUN
     examples: list[Example] = reader.read(Path(block.raw), **plugins.arguments(block, reader))
     _require_unique_keys(examples)
-    examples = splits.limit(examples, block.limit, block.split.seed, block.split.stratify)
+    given, examples = examples, splits.limit(examples, block.limit, block.split.seed, block.split.stratify)
+    are_classes = block.split.stratify
+    if are_classes:
+        classes.tell_alike(examples)
+        few = f"limit: {block.limit} is less than one {noun} for each. Raise it, or set it to 0 for all."
+        classes.require_all(given, examples, few)
     with tempfile.TemporaryFile(dir=out) as store:  # holds the inputs until all have been seen and splits can be made
         inputs = plugins.load("modalities", modality, "inputs")
         near = plugins.load("modalities", modality, NEAR) if plugins.has("modalities", modality, NEAR) else None
         packed = pack_all(examples, inputs, packing, preprocessing, store, noun, near.fingerprint if near else None)
         broken = _broken(examples, packed, block.max_broken, noun)
         rows = [row for row in range(len(examples)) if not packed[row].error]
+        read = [examples[row] for row in rows]
+        if are_classes:
+            unread = f"None of their {noun}s can be read. Repair them, or leave out the whole class:{_reasons(broken)}"
+            classes.require_all(examples, read, unread)
         same = _same(rows, packed)
         _report_contradictions(examples, same, noun)
         dropped = _duplicates(examples, same) if block.duplicates == "drop" else {}
         rows = [row for row in rows if row not in dropped]
-        chosen = splits.assign([examples[row] for row in rows], **block.split.model_dump(), noun=noun)
+        usable, how = [examples[row] for row in rows], block.split
+        if are_classes:
+            copies = (f"All their {noun}s are copies of others, and `duplicates: drop` keeps the first of each. Give each its "
+                      "right label, or leave out the whole class.")  # fmt: skip
+            classes.require_all(read, usable, copies)
+        chosen = splits.assign(usable, **how.model_dump(exclude={"train"}), noun=noun)
         assigned = dict(zip(rows, chosen, strict=True))
         if block.duplicates == "refuse":
             _require_none_across_splits(examples, same, assigned, noun)
-        labels = sorted({examples[row].label for row in rows}) if block.split.stratify else None
+        assigned = dict(zip(rows, splits.few(usable, chosen, how.train, how.seed, how.stratify), strict=True))
+        labels = sorted({example.label for example in usable}) if are_classes else None
         counts, told = {}, {}
         for split in splits.NAMES:
             members = [row for row in rows if assigned[row] == split]
@@ -104,7 +119,7 @@ def pack(
         given_splits=sorted({examples[row].split for row in rows} - {""}),
         broken=broken,
         duplicates_dropped=[_pair(examples[row], examples[kept]) for row, kept in sorted(dropped.items())],
-        notes=_notes([packed[row] for row in rows], noun),
+        notes=_notes([packed[row] for row in rows], noun) + _unused(chosen, how.train, noun),
         sha256={path.relative_to(out).as_posix(): cards.sha256(path) for path in files},
     )
 
@@ -151,6 +166,12 @@ def _notes(packed: list[Packed], noun: str) -> list[str]:
     return [f"{len(found)} of {len(packed)} {noun}s {remark.format(sum(found))}" for remark, found in sorted(amounts.items())]
 
 
+def _unused(assigned: list[str], num: int, noun: str) -> list[str]:
+    """A remark on the examples that split.train leaves out."""
+    given = assigned.count("train")
+    return [f"split.train: {num} of {given} training {noun}s are used; the others are in no split"] if 0 < num < given else []
+
+
 def _stored(store: IO[bytes], packed: Packed) -> np.ndarray:
     store.seek(packed.place)
     num_bytes = int(np.prod(packed.shape)) * np.dtype(packed.dtype).itemsize
@@ -166,7 +187,7 @@ def _require_unique_keys(examples: list[Example]) -> None:
 
 def _broken(examples: list[Example], packed: list[Packed], most: float, noun: str) -> list[dict[str, str]]:
     found = [{"key": example.key, "reason": d.error} for example, d in zip(examples, packed, strict=True) if d.error]
-    listed = "".join(f"\n  {entry['key']}: {entry['reason']}" for entry in found[:10]) + ("\n  ..." if len(found) > 10 else "")
+    listed = _reasons(found)
     if len(found) > most * len(examples):
         raise UserError(
             f"{len(found)} of {len(examples)} {noun}s cannot be read; max_broken: {most} allows {int(most * len(examples))}. "
@@ -175,6 +196,10 @@ def _broken(examples: list[Example], packed: list[Packed], most: float, noun: st
     if found:
         print(f"{len(found)} of {len(examples)} {noun}s cannot be read and are left out:{listed}")
     return found
+
+
+def _reasons(broken: list[dict[str, str]]) -> str:
+    return "".join(f"\n  {entry['key']}: {entry['reason']}" for entry in broken[:10]) + ("\n  ..." if len(broken) > 10 else "")
 
 
 def _same(rows: list[int], packed: list[Packed]) -> list[list[int]]:

@@ -1,5 +1,7 @@
 """Networks from any library (stages/lib/libraries), split into a backbone and a head."""
 
+from collections import Counter
+from collections.abc import Collection
 from types import ModuleType
 from typing import Any
 
@@ -84,7 +86,8 @@ def from_library(architecture: dict[str, Any], state: dict[str, torch.Tensor], b
 
     Args:
         architecture: as for `build`.
-        state: tensors of the network with its own head, under the library's names.
+        state: tensors of the network under the library's names, which may all have the same prefix. Its head may be of other
+            classes, or missing: it is replaced in any case.
         by_order: match them by order instead of by name (shapes must agree); for files with other names.
 
     Raises:
@@ -94,14 +97,13 @@ def from_library(architecture: dict[str, Any], state: dict[str, torch.Tensor], b
     own, head = network.state_dict(), _library(architecture).head(network)
     if by_order and len(state) == len(own):
         state = dict(zip(own, state.values(), strict=True))
-    wrong = [f"{name} is missing" for name in own if name not in state]
+    state = _without_prefix(state, own)
+    wrong = [f"{name} is missing" for name in own if name not in state and not (head and name.startswith(f"{head}."))]
     wrong += [f"{name} is left over" for name in state if name not in own]
     wrong += [
         f"{name} has shape {tuple(state[name].shape)}, not {tuple(own[name].shape)}"
         for name in own
-        if name in state
-        and state[name].shape != own[name].shape
-        and not (head and name.startswith(f"{head}."))  # of other classes, and replaced in any case
+        if name in state and state[name].shape != own[name].shape and not (head and name.startswith(f"{head}."))
     ]
     if wrong:
         more = f" and {len(wrong) - 10} more" if len(wrong) > 10 else ""
@@ -113,6 +115,17 @@ def from_library(architecture: dict[str, Any], state: dict[str, torch.Tensor], b
         f"head.{name.removeprefix(head + '.')}" if head and name.startswith(head + ".") else f"backbone.{name}": tensor
         for name, tensor in state.items()
     }
+
+
+def _without_prefix(state: dict[str, torch.Tensor], own: Collection[str]) -> dict[str, torch.Tensor]:
+    """The state without what trainers put before each name, such as "model." (Lightning) or "_orig_mod." (torch.compile)."""
+    if not state.keys().isdisjoint(own):
+        return state
+    found = Counter(
+        name[: at + 1] for name in state for at in range(len(name)) if name[at] == "." and name[at + 1 :] in own
+    )  # fmt: skip
+    ((prefix, _),) = found.most_common(1) or [("", 0)]
+    return {name.removeprefix(prefix): tensor for name, tensor in state.items()}
 
 
 def load(model: Model, tensors: dict[str, torch.Tensor], *, head: bool = False) -> list[str]:

@@ -16,6 +16,7 @@ class Device(Strict):
 
 
 class Split(Strict):
+    train: int = Field(ge=0)
     val: float = Field(gt=0, lt=1)
     test: float = Field(gt=0, lt=1)
     seed: int = Field(ge=0)
@@ -119,6 +120,8 @@ class Checks(Strict):
     loss_jump: float = Field(gt=1)
     params_per_example: float = Field(gt=0)
     forgetting: float = Field(ge=0, le=1)
+    shortcut: float = Field(ge=0.5, le=1)
+    use: Literal["any", "commercial", "closed"]
 
 
 class Advise(Strict):
@@ -177,6 +180,7 @@ class Compare(Strict):
     metric: str
     num_resamples: int = Field(ge=100)
     confidence: float = Field(gt=0.5, lt=1)
+    margin: float = Field(gt=0)
 
 
 FORBIDDEN = ("size", "nfiles")  # DVC's run cache ignores these keys at any depth and would restore old outputs

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from stages.lib.core.contracts import Example
 from stages.lib.errors import UserError
 from stages.lib.params.fields import Strict
-from stages.lib.readers import _folders
+from stages.lib.readers._folders import files
 
 ENDINGS = (".tsv", ".txt", ".conll", ".iob2", ".iob", ".bio")
 ABOUT = ("readme", "license", "licence", "citation")  # files that are about the data
@@ -80,7 +80,7 @@ def _files(raw: Path) -> dict[PurePosixPath, bytes]:
     """The content of each file of tagged texts."""
     if raw.is_file() and raw.suffix.lower() in ENDINGS:
         return {PurePosixPath(raw.name): raw.read_bytes()}
-    visible = {path: open for path, open in _folders._files(raw, ENDINGS).items() if not _folders._hidden(path)}
+    visible = files.find(raw, ENDINGS, "").files
     found = {path: open for path, open in visible.items() if path.suffix.lower() in ENDINGS and path.stem.lower() not in ABOUT}
     if not found:
         raise UserError(f"raw: {raw} holds no file that ends in {', '.join(ENDINGS)}.")

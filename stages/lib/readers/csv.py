@@ -20,6 +20,7 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
+from unicodedata import normalize
 
 from stages.lib.core.contracts import Example
 from stages.lib.errors import UserError
@@ -128,7 +129,11 @@ def _rows(file: Path) -> tuple[str, str, list[Row]]:
     rows = []
     for number, cells in records:
         text, *others = ["" if place is None else cells[place] for place in places]
-        rows.append(Row(number, text.strip() if content == "path" else text, *map(str.strip, others)))
+        said, *names_of = map(str.strip, others)
+        said = said if answer == "text" else normalize("NFC", said)  # "é" may be one character, or an e and an accent
+        rows.append(
+            Row(number, text.strip() if content == "path" else text, said, *(normalize("NFC", name) for name in names_of))
+        )
     return content, answer, rows
 
 

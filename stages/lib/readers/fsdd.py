@@ -17,7 +17,7 @@ from stages.lib.core.contracts import Example
 from stages.lib.core.seeds import seed_for
 from stages.lib.errors import UserError, listed, nearest
 from stages.lib.params.fields import Strict
-from stages.lib.readers import _folders
+from stages.lib.readers._folders import files
 
 if TYPE_CHECKING:
     import numpy as np
@@ -115,7 +115,7 @@ def read(
 def _recordings(raw: Path) -> dict[str, list[Spoken]]:
     """The recordings of each speaker, by digit and index."""
     found = defaultdict(list)
-    for path, open in _folders._files(raw, (".wav",)).items():
+    for path, open in files.find(raw, (".wav",), "").files.items():
         match = NAME.fullmatch(path.name)
         if match and (path.parent.name == "recordings" or path.parent == PurePosixPath(".")):
             found[match["speaker"]].append(Spoken(int(match["digit"]), int(match["index"]), path.stem, open))

@@ -7,6 +7,8 @@ Every run of this pipeline has these tags:
     transfer.kind   pipeline (the parent), intermediate, target or scratch
     transfer.stage  which training within the pipeline, "target mono-0"; "pipeline" for the parent
     transfer.key    hash of everything that a training depends on; a training that resumes continues the run with its key
+    transfer.model  sha256 of the weights that were measured; of the parent, of those that are shipped
+    transfer.use    what the licences of the shipped model allow (of the parent)
     transfer.state  the state of the pipeline that the run belongs to, set by `tracking.publish`
 """
 
@@ -21,6 +23,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from filelock import FileLock
 
@@ -91,7 +94,12 @@ def uri() -> str:
     """The store's URI; a relative SQLite path is relative to the main repository, even in the clone of an experiment."""
     given = os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
     scheme, separator, path = given.partition(":///")
-    return f"{scheme}:///{(_root() / path).as_posix()}" if (scheme, separator) == ("sqlite", ":///") else given
+    if (scheme, separator) != ("sqlite", ":///"):
+        return given
+    root = _root()
+    if {"%", "?"} & set(root.as_posix()):  # they mean something else in a URI, but not where MLflow makes its folder
+        root = Path(os.path.relpath(root))
+    return f"{scheme}:///{(root / path).as_posix()}"
 
 
 def unread(error: Exception) -> UserError:
@@ -106,7 +114,7 @@ def _without_password(text: str) -> str:
 def sqlite_path() -> Path | None:
     """The file of a SQLite store; None for any other."""
     scheme, _, path = uri().partition(":///")
-    return Path(path.partition("?")[0]) if scheme == "sqlite" else None
+    return Path(unquote(path.partition("?")[0])) if scheme == "sqlite" else None
 
 
 def experiment_name() -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from stages.lib.core import cards, closure, contracts, datasets, plugins
+from stages.lib.core import cards, closure, contracts, datasets, licences, plugins
 from stages.lib.core.cards import DataCard, ModelCard
 from stages.lib.core.runs import Session, Training, Watch, prepared
 from stages.lib.errors import UserError
@@ -22,7 +22,7 @@ from stages.lib.training.recipe import Recipe
 from stages.lib.training.recipe import code as plugin_code
 from stages.lib.training.train import Trained, train
 
-LIBRARIES = ("torch", "torchvision", "timm", "lightning-fabric", "numpy")
+LIBRARIES = ("torch", "torchvision", "timm", "lightning-fabric", "numpy", "scikit-learn")
 
 
 def run(
@@ -69,7 +69,7 @@ def run(
     if start_card.pretrained and not from_random:  # from random weights, training everything is intended
         warnings = setups.foreseen(setup, num, checks.params_per_example)
     if fabric.is_global_zero:
-        print(setup.layers.to_string(index=False))
+        print(*setups.told(setup), f"Every layer: {training.metrics / 'layers.csv'}", sep="\n")
         warn(training.label, warnings)
 
     settings = recipe.settings() | {"seed": seed}
@@ -87,16 +87,19 @@ def run(
         if not fabric.is_global_zero:
             return
         warn(training.label, [warning for warning in trained.warnings if warning not in told])
-        write_metrics(training, setup, trained, warnings + trained.warnings, key, settings)
         inherited = [] if from_random else start_card.chain
-        licences = {packed.licence, *([] if from_random else start_card.licences)}
-        cards.write_model(training.model, setup.model.state_dict(), ModelCard(
+        code = plugins.load("libraries", start_card.architecture["library"]).LICENCE
+        held = {packed.licence, code, *([] if from_random else start_card.licences)}
+        held |= {other.licence} if recipe.unlabelled else set()
+        written = cards.write_model(training.model, setup.model.state_dict(), ModelCard(
             kind=training.kind, name=training.name, modality=packed.modality, task=recipe.task,
             architecture=setup.architecture, output_names=names, code=start_card.code,
             preprocessing=start_card.preprocessing | packed.packing | recipe.packing,
             parent=None if from_random else cards.Parent(name=start_card.name, sha256=start_card.sha256),
-            chain=[*inherited, training.name], data=packed.name, settings=settings, licences=sorted(licences), best=trained.best,
+            chain=[*inherited, training.name], data=packed.name, settings=settings, licences=sorted(held),
+            use=licences.use(held).answer, best=trained.best,
         ), start_card.contents)  # fmt: skip
+        write_metrics(training, setup, trained, warnings + trained.warnings, key, settings, written.sha256)
 
 
 def load(
@@ -184,9 +187,10 @@ def warn(label: str, warnings: list[str]) -> None:
 
 
 def write_metrics(
-    training: Training, setup: setups.Setup, trained: Trained, warnings: list[str], key: str, settings: dict[str, Any]
+    training: Training, setup: setups.Setup, trained: Trained, warnings: list[str], key: str, settings: dict[str, Any], model: str
 ) -> None:
-    """Write the history, the certificate, the layers, the strategy's own tables, and a summary of the run."""
+    """Write the history, the certificate, the layers, the strategy's own tables, and a summary of the run with the sha256 of the
+    weights that it made (`model`), by which later stages tell whether they measured these."""
     folder = training.metrics
     folder.mkdir(parents=True, exist_ok=True)
     history = trained.history.drop(columns="time_ms", errors="ignore")  # with times, identical runs would differ
@@ -195,5 +199,5 @@ def write_metrics(
         table.to_csv(folder / f"{name}.csv", index=False)
     cards.write_json(folder / "run.json", {
         "key": key, "name": training.label, "stage": training.kind, "settings": settings, "warnings": warnings,
-        "best": trained.best,
+        "best": trained.best, "model": model,
     })  # fmt: skip

@@ -49,7 +49,14 @@ def read(
             print(f"{name}: left out on purpose, because a new head replaces them: {listed(left_out[:10])}"
                   + (f" and {len(left_out) - 10} more" if len(left_out) > 10 else ""))  # fmt: skip
     network = asked_for(network, "example")
-    return Source(network, from_library(network, state, by_order), preprocessing.model_dump(), None, origin, beside)
+    tensors = from_library(network, state, by_order)
+    wrong = [each for each, value in tensors.items() if value.is_floating_point() and not value.isfinite().all()]
+    if wrong:
+        raise UserError(
+            f"{name} holds numbers that are NaN or infinite, in {len(wrong)} of {len(tensors)} tensors: {listed(wrong[:5])}. A "
+            "training that diverged leaves such weights; take those of an earlier epoch."
+        )
+    return Source(network, tensors, preprocessing.model_dump(), None, origin, beside)
 
 
 def in_folder(there: Collection[str], where: str) -> tuple[str, list[str]]:
@@ -89,7 +96,8 @@ def _tensors(content: bytes, name: str) -> "dict[str, torch.Tensor]":
     for wrapper in WRAPPERS:
         if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
             state = state[wrapper]
-    wrong = [key for key, value in state.items() if not isinstance(value, torch.Tensor)] if isinstance(state, dict) else ["all"]
+    named = isinstance(state, dict) and all(isinstance(key, str) for key in state)
+    wrong = [key for key, value in state.items() if not isinstance(value, torch.Tensor)] if named else ["all"]
     if wrong:
         raise UserError(f"{name} holds something other than named tensors ({', '.join(map(str, wrong[:5]))}).")
     return {key.removeprefix("module."): value for key, value in state.items()}  # DataParallel adds the prefix
@@ -103,6 +111,10 @@ def _why(content: bytes, error: Exception) -> str:
         return "it is a web page; the address of the file itself may be another one"
     if refused := re.search(r"GLOBAL ([\w.]+)", str(error)):
         return f"it holds an object {refused[1]} besides tensors; save the tensors alone, torch.save(model.state_dict(), FILE)"
+    if "TorchScript" in str(error):
+        return "it is a program (TorchScript); save the tensors of the model alone, torch.save(model.state_dict(), FILE)"
+    if content.startswith(b"PK") and "zip archive" in str(error):
+        return "it is cut off or damaged; get it again"
     if "weights_only" in str(error):
         return "it is damaged, or no file of torch.save"
     return str(error).splitlines()[0] if str(error) else "it is empty"

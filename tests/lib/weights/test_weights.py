@@ -5,6 +5,7 @@ import http.server
 import io
 import re
 import threading
+import warnings
 from functools import partial
 
 import pytest
@@ -15,6 +16,7 @@ from stages.lib.core import plugins
 from stages.lib.errors import UserError
 from stages.lib.libraries import timm as library
 from stages.lib.modalities.image import Preprocessing
+from stages.lib.networks import backbones
 from stages.lib.params.fields import Architecture
 from stages.lib.weights import _tensors
 from tests.tiny import HOW, RESNET
@@ -52,6 +54,64 @@ def test_all_formats_and_wrappers_give_the_same_tensors(state):
         assert source.preprocessing["mean"] == (0.5, 0.5, 0.5)
 
 
+@pytest.mark.parametrize("prefix", ["module.", "model.", "_orig_mod.", "module.model.", "backbone.", "encoder.net."])
+def test_what_trainers_put_before_every_name_is_taken_off(state, prefix):
+    source = read(torch_file({"state_dict": {prefix + name: tensor for name, tensor in state.items()}}))
+    plain = read(save(state), "w.safetensors")
+    assert source.tensors.keys() == plain.tensors.keys()
+    assert all(torch.equal(tensor, plain.tensors[name]) for name, tensor in source.tensors.items())
+
+
+def test_a_tensor_without_the_prefix_is_left_over(state):
+    content = torch_file({f"model.{name}": tensor for name, tensor in state.items()} | {"loss.weight": torch.zeros(3)})
+    with pytest.raises(UserError, match=r"loss\.weight is left over\. Name"):
+        read(content)
+
+
+@pytest.mark.parametrize("prefix", ["", "model."])
+def test_a_head_may_be_of_other_classes_or_missing(state, prefix):
+    headless = {prefix + name: tensor for name, tensor in state.items() if not name.startswith("fc.")}
+    other = headless | {f"{prefix}fc.weight": torch.zeros(37, state["fc.weight"].shape[1]), f"{prefix}fc.bias": torch.zeros(37)}
+    whole = read(save(state), "w.safetensors").tensors
+    for given in (headless, other):
+        found = read(torch_file(given)).tensors
+        assert {name for name in found if name.startswith("backbone.")} == {
+            name for name in whole if name.startswith("backbone.")
+        }
+        model = backbones.build(ARCHITECTURE.model_dump(), 5)
+        backbones.load(model, found)
+        assert torch.equal(model.backbone.state_dict()["conv1.0.weight"], state["conv1.0.weight"])
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_refused(state, value):
+    name = "conv1.0.weight"
+    damaged = state[name].clone()
+    damaged[0, 0, 0, 0] = value
+    with pytest.raises(UserError, match=r"w\.pth holds numbers that are NaN or infinite, in 1 of \d+ tensors: backbone\.conv1"):
+        read(torch_file(state | {name: damaged}))
+
+
+def test_a_program_is_refused_in_words(capsys):
+    """TorchScript, which torch.load would run."""
+    from torch import jit, nn
+
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        jit.save(jit.script(nn.Linear(2, 2)), buffer)
+        with pytest.raises(UserError, match=r"it is a program \(TorchScript\)") as error:
+            read(buffer.getvalue())
+    assert "weights_only" not in str(error.value)
+
+
+@pytest.mark.parametrize("cut", [4, 40, 400, 4000, -40])
+def test_a_file_that_was_cut_off_is_refused_in_words(state, cut):
+    with pytest.raises(UserError, match=r"w\.pth cannot be read as weights") as error:
+        read(torch_file(state)[:cut])
+    assert "weights_only" not in str(error.value)
+
+
 class Evil:
     def __reduce__(self):
         return print, ("this code must not run",)
@@ -63,7 +123,9 @@ def test_a_file_that_would_run_code_is_refused(capsys):
     assert "must not run" not in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("content", [b"", b"not weights", torch_file({"epoch": 3}), torch_file([1, 2])])
+@pytest.mark.parametrize(
+    "content", [b"", b"not weights", torch_file({"epoch": 3}), torch_file([1, 2]), torch_file({0: torch.zeros(2)})]
+)
 @pytest.mark.parametrize("name", ["w.pth", "w.safetensors"])
 def test_what_is_no_weights_file_is_said_to_be_none(content, name):
     with pytest.raises(UserError, match=r"w\.(pth|safetensors)"):
