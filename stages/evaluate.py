@@ -2,7 +2,7 @@
 
 KIND is target, alternative, scratch or intermediate, NAME the model's name in its stage, DATA a prepared dataset. No training
 reads the test split. Besides this stage, only the stages controls and forgetting and the command learning_curve open it, all
-through stages.lib.evaluation.measure.
+through stages.lib.evaluation.measure. The stage leaks compares fingerprints of its inputs, which lie beside it without labels.
 """
 
 from stages.lib.core import cards, plugins, runs

@@ -30,25 +30,37 @@ EVALUATE = CORE | {
     MODALITY: ["near_duplicates", "served", "show", "standalone", "variants"],
 }
 RECIPE = {
-    "stages/lib/core": ["contracts", "datasets", "seeds"],
-    "stages/lib/modalities": ["__init__", "explain", "files", "saliency", "served", "show", "standalone", "variants"],
+    "stages/lib/core": ["contracts", "datasets", "licences", "seeds"],
+    "stages/lib/modalities": [
+        "__init__",
+        "explain",
+        "files",
+        "near_duplicates",
+        "saliency",
+        "served",
+        "show",
+        "standalone",
+        "variants",
+    ],
     "stages/lib/strategies": ["_domains"],
     "stages/lib/tasks": ["__init__", "measures", "metrics", "outputs", "plots"],
 }
 COARSE = {
-    "source": {MODALITY: ["explain", "files", "inputs", "saliency", "served", "show", "standalone", "variants"]},
-    "controls": EVALUATE | {MODALITY: ["explain", "saliency", "served", "show", "standalone", "variants"]},
-    "prepare": CLOSURE | {"stages/lib/data": ["fetch"], MODALITY: ["explain", "saliency", "served", "standalone", "variants"]},
+    "source": {
+        MODALITY: ["explain", "files", "inputs", "near_duplicates", "saliency", "served", "show", "standalone", "variants"]
+    },
+    "controls": EVALUATE | {MODALITY: ["explain", "near_duplicates", "saliency", "served", "show", "standalone", "variants"]},
+    "prepare": CORE | {"stages/lib/data": ["fetch"], MODALITY: ["explain", "saliency", "served", "standalone", "variants"]},
     "leaks": {
-        "stages/lib/core": ["closure", "contracts", "seeds"],
-        MODALITY: ["explain", "inputs", "saliency", "served", "show", "standalone", "variants"],
+        "stages/lib/core": ["closure", "contracts", "licences", "seeds"],
+        MODALITY: ["explain", "files", "inputs", "saliency", "served", "show", "standalone", "variants"],
     },
     "recipe-hops": RECIPE,
     "recipe": RECIPE,
     "advise": {
         "stages/lib/core": ["licences"],
         "stages/lib/networks": ["inference", "interpolation"],
-        MODALITY: ["explain", "saliency", "served", "show", "standalone"],
+        MODALITY: ["explain", "near_duplicates", "saliency", "served", "show", "standalone"],
         TASK: ["measures", "metrics", "outputs", "plots"],
     },
     "evaluate": EVALUATE,
@@ -62,11 +74,11 @@ COARSE = {
         MODALITY: ["explain", "near_duplicates", "saliency", "served", "show", "standalone", "variants"],
     },
     "compare": CLOSURE | {"stages/lib/evaluation": ["forgetting", "measure"], TASK: ["learning", "outputs"]},
-    "report": CLOSURE
+    "report": CORE
     | {
         "stages/lib/evaluation": ["adaptation", "forgetting", "measure", "verdicts"],
         "stages/lib/plots": ["gallery"],
-        "stages/lib/reporting": ["verdict"],
+        "stages/lib/reporting": ["__init__", "comparisons", "covered", "warnings"],
         TASK: ["learning", "outputs"],
     },
 }
@@ -206,6 +218,8 @@ def test_only_what_measures_opens_the_test_split():
         assert opens == (script(name).stem in ("evaluate", "forgetting", "controls")), name  # neither chooses anything
         whole = str(prepared("x").parent) in body(name)["deps"]
         assert whole == (name == "report"), name  # which reads the cards
+    seen = [dep for dep in body("leaks")["deps"] if not dep.startswith("stages/")]
+    assert seen == ["data/fingerprints"], "it compares what lies beside the splits, without labels, and opens none of them"
     readers = [path for path in sorted(closure.STAGES.rglob("*.py")) if re.search(r"read_split\([^)]*test", path.read_text())]
     assert [path.name for path in readers] == ["measure.py"]
 

@@ -205,3 +205,23 @@ def test_what_adapts_has_the_hashes_of_the_inputs_alone_in_its_recipe(values):
     run(values | {"strategy": "full"})
     plain = recipes.read(OUT)
     assert plain.files == {} and plain.unlabelled is None and "unlabelled" not in plain.settings()
+
+
+def test_a_recipe_leaves_out_the_test_examples_in_all_data_that_its_training_sees_and_no_others(values):
+    values["target"]["data"] = "dots"
+    mcc = {"epochs": 2, "lr": 0.01, "head_lr": 0.01, "trainable": "all", "strength": 1.0, "temperature": 2.5, "select": "loss"}
+    values["alternatives"] = {
+        "mcc": {"data": "dots", "strategy": "mcc", **mcc}, "oracle": {"data": "lines", "strategy": "full", **FULL},
+    }  # fmt: skip
+    inputs = {f"{split}/inputs.npy": split for split in ("train", "val", "test")}
+    cards.write_data_card(runs.prepared("lines"), data_card("lines", sha256=inputs))
+    dots, lines = {"train": [3, 5]}, {"val": [0]}
+    leaks({"dots": dots, "lines": lines, "other": {"train": [1]}})
+    run(values)
+    assert recipes.read(OUT).left_out == {"dots": dots}
+    assert recipes.read(runs.RECIPES / "mcc.json").left_out == {"dots": dots, "lines": lines}
+    assert recipes.read(runs.RECIPES / "oracle.json").left_out == {"lines": lines}
+    assert {name: each["left_out"] for name, each in run_hops(values).items()} == {
+        "dots": {"dots": dots},
+        "scratch": {"dots": dots},
+    }

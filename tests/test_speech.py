@@ -89,9 +89,9 @@ def recording(repo: Repo) -> Path:
 
 def test_every_stage_runs_and_what_was_declared_moved(spoken):
     assert spoken.executed == {
-        "check", "source@whisper", "prepare@others", "prepare@accent", "recipe-hops", "recipe", "advise", "intermediate@others",
-        "target@others-0", "target@whisper-0", "scratch@0", "controls", "forgetting@others", "compare", "report", "track",
-        *EVALUATED,
+        "check", "source@whisper", "prepare@others", "prepare@accent", "leaks", "recipe-hops", "recipe", "advise",
+        "intermediate@others", "target@others-0", "target@whisper-0", "scratch@0", "controls", "forgetting@others",
+        "compare", "report", "track", *EVALUATED,
     }  # fmt: skip
     assert set(systems.certified(spoken)) == {"intermediate/others", "target/others-0", "target/whisper-0", "scratch/0"}
     assert all(verdicts == {"ok"} for verdicts in systems.certified(spoken).values())

@@ -99,7 +99,7 @@ def tagged(shared) -> Repo:
 
 def test_every_stage_runs_and_what_was_declared_moved(sentiment):
     assert sentiment.executed == {
-        "check", "source@bert", "prepare@plots", "prepare@films", "recipe-hops", "recipe", "advise",
+        "check", "source@bert", "prepare@plots", "prepare@films", "leaks", "recipe-hops", "recipe", "advise",
         "intermediate@plots", "target@plots-0", "target@bert-0", "scratch@0", "evaluate-intermediate@plots", "evaluate-scratch@0",
         "controls", "forgetting@plots", "compare", "report", "track", *EVALUATED,
     }  # fmt: skip

@@ -25,7 +25,7 @@ from tests.benchmarks.cases import names
 
 KINDS = (".jpg", ".jpeg", ".png", ".pgm")
 BATCH = 32
-MARGIN, CONFIDENCE, NUM_RESAMPLES = 0.05, 0.95, 2000  # those of params.yaml, but for the number (10,000)
+MARGIN, CONFIDENCE, NUM_RESAMPLES = 0.05, 0.95, 1000  # those of params.yaml, but for the number (10,000)
 OTHER = {"mean and std 0.5": "ImageNet mean and std", "ImageNet mean and std": "mean and std 0.5"}
 
 
@@ -68,17 +68,23 @@ def look(
     for wrong in (OTHER[truth], "no normalisation", "0 to 255"):
         mean, std = NORMALISATIONS[wrong]
         found[wrong] = right | {"mean": mean, "std": std}, packed, truth
+    known: dict[bytes, Any] = {}
     for title, (card, images, answer) in found.items():
-        tried = possible(VARIANTS, as_on_card, images, card)
+        tried = possible(VARIANTS, as_on_card, images[:BATCH], card)
         if title == "BGR" and "BGR" not in tried:
             continue  # grey images
         ways = {"card": as_on_card} | {variant: each.prepare for variant, each in tried.items() if each.values}
-        looked = {way: remembered.moments(backbone, batches(images, card, prepare)) for way, prepare in ways.items()}
+        looked = {}
+        for way, prepare in ways.items():
+            key = prepare(images[:BATCH], card).numpy().tobytes()
+            if key not in known:  # a variant of one card is another card
+                known[key] = remembered.moments(backbone, batches(images, card, prepare))
+            looked[way] = known[key]
         told, rows = [], []
         for draw in range(arguments.draws):
             subset = np.random.default_rng(draw).permutation(len(images))[: arguments.subset]
             rows = remembered.compare(
-                looked["card"][0], {way: seen[subset] for way, (_, seen) in looked.items()},  # type: ignore[index, misc]
+                looked["card"][0], {way: seen[subset] for way, (_, seen) in looked.items()},
                 groups=None, confidence=CONFIDENCE, num_resamples=NUM_RESAMPLES, seed=draw,
             )  # fmt: skip
             told += remembered.words(rows, VARIANTS, MARGIN)

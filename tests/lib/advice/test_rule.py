@@ -56,9 +56,9 @@ def test_how_much_examples_help_may_depend_on_the_drift():
 
 
 def test_the_probe_says_how_much_there_is_to_gain():
-    for probe in (0.3, 0.8, 1.0):
-        found = {entry["strategy"]: entry["expected"] for entry in rule.rank(known(400, probe), rule.ERRORS_LEFT)}
-        assert found == pytest.approx({"probe": probe, "tuned": 1 - 0.4 * (1 - probe), "same": 1 - 0.4 * (1 - probe)})
+    for reached in (0.3, 0.8, 1.0):
+        found = {entry["strategy"]: entry["expected"] for entry in rule.rank(known(400, reached), rule.ERRORS_LEFT)}
+        assert found == pytest.approx({"probe": reached, "tuned": 1 - 0.4 * (1 - reached), "same": 1 - 0.4 * (1 - reached)})
 
 
 def test_the_best_comes_first_and_of_equals_the_one_that_the_rule_names_first():
