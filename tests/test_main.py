@@ -26,12 +26,13 @@ def test_help_lists_every_stage_and_command_with_a_line_each():
 
 
 @pytest.mark.skipif(not shutil.which("localedef"), reason="makes a locale with localedef")
-def test_names_are_utf8_in_a_locale_of_another_encoding(tmp_path):
+def test_texts_are_utf8_in_a_locale_of_another_encoding(tmp_path):
     subprocess.run(["localedef", "-i", "de_DE", "-f", "ISO-8859-1", tmp_path / "de_DE.ISO-8859-1"], check=True)
-    latin1 = os.environ | {"LOCPATH": str(tmp_path), "LC_ALL": "de_DE.ISO-8859-1"}
-    latin1 = {name: value for name, value in latin1.items() if name not in ("PYTHONUTF8", "PYTHONIOENCODING")}
-    done = subprocess.run([sys.executable, "-m", "stages", "Käfer→ねこ"], cwd=ROOT, env=latin1, capture_output=True)
-    assert done.returncode == 1 and done.stderr.decode().startswith("error: 'Käfer→ねこ' is neither a stage nor a command.")
+    latin1 = {name: value for name, value in os.environ.items() if name not in ("PYTHONUTF8", "PYTHONIOENCODING")}
+    latin1 |= {"LOCPATH": str(tmp_path), "LC_ALL": "de_DE.ISO-8859-1", "PYTHONPATH": str(ROOT)}
+    write_params(tmp_path, PARAMS | {"download": {"Käfer→ねこ": {}}})
+    done = subprocess.run([sys.executable, "-m", "stages", "download", "x"], cwd=tmp_path, env=latin1, capture_output=True)
+    assert done.returncode == 1 and "download.Käfer→ねこ: not a usable name" in done.stderr.decode()
 
 
 @pytest.mark.parametrize("words", [[], ["-h"], ["help"]])
