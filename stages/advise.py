@@ -8,22 +8,25 @@ import sys
 import time
 from typing import Any
 
+from stages.lib.advice import power
 from stages.lib.advice.look import Look
 from stages.lib.core import cards, closure, plugins, runs
 from stages.lib.errors import UserError
 from stages.lib.networks.device import launch
 from stages.lib.params import read as params
 
-NOTHING: dict[str, Any] = {"choice": "", "unsure": "", "ranking": [], "facts": {}, "knn_accuracy": None,
-                           "preprocessing": [], "warnings": []}  # fmt: skip
+NOTHING: dict[str, Any] = {"choice": "", "unsure": "", "ranking": [], "facts": {}, "knn_accuracy": None, "probe": None,
+                           "smallest_difference": "", "preprocessing": [], "statistics": [], "decided": False,
+                           "warnings": []}  # fmt: skip
 
 
 def main(*, watch: runs.Watch) -> None:
-    p = params.load("device", "target", "inits", "advise")
+    p = params.load("device", "target", "inits", "seeds", "advise", "compare")
     card = cards.read_model_card(runs.starting_point(p.inits[0]))
     data = cards.read_data_card(runs.prepared(p.target.data))
     settings = p.advise.model_dump() | {"init": p.inits[0], "data": p.target.data}
-    values = {"stage": "advise", "settings": settings, "data": data.model_dump(), "start": card.model_dump()}
+    planned = {"num_seeds": len(p.seeds), "confidence": p.compare.confidence}
+    values = {"stage": "advise", "settings": settings | planned, "data": data.model_dump(), "start": card.model_dump()}
     doors = closure.plugin("modalities", card.modality) + closure.plugin("tasks", p.target.task)
     key = closure.key(closure.files(closure.STAGES / "advise.py", *doors), values)
     told, advised = NOTHING, plugins.load("tasks", p.target.task).ADVISED
@@ -31,6 +34,8 @@ def main(*, watch: runs.Watch) -> None:
         fabric = launch(accelerator=p.device.accelerator, devices=1, num_nodes=1, precision="32-true")
         look = Look(p.inits[0], p.target.data, p.target.task, p.advise, fabric.device)
         told = told | look.advice(ranked=card.modality in advised)
+        if p.target.test == p.target.data:  # the card of another test is not here
+            told["smallest_difference"] = power.sentence(told["facts"]["probe_accuracy"], data.num("test"), **planned)
         if plugins.has("modalities", card.modality, "variants"):
             told = told | look.preprocessing()
     with watch("advise", "advise", key, settings) as session:
@@ -61,6 +66,10 @@ def say(told: dict[str, Any], init: str, data: str, task: str) -> None:
     print(f"{data} from {init}: {known['num_examples']} training examples of {known['num_classes']} classes ({known['min']} to "
           f"{known['max']} each); on frozen features nearest neighbours {told['knn_accuracy']:.1%}, linear probe "
           f"{known['probe_accuracy']:.1%} (the largest class alone {known['chance']:.1%})")  # fmt: skip
+    print(f"on the {told['probe']['num_val']} validation examples the probe is right for {told['probe']['accuracy']:.1%}: "
+          "training should do better")  # fmt: skip
+    if told["smallest_difference"]:
+        print(told["smallest_difference"])
     for entry in told["ranking"]:
         print(f"  {entry['strategy']:20} {entry['expected']:.1%} expected: {entry['why']}")
     if told["ranking"]:

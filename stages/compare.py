@@ -2,11 +2,12 @@
 
 import shutil
 
-from stages.lib.core import cards, plugins, runs
-from stages.lib.evaluation import adaptation, comparison, statistics
+from stages.lib.core import cards, contracts, plugins, runs
+from stages.lib.evaluation import adaptation, comparison, pairing, verdicts
 from stages.lib.params import read as params
 from stages.lib.plots import gallery
 from stages.lib.reporting import verdict
+from stages.lib.reporting.verdict import warnings
 
 
 def main() -> None:
@@ -17,6 +18,11 @@ def main() -> None:
     card = models[ship]
     chain = models[arms[proposal][0].name].ancestors
     titles = cards.read_json(runs.CONTROLS / "controls.json")  # measured once: they are the same for every seed
+    hops = {name: runs.hop(name, hop.data) for name, hop in p.intermediate.items()}
+    trainings = [*hops.values(), *(each for arm in arms.values() for each in arm)]
+    forgotten = {hop: cards.read_table(runs.forgetting(hop) / "forgetting.csv") for hop in hops}
+    comparison.require_current(trainings, {runs.as_is(name): hop for name, hop in hops.items() if runs.as_is(name) in titles},
+                               forgotten)  # fmt: skip
     controls = {arm: [runs.control(arm)] * len(p.seeds) for arm in titles}
     ways = {name: f"{block.strategy} on {block.data}" for name, block in p.alternatives.items()}
     pairs = comparison.plan(proposal, chain, p.inits[1:], ways, titles)
@@ -24,29 +30,37 @@ def main() -> None:
 
     metric, how = comparison.metric_of(card, p.compare.metric), comparison.bootstrap(p.compare)
     results = {
-        name: statistics.mean_over_seeds(metric, arm, test.targets, test.groups, **how) for name, arm in predictions.items()
+        name: pairing.mean_over_seeds(metric, arm, test.targets, test.groups, confidence=p.compare.confidence, **how)
+        for name, arm in predictions.items()
     }
     differences = {
-        pair.key: statistics.paired_difference(
-            metric, predictions[proposal], predictions[pair.control], test.targets, test.groups, **how
-        )
+        pair.key: pairing.paired(metric, predictions[proposal], predictions[pair.control], test.targets, test.groups, **how)
         for pair in pairs
     }
-    table = {p.compare.metric: {name: result["value"] for name, result in results.items()}, **differences, "ship": ship}
-    cards.write_json(runs.COMPARISON, cards.rounded(table))
-    forgotten = {hop: cards.read_table(runs.forgetting(hop) / "forgetting.csv") for hop in p.intermediate}
-    trainings = [runs.hop(name, hop.data) for name, hop in p.intermediate.items()] + [
-        each for arm in arms.values() for each in arm
-    ]
-    words = verdict.write(p, metric, test, chain, pairs, results, differences, models, ship)
+    judged = verdicts.judged(
+        differences, metric, num_seeds=len(p.seeds), confidence=p.compare.confidence, margin=p.compare.margin
+    )
+    measured = {each.evaluation.name: cards.read_json(each.evaluation / "report.json")["model"] for each in trainings}
+    leaks = cards.read_json(runs.LEAKS / "leaks.json")
+    without = comparison.without_leaks(leaks, p.target.test, metric, test, predictions, how)
+    values = {name: result["value"] for name, result in results.items()}
+    chance = contracts.chance(p.target.task, p.compare.metric, test.targets, card.num_outputs)
+    compared = verdicts.Comparison(
+        ship=ship, measured=measured, use=card.use, chance=chance, without_leaks=without, **{p.compare.metric: values}, **judged
+    )
+    cards.write_json(runs.COMPARISON, cards.rounded(compared.model_dump()))
+    words = verdict.write(p, metric, test, chain, pairs, results, compared, models)
     adapted = [found for each in trainings if (found := adaptation.read(each, p.target.test))]
-    words += "\n" + verdict.domains(adapted, p.target.test) if adapted else ""
-    words += "\n" + verdict.warnings(p, trainings, forgotten)
+    words += "\n" + warnings.domains(adapted, p.target.test) if adapted else ""
+    seen = cards.read_json(runs.CONTROLS / "shortcuts.json")
+    shortcuts = {what: cards.read_json(runs.control(arm) / "report.json") for arm, what in seen.items()}
+    shared = warnings.leaks(leaks, metric, p.compare.metric, without, proposal, results)
+    words += "\n" + warnings.write(p, trainings, forgotten, shortcuts, shared)
     runs.VERDICT.write_text(words, encoding="utf-8")
 
     runs.PLOTS.mkdir(parents=True, exist_ok=True)
     gallery.curves(arms, models, p.target.task)
-    named = [(f"{proposal} against {runs.shown(pair.control)}", differences[pair.key]) for pair in pairs]
+    named = [(f"{proposal} against {runs.shown(pair.control)}", judged[pair.key].model_dump()) for pair in pairs]
     gallery.comparison(p.compare, metric, results, named)
     gallery.forgetting(forgotten, p.target.task)
     gallery.domains(arms)

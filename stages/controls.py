@@ -18,8 +18,8 @@ def main() -> None:
     packed, titles = cards.read_data_card(test), dict[str, str]()
     shutil.rmtree(runs.CONTROLS, ignore_errors=True)
 
-    def measured(arm: str, title: str, found: measure.Predictions, names: list[str]) -> None:
-        report, out = measure.report(found, task, names, packed, p.evaluate), runs.control(arm)
+    def measured(arm: str, title: str, found: measure.Predictions, names: list[str], model: str | None) -> None:
+        report, out = measure.report(found, task, names, packed, p.evaluate, model), runs.control(arm)
         measure.write(out, found, report, task, names, p.evaluate)
         primary, scale = scale_of(report)
         figure = scale.interval(report["metrics"][primary])
@@ -33,8 +33,10 @@ def main() -> None:
     elif card.task:
         model, device = measure.network(cards.read_model(start)[0], card, p.device)
         predictions = measure.predictions(model, device, card, test, p.evaluate.batch_size)
-        measured(runs.as_is(card.name), runs.as_is(card.name), predictions, card.output_names or [])
+        measured(runs.as_is(card.name), runs.as_is(card.name), predictions, card.output_names or [], card.sha256)
     for name, block in p.baselines.items():
         plugin = plugins.load("baselines", name)
-        measured(name, plugin.TITLE, *measure.baseline(plugin, plugins.arguments(block, plugin), folder, test, task))
+        measured(name, plugin.TITLE, *measure.baseline(plugin, plugins.arguments(block, plugin), folder, test, task), None)
     cards.write_json(runs.CONTROLS / "controls.json", titles)
+    seen = {name: getattr(plugins.load("baselines", name), "SHORTCUT", None) for name in p.baselines}
+    cards.write_json(runs.CONTROLS / "shortcuts.json", {name: what for name, what in seen.items() if what})

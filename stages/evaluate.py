@@ -24,10 +24,12 @@ def main(kind: str, name: str, data: str) -> None:
     packed = measure.require_fit(training.model, card, folder)
     model, device = measure.network(tensors, card, p.device)
     predictions = measure.predictions(model, device, card, folder, p.evaluate.batch_size)
-    report = measure.report(predictions, card.trained_for, names, packed, p.evaluate)
+    report = measure.report(predictions, card.trained_for, names, packed, p.evaluate, card.sha256)
     measure.write(training.evaluation, predictions, report, card.trained_for, names, p.evaluate)
     measure.show(training.evaluation, model, card, predictions, p.evaluate.num_shown)
     primary, scale = scale_of(report)
     figure = scale.interval(report["metrics"][primary])
-    print(f"{training.label} on {data}: {primary.replace('_', ' ')} {figure}, {p.evaluate.confidence:.0%} interval, "
+    chance = report["chance"]
+    beside = "" if chance is None else f" (always the most frequent answer: {scale.text(chance)})"
+    print(f"{training.label} on {data}: {primary.replace('_', ' ')} {figure}, {p.evaluate.confidence:.0%} interval{beside}, "
           f"{report['num_examples']} test {getattr(plugins.load('tasks', card.trained_for), 'UNIT', 'example')}s")  # fmt: skip

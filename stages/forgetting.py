@@ -15,11 +15,11 @@ from stages.lib.params import read as params
 def main(hop: str, data: str) -> None:
     p = params.load("device", "evaluate", "intermediate", "inits", "seeds")
     earlier = forgetting.Earlier.of(runs.hop(hop, data), p.device, p.evaluate)
-    table = pd.DataFrame(columns=["model", "before", "after", "change", "lower", "upper"])
+    table = pd.DataFrame(columns=["model", "sha256", "before", "after", "change", "lower", "upper"])
     curves = []
     for name, training in later_trainings(hop, p).items():
         tensors, card = cards.read_model(training.model)
-        table.loc[len(table)] = [name, *earlier.change(tensors)]
+        table.loc[len(table)] = [name, card.sha256, *earlier.change(tensors)]
         before, after = (earlier.metric.text(value) for value in table.iloc[-1][["before", "after"]])
         print(f"{hop} after {name}: {earlier.name} went from {before} to {after}")
         if card.parent and (training.metrics / "alpha.csv").exists():  # as wise_ft writes it

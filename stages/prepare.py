@@ -15,12 +15,13 @@ def main(name: str) -> None:
     source = cards.read_model_card(runs.starting_point(block.preprocessing))
     _ = source.contents  # is its tokenizer there, and the right one?
     own = {key: getattr(block, key) for key in door.Packing.model_fields}
-    out = runs.prepared(name)
-    shutil.rmtree(out, ignore_errors=True)
-    out.mkdir(parents=True)
+    out, marks = runs.prepared(name), runs.fingerprints(name)
+    for folder in (out, marks):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
     try:
         how = inputs.packing(preprocessing=source.preprocessing, **own)
-        card = packing.pack(name, block, p.modality, how, source.how, out)
+        card = packing.pack(name, block, p.modality, how, source.how, out, marks)
     except UserError as error:
         raise UserError(f"datasets.{name}: {error}") from None
     cards.write_data_card(out, card)

@@ -24,7 +24,8 @@ def hops() -> None:
     """The hops and the control, which need not wait for the advisor."""
     p = params.load("modality", "training", "intermediate", "target", "scratch")
     for name, block in p.intermediate.items():
-        recipe.write(runs.hop(name, block.data).recipe, block.strategy, block.task, p.modality, block, p.training)
+        path, beside = runs.hop(name, block.data).recipe, {"left_out": left_out(block.data)}
+        recipe.write(path, block.strategy, block.task, p.modality, block, p.training, **beside)
     beside = another(p.target, p.target.data, runs.SCRATCH)
     recipe.write(runs.scratch(0, p.target.data).recipe, runs.SCRATCH, p.target.task, p.modality, p.scratch, p.training, **beside)
 
@@ -51,12 +52,19 @@ def another(target: Target, data: str, strategy: str) -> dict[str, Any]:
         data: what it is trained on.
     """
     if data == target.data == target.test:
-        return {}
+        return {"left_out": left_out(data)}
     test = cards.read_data_card(runs.prepared(target.test))
     if data == target.test:
         read = [file for file in test.sha256 if not file.startswith("test/")]
-        return {"files": {f"{data}/{file}": test.sha256[file] for file in read}}
+        return {"files": {f"{data}/{file}": test.sha256[file] for file in read}, "left_out": left_out(data)}
     adapts = getattr(plugins.load("strategies", strategy), "UNLABELLED", False)
     read = [f"{split}/inputs.npy" for split in ("train", "val")] if adapts else []
     files = {f"{target.test}/{file}": test.sha256[file] for file in read}
-    return {"files": files, "packing": test.packing, "unlabelled": target.test if adapts else None}
+    unseen = left_out(data, *([target.test] if adapts else []))
+    return {"files": files, "packing": test.packing, "unlabelled": target.test if adapts else None, "left_out": unseen}
+
+
+def left_out(*data: str) -> dict[str, dict[str, list[int]]]:
+    """The examples of these datasets that no training may see, because they are in a test (leaks.action: drop)."""
+    found = cards.read_json(runs.LEAKS / "leaks.json")["left_out"]
+    return {name: found[name] for name in data if name in found}

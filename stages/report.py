@@ -20,6 +20,7 @@ def main() -> None:
     trainings = [runs.hop(name, hop.data) for name, hop in p.intermediate.items()]
     arms = runs.arms(p.inits, {name: block.data for name, block in p.alternatives.items()}, p.seeds, p.target.data)
     trainings += [each for arm in arms.values() for each in arm]
+    comparison.require_current(trainings, {}, {})
     trained_on = [each.data for each in trainings]
     ship = cards.read_json(runs.COMPARISON)["ship"]
     shipped = cards.read_model_card(runs.Training("target", ship, p.target.data).model)

@@ -2,7 +2,7 @@
 
 from pydantic import ValidationError
 
-from stages.lib.core import cards, closure, plugins, runs
+from stages.lib.core import cards, closure, licences, plugins, runs
 from stages.lib.errors import UserError
 from stages.lib.params import read as params
 
@@ -21,10 +21,11 @@ def main(name: str) -> None:
     if plugins.has("modalities", p.modality, "beside"):
         keep = plugins.load("modalities", p.modality, "beside").keep
         preprocessing, files = keep(preprocessing, dict(source.beside), source.architecture)
+    held = sorted({block.licence, plugins.load("libraries", source.architecture["library"]).LICENCE})
     cards.write_model(runs.starting_point(name), source.tensors, cards.ModelCard(
         kind="source", name=name, modality=p.modality, architecture=source.architecture,
         preprocessing=preprocessing, output_names=source.classes, pretrained=block.weights != "random",
         origin=source.origin, code=closure.digest(closure.of_plugin("libraries", source.architecture["library"])),
-        chain=[name], licences=[block.licence],
+        chain=[name], licences=held, use=licences.use(held).answer,
     ), files)  # fmt: skip
     print(f"{name}: {source.architecture['library']} {source.architecture['model']} from {source.origin}; {block.licence}")

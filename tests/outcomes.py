@@ -18,6 +18,7 @@ from stages.lib.params.schema import Evaluate
 from tests.tiny import CLASSES, FOLDER, FULL, PARAMS, data_card, model_card, write_params
 
 NUM = 300  # test images
+WEIGHTS = "ab" * 32  # sha256 of every model
 HOP = FULL | {"init": "tiny", "data": "lines", "task": "classify", "strategy": "full"}
 CACHE = tempfile.TemporaryDirectory()
 
@@ -42,9 +43,18 @@ def write_project() -> None:
     write_controls()
     write_forgetting("dots", **{"target dots-0": (0.88, 0.05)})
     write_advice()
+    write_leaks()
     counts = {split: dict.fromkeys(CLASSES, num) for split, num in (("train", 100), ("val", 20), ("test", NUM // 2))}
     for name in ("dots", "lines"):
         cards.write_data_card(runs.prepared(name), data_card(name, counts=counts))
+
+
+def write_leaks(keys: tuple[str, ...] = (), trained_on: str = "lines", tested_on: str = "lines", action: str = "report") -> None:
+    """What the stage leaks says: these test examples are in training data too."""
+    words = f"{len(keys)} of {NUM} test images of {tested_on} are also in the training or validation data of {trained_on}"
+    found = {"trained_on": trained_on, "tested_on": tested_on, "num_test": NUM, "num_same": len(keys), "num_nearly": 0,
+             "keys": list(keys), "words": words if keys else ""}  # fmt: skip
+    cards.write_json(runs.LEAKS / "leaks.json", {"action": action, "compared": [found], "left_out": {}})
 
 
 def write_arm(training: Training, rate: float, chain: list[str], val_loss: float = 0.5, num_groups: int = 0) -> None:
@@ -53,7 +63,7 @@ def write_arm(training: Training, rate: float, chain: list[str], val_loss: float
     shutil.copytree(evaluated(rate, seed, num_groups), training.evaluation, dirs_exist_ok=True)
     best = {"epoch": 2, "val_loss": val_loss, "val_accuracy": rate}
     card = model_card(training.name, kind=training.kind, chain=chain, data="lines", best=best,
-                      licences=["our own"], sha256="ab" * 32)  # fmt: skip
+                      licences=["our own"], sha256=WEIGHTS)  # fmt: skip
     cards.write_json(training.model / "card.json", card.model_dump())
     write_history(training, val_loss)
 
@@ -73,14 +83,22 @@ def evaluated(rate: float, seed: int, num_groups: int) -> Path:
     split = datasets.PackedSplit(np.empty(0), None, [CLASSES[index] for index in targets], keys, groups)
     found, settings = measure.Predictions(answers, targets, split), Evaluate.model_validate(PARAMS["evaluate"])
     by_group = FOLDER | {"split": FOLDER["split"] | {"by_group": num_groups > 0}}
-    report = measure.report(found, "classify", CLASSES, data_card("lines", settings=by_group), settings)
+    report = measure.report(found, "classify", CLASSES, data_card("lines", settings=by_group), settings, WEIGHTS)
     measure.write(out, found, report, "classify", CLASSES, settings)
     return out
 
 
 def write_advice(*warnings: str) -> None:
     cards.write_json(
-        runs.ADVICE, {"warnings": list(warnings), "choice": "partial", "unsure": "", "preprocessing": [{"name": "BGR"}]}
+        runs.ADVICE,
+        {
+            "warnings": list(warnings),
+            "choice": "partial",
+            "unsure": "",
+            "preprocessing": [{"name": "half size"}],
+            "statistics": [{"name": "BGR"}],
+            "decided": True,
+        },
     )
 
 
@@ -106,18 +124,22 @@ def write_controls(**rates: float) -> None:
     for arm, rate in arms.items():
         shutil.copytree(evaluated(rate, 0, 0), runs.control(arm), dirs_exist_ok=True)
     cards.write_json(runs.CONTROLS / "controls.json", {arm: f"arm: {arm}" for arm in arms})
+    cards.write_json(runs.CONTROLS / "shortcuts.json", {})
 
 
 def write_run(training: Training, *warnings: str, epoch: int = 2) -> None:
     cards.write_json(training.metrics / "run.json", {
         "name": training.label, "warnings": warnings, "best": {"epoch": epoch}, "settings": {"strategy": "partial"},
+        "model": WEIGHTS,
     })  # fmt: skip
 
 
 def write_forgetting(hop: str, **later: tuple[float, float]) -> None:
     """What forgetting writes; for each later model its accuracy on the hop's task (before: 0.9) and the interval's half width."""
-    rows = [(name, 0.9, after, after - 0.9, after - 0.9 - half, after - 0.9 + half) for name, (after, half) in later.items()]
-    table = pd.DataFrame(rows, columns=["model", "before", "after", "change", "lower", "upper"])
+    rows = [
+        (name, WEIGHTS, 0.9, after, after - 0.9, after - 0.9 - half, after - 0.9 + half) for name, (after, half) in later.items()
+    ]
+    table = pd.DataFrame(rows, columns=["model", "sha256", "before", "after", "change", "lower", "upper"])
     path = runs.forgetting(hop) / "forgetting.csv"
     path.parent.mkdir(parents=True, exist_ok=True)
     table.to_csv(path, index=False)

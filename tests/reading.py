@@ -11,12 +11,13 @@ from tests.tiny import ROOT
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
 
 # Which plug-ins a stage may load, which no import says: the parts of a modality or a task, and None for the file of any other.
-MEASURING = {"modalities": ("__init__", "inputs"), "tasks": ("__init__", "learning", "measures")}
+MEASURING = {"modalities": ("__init__", "inputs"), "tasks": ("__init__", "learning", "measures", "outputs")}
 LOADS: dict[str, dict[str, tuple[str, ...] | None]] = {
     "check": {},
     "download": {"downloads": None},
     "source": {"weights": None, "libraries": None, "modalities": ("__init__", "beside")},
-    "prepare": {"readers": None, "modalities": ("__init__", "inputs", "show")},
+    "prepare": {"readers": None, "modalities": ("__init__", "inputs", "show", "near_duplicates")},
+    "leaks": {"modalities": ("__init__", "near_duplicates")},
     "recipe": {},  # it takes the hash of what a training will run: the files themselves
     "intermediate": {},
     "target": {},

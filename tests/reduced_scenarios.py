@@ -1,4 +1,4 @@
-"""Run scenarios at a size that takes minutes on 2 cores: python -m tests.reduced_scenarios reviews accents faces
+"""Run scenarios at a size that takes minutes on 2 cores: python -m tests.reduced_scenarios reviews accents faces images xray
 
 Their own weights, readers and stages; but few examples, one epoch, one seed and one chain. The data are made from templates and
 tones, because the real ones are not in the repository. Overwrites params.yaml and data/own.
@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 from ruamel.yaml import YAML
 
-from tests import systems
+from tests import systems, tiny
 
 PARAMS, OWN = Path("params.yaml"), Path("data/own")
 
@@ -37,7 +37,21 @@ def faces(folder: Path) -> None:
     systems.people(folder, num=12, pictures=8)
 
 
-DATA = {"reviews": (reviews, "reviews"), "accents": (accents, "fsdd"), "faces": (faces, "orl_faces")}
+def photos(folder: Path) -> None:
+    """A folder for each class."""
+    tiny.draw(folder, ("cross", "frame"), seed=0, num=60)
+
+
+def xrays(folder: Path) -> None:
+    """The same, in the names of patients: three images of each."""
+    photos(folder)
+    for path in sorted(folder.rglob("*.png")):
+        kind = {"cross": 1, "frame": 2}[path.parent.name]
+        path.rename(path.with_name(f"person{kind}{int(path.stem) // 3:02}_virus_{path.stem}.png"))
+
+
+DATA = {"reviews": (reviews, "reviews"), "accents": (accents, "fsdd"), "faces": (faces, "orl_faces"),
+        "images": (photos, "photos"), "xray": (xrays, "chest_xray")}  # fmt: skip
 
 
 def reduce(values: dict[str, Any]) -> None:

@@ -71,7 +71,9 @@ def write_data(pixels, labels, groups=None):
     folder = Path("data/prepared/lines")
     table = pd.DataFrame({"key": [f"{index:03}" for index in range(len(labels))], "label": labels.astype(str)})
     datasets.write_split(folder, "train", pixels, table.assign(group="" if groups is None else groups))
-    cards.write_data_card(folder, data_card("lines", labels=["0", "1"], packing=PACKING | {"px": pixels.shape[1]}))
+    datasets.write_split(folder, "val", pixels[::-3], table[::-3].assign(group=""))
+    counts = {split: {"0": num // 2, "1": num // 2} for split, num in (("train", len(labels)), ("val", 20), ("test", 200))}
+    cards.write_data_card(folder, data_card("lines", labels=["0", "1"], packing=PACKING | {"px": pixels.shape[1]}, counts=counts))
 
 
 def settings(**advice):
@@ -146,12 +148,17 @@ def test_the_figures_equal_an_independent_computation(project, trained, capsys):
     assert told["knn_accuracy"] == pytest.approx(right.mean(), abs=1e-6)
     assert 0.5 < right.mean() < 1
     assert told["choice"] == told["ranking"][0]["strategy"]
+    val = probe.fit(features, labels).predict(features[::-3]) == labels[::-3]
+    assert told["probe"] == {"accuracy": pytest.approx(val.mean(), abs=1e-6), "num_val": 20, "num_train": 60}
+    assert told["smallest_difference"].startswith("200 test examples show a difference of ")
     said = capsys.readouterr().out
     assert f"lines from dots: 60 training examples of 2 classes ({min(counts.values())} to {max(counts.values())} each)" in said
     assert f"neighbours {right.mean():.1%}, linear probe {accuracy:.1%} (the largest class alone {shares.max():.1%})" in said
     for entry in told["ranking"]:
         assert f"  {entry['strategy']:20} {entry['expected']:.1%} expected: {entry['why']}\n" in said
     assert f"\nadvice: {told['choice']}" in said
+    assert f"on the 20 validation examples the probe is right for {val.mean():.1%}: training should do better" in said
+    assert told["smallest_difference"] in said
 
 
 def test_what_is_shown_are_the_figures_that_are_numbers(project):
@@ -212,8 +219,9 @@ def test_the_right_card_is_not_doubted(project, capsys):
     settings(preprocessing="error")
     told = run()
     assert told["warnings"] == [] and "WARNING" not in capsys.readouterr().err
-    names = [row["name"] for row in told["preprocessing"]]
-    assert {"0 to 255", "ImageNet mean and std", "BGR", "half size"} <= set(names)
+    names = [row["name"] for row in told["statistics"]]
+    assert {"card", "0 to 255", "ImageNet mean and std", "BGR"} <= set(names) and told["decided"]
+    assert [row["name"] for row in told["preprocessing"]] == ["half size"], "what the statistics decide is not asked again"
     assert told["knn_accuracy"] > 0.95
 
 
@@ -222,10 +230,11 @@ def test_a_wrong_card_that_matters_is_warned_of(project, trained, capsys):
     told = run()
     assert told["knn_accuracy"] < 0.8
     (warning, *_) = told["warnings"]
-    best = max(told["preprocessing"], key=lambda row: row["accuracy"])
-    assert best["accuracy"] > 0.9 and best["wins"]
-    assert f"{best['accuracy']:.1%} of the training examples with {best['name']}" in warning
-    assert f"{told['knn_accuracy']:.1%} with the preprocessing on the card" in warning
+    card, *others = told["statistics"]
+    best = min(others, key=lambda row: row["divergence"])
+    assert best["wins"] and best["divergence"] < 0.4 < card["divergence"]
+    assert f"With {best['name']} the target's training examples are nearer" in warning
+    assert f"({best['divergence']:.3f} nats per channel)" in warning and f"on the card ({card['divergence']:.3f})" in warning
     assert "source.<name>.preprocessing.mean" in warning
     assert f"WARNING, preprocessing: {warning}\n" in capsys.readouterr().err
 
@@ -245,14 +254,14 @@ def test_a_hop_that_got_used_to_a_wrong_card_does_not_hide_it(project, trained):
     told = run()
     assert told["knn_accuracy"] > 0.95, "of the hop"
     assert "source.<name>.preprocessing.mean" in told["warnings"][0]
-    assert told["preprocessing"][0]["accuracy"] - told["preprocessing"][0]["difference"] < 0.8, "of its source"
+    assert told["statistics"][0]["divergence"] > 0.4, "of its source"
 
 
 def test_a_difference_below_the_margin_is_no_warning(project, trained):
     write_model(trained, **RAW)
-    settings(margin=0.9, preprocessing="error")
+    settings(margin=0.9999999, preprocessing="error")
     told = run()
-    assert told["warnings"] == [] and any(row["wins"] for row in told["preprocessing"])
+    assert told["warnings"] == [] and any(row["wins"] for row in told["statistics"])
 
 
 def test_a_wrong_card_stops_the_stage_where_that_is_wanted(project, trained, capsys):
@@ -260,7 +269,7 @@ def test_a_wrong_card_stops_the_stage_where_that_is_wanted(project, trained, cap
     settings(preprocessing="error")
     with pytest.raises(UserError, match=r"The preprocessing looks wrong, see above\. Set advise\.preprocessing to warn"):
         run()
-    assert "WARNING, preprocessing: Nearest neighbours" in capsys.readouterr().err
+    assert "WARNING, preprocessing: The first normalisation layer" in capsys.readouterr().err
     assert json.loads(Path("metrics/advise.json").read_text())["warnings"], "what was measured can be looked at"
 
 

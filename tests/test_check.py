@@ -7,7 +7,8 @@ import sys
 import pytest
 
 from stages import check
-from tests.tiny import ROOT
+from stages.lib.errors import UserError
+from tests.tiny import FOLDER, PARAMS, ROOT, draw, write_params
 
 
 def test_the_check_loads_nothing_slow(tmp_path):
@@ -36,3 +37,29 @@ def test_packages_that_are_missing_are_named(tmp_path, monkeypatch):
     (tmp_path / "requirements.in").write_text("pytest  # is here\n\n# a comment\nno-such-package\nnor-this\n")
     with pytest.raises(SystemExit, match=r"lacks: no-such-package, nor-this\. Most likely `dvc` was called outside"):
         check.require_environment()
+
+
+def test_data_that_are_not_there_are_named_all_at_once(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_params(tmp_path, PARAMS)
+    with pytest.raises(UserError) as error:
+        check.main()
+    assert not (tmp_path / "metrics/check.txt").exists()
+    assert [line.partition(" (seen")[0] for line in str(error.value).splitlines()] == [
+        "datasets.dots.raw: there is no images/dots",
+        "datasets.lines.raw: there is no images/lines",
+    ]
+    draw(tmp_path / "images/dots", ("cross", "frame"), seed=0, num=1)
+    (tmp_path / "images/lines.dvc").touch()
+    with pytest.raises(UserError, match=r"lines.*`dvc checkout images/lines\.dvc` or `dvc pull images/lines\.dvc`"):
+        check.main()
+    draw(tmp_path / "images/lines", ("cross", "frame"), seed=0, num=1)
+    check.main()
+
+
+def test_downloads_come_later(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    download = {"lines": {"fetch": "torchvision", "dataset": "MNIST"}}
+    datasets = {"lines": FOLDER | {"raw": "data/raw/lines"}}
+    write_params(tmp_path, PARAMS | {"download": download, "datasets": datasets, "intermediate": {}, "inits": ["tiny"]})
+    check.main()

@@ -1,6 +1,7 @@
 """The verdict, on predictions with planted differences, written as evaluate writes them."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -10,11 +11,13 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from stages import compare
+from stages import compare, report
 from stages.lib.core import cards, datasets, runs
 from stages.lib.errors import UserError
+from tests import outcomes
 from tests.outcomes import (
     HOP,
+    WEIGHTS,
     scratch,
     target,
     write_advice,
@@ -28,6 +31,8 @@ from tests.outcomes import (
 )
 from tests.tiny import FULL, PARAMS, write_params
 
+BESIDE = ("ship", "measured", "chance", "use")  # in compare.json, beside the arms and the comparisons
+BETTER, WORSE = "this model is better", "this model is worse"  # with one seed
 FEATURES = {"epochs": 3, "head_lr": 0.05}
 PLOTS = ["comparison.png", "confusion.png", "curves.png", "forgetting.png", "reliability.png"]
 
@@ -52,9 +57,9 @@ def test_an_alternative_is_an_arm_compared_with_the_proposal(project):
     write_arm(runs.alternative("oracle", 0, "dots"), 0.97, ["tiny", "dots", "oracle-0"], val_loss=0.01)
     table, words = run()
     assert set(table["accuracy"]) == {"dots", "tiny", "probe", "oracle", "scratch"}
-    assert table["against_probe"]["verdict"] == "helps" and table["against_oracle"]["verdict"] == "hurts"
-    assert "Training as it does (dots, against probe: feature_extraction on lines): helps" in words
-    assert "(dots, against oracle: full on dots): hurts" in words
+    assert table["against_probe"]["verdict"] == BETTER and table["against_oracle"]["verdict"] == WORSE
+    assert f"Training as it does (dots, against probe: feature_extraction on lines): {BETTER}" in words
+    assert f"(dots, against oracle: full on dots): {WORSE}" in words
     assert table["ship"] == "dots-0", "an alternative is not shipped, even with a lower validation loss"
 
 
@@ -86,37 +91,40 @@ def test_what_adapted_is_looked_at_with_labels_that_it_did_not_see(project):
 
 def test_the_verdict_in_numbers_and_words(project, capsys):
     table, words = run()
-    assert set(table) == {"accuracy", "transfer", "intermediate", "ship"}
+    assert set(table) == {"accuracy", "transfer", "intermediate", *BESIDE}
     shown = {name: json.loads(Path(f"metrics/evaluate/{folder}/report.json").read_text())["metrics"]["accuracy"]["value"]
              for name, folder in [("dots", "target-dots-0"), ("tiny", "target-tiny-0"), ("scratch", "scratch-0")]}  # fmt: skip
     assert table["accuracy"] == shown
     for name, control in [("transfer", "scratch"), ("intermediate", "tiny")]:
         d = table[name]
-        assert d["verdict"] == "helps"
+        assert d["verdict"] == BETTER
         assert d["difference"] == pytest.approx(shown["dots"] - shown[control], abs=1e-5)
         assert 0 < d["lower"] < d["difference"] < d["upper"] < 0.35
         ends = f"{100 * d['lower']:+.1f} to {100 * d['upper']:+.1f}"
-        assert f"helps**, {100 * d['difference']:+.1f} points of accuracy (95% interval {ends}, one seed only)." in words
-    assert "Transfer as a whole (tiny -> dots, against random weights): helps" in words
-    assert "The intermediate hop (dots, against tiny directly): helps" in words
+        assert f"{BETTER}**, {100 * d['difference']:+.1f} points of accuracy (95% interval {ends}, one seed only)." in words
+    assert f"Transfer as a whole (tiny -> dots, against random weights): {BETTER}" in words
+    assert f"The intermediate hop (dots, against tiny directly): {BETTER}" in words
     assert "On 300 test images of lines." in words
     assert "Not covered: variation between trainings, because there is only one seed (0)" in words
     assert "the data names no groups" in words
     assert "Similar images may be in training and test" in words
     assert f"| dots (proposal) | {100 * shown['dots']:.1f} % |" in words
     assert f"| random weights (control) | {100 * shown['scratch']:.1f} % |" in words
-    assert "helps" in capsys.readouterr().out
+    assert BETTER in capsys.readouterr().out
 
 
 def test_harm_and_no_difference_are_said(project):
     write_arm(target("dots"), 0.8, ["tiny", "dots", "dots-0"])
     write_arm(scratch(), 0.95, ["0"])
     table, words = run()
-    assert table["transfer"]["verdict"] == "hurts" and table["transfer"]["upper"] < 0
-    assert table["intermediate"]["verdict"] == "no difference shown"
-    assert "against random weights): hurts**" in words
+    assert table["transfer"]["verdict"] == WORSE and table["transfer"]["upper"] < 0
+    assert table["intermediate"]["verdict"] == "this model is as good", "they differ in no image of 300"
+    assert f"against random weights): {WORSE}**" in words
     assert "**Random weights did better here**: consider models/scratch/0 instead." in words
-    assert "directly): no difference shown**" in words
+    assert "directly): this model is as good, within 2 points**" in words
+    write_params(Path(), PARAMS | {"compare": PARAMS["compare"] | {"margin": 0.005}})
+    table, words = run()
+    assert table["intermediate"]["verdict"] == "no difference shown" and "directly): no difference shown**" in words
 
 
 def test_validation_chooses_what_is_shipped_and_scratch_is_not_offered(project):
@@ -133,7 +141,7 @@ def test_without_a_hop_there_is_one_comparison(project):
     shutil.rmtree("metrics/forgetting")
     table, words = run()
     assert not Path("metrics/plots/forgetting.png").exists()
-    assert set(table) == {"accuracy", "transfer", "ship"} and set(table["accuracy"]) == {"tiny", "scratch"}
+    assert set(table) == {"accuracy", "transfer", *BESIDE} and set(table["accuracy"]) == {"tiny", "scratch"}
     assert "intermediate hop" not in words
     assert table["ship"] == "tiny-0", "dots-0 lies about from an earlier run and is not asked for any more"
 
@@ -148,14 +156,15 @@ def test_a_longer_chain_and_a_control_beside_it(project):
     write_forgetting("lines", **{"target lines-0": (0.9, 0.1)})
     write_forgetting("beside")
     table, words = run()
-    assert set(table) == {"accuracy", "transfer", "intermediate", "intermediate_after_dots", "lines_against_beside", "ship"}
+    assert set(table) == {"accuracy", "transfer", "intermediate", "intermediate_after_dots", "lines_against_beside", *BESIDE}
     assert "The intermediate hops (dots, lines, against tiny directly)" in words
     assert "The intermediate hop (lines, against dots directly)" in words
-    assert "- **lines against beside: helps**" in words
+    assert f"- **lines against beside: {BETTER}**" in words
 
 
 @pytest.mark.parametrize("seeds", [[0], [0, 7]])
 def test_a_control_without_a_network_is_an_arm_like_the_others(project, seeds):
+    better, worse = (BETTER, WORSE) if len(seeds) == 1 else ("helps", "hurts")
     write_params(Path(), PARAMS | {"seeds": seeds})
     for seed in seeds[1:]:
         write_arm(target("dots", seed), 0.9, ["tiny", "dots", f"dots-{seed}"], val_loss=0.5)
@@ -167,18 +176,18 @@ def test_a_control_without_a_network_is_an_arm_like_the_others(project, seeds):
     assert table["accuracy"]["tfidf"] == report["metrics"]["accuracy"]["value"]
     against = table["against_tfidf"]
     assert against["difference"] == pytest.approx(table["accuracy"]["dots"] - table["accuracy"]["tfidf"], abs=2e-6)
-    assert against["verdict"] == "helps" and 0 < against["lower"] < against["difference"] < against["upper"]
-    assert "- **A network at all (dots, against arm: tfidf): helps**" in words
+    assert against["verdict"] == better and 0 < against["lower"] < against["difference"] < against["upper"]
+    assert f"- **A network at all (dots, against arm: tfidf): {better}**" in words
     assert table["ship"] == "dots-0", "it is no model that could be shipped"
     write_controls(tfidf=0.97)
-    assert "- **A network at all (dots, against arm: tfidf): hurts**" in run()[1]
+    assert f"- **A network at all (dots, against arm: tfidf): {worse}**" in run()[1]
 
 
 def test_a_hop_that_answers_what_the_target_asks_is_an_arm_as_it_is(project):
     write_controls(dots_as_it_is=0.75)
     table, words = run()
-    assert table["accuracy"]["dots as it is"] < table["accuracy"]["dots"] and table["training"]["verdict"] == "helps"
-    assert "- **Training on the target at all (dots, against arm: dots as it is): helps**" in words
+    assert table["accuracy"]["dots as it is"] < table["accuracy"]["dots"] and table["training"]["verdict"] == BETTER
+    assert f"- **Training on the target at all (dots, against arm: dots as it is): {BETTER}**" in words
     write_controls()
     table, words = run()
     assert "training" not in table and "as it is" not in words
@@ -260,6 +269,29 @@ def test_missing_and_foreign_predictions_are_named(project):
         compare.main()
 
 
+@pytest.mark.parametrize("what", ["target", "hop as it is", "forgetting"])
+def test_results_of_weights_that_were_trained_again_are_refused(project, what):
+    write_controls(dots_as_it_is=0.75)
+    compare.main()
+    before = runs.COMPARISON.read_bytes()
+    if what == "forgetting":
+        path = runs.forgetting("dots") / "forgetting.csv"
+        path.write_text(path.read_text().replace(WEIGHTS, "cd" * 32))
+        stale = "metrics/forgetting/dots measured cdcdcdcd, and models/target/dots-0 is abababab now"
+    else:
+        training = target("dots") if what == "target" else runs.hop("dots", "dots")
+        path = training.metrics / "run.json"
+        cards.write_json(path, cards.read_json(path) | {"model": "cd" * 32})
+        folder = training.evaluation if what == "target" else runs.control("dots as it is")
+        stale = f"{folder} measured abababab, and {training.model} is cdcdcdcd now"
+    with pytest.raises(UserError, match=f"(?s){re.escape(stale)}.*Run: dvc repro$"):
+        compare.main()
+    if what == "target":  # the report reads the tests of trainings again, and the rest from the verdict
+        with pytest.raises(UserError, match=re.escape(stale)):
+            report.main()
+    assert runs.COMPARISON.read_bytes() == before
+
+
 def test_plots_are_there_and_the_same_each_time(project):
     def plots():
         return {path.name: path.read_bytes() for path in sorted(runs.PLOTS.iterdir())}
@@ -281,11 +313,36 @@ def warnings_of(words):
     return words.partition("\n## Warnings\n\n")[2].splitlines()
 
 
+def test_test_images_in_training_data_are_named_and_left_out_of_a_second_figure(project):
+    right, _ = run()
+    assert "without_leaks" not in right
+    table = pd.read_csv(target("dots").evaluation / "predictions.csv", dtype={"key": str})
+    correct = table.predicted == table.label
+    outcomes.write_leaks(tuple(table.key[correct][:100]))
+    found, words = run()
+    assert found["without_leaks"].keys() == found["accuracy"].keys()
+    assert found["without_leaks"]["dots"] == pytest.approx((correct.sum() - 100) / 200, abs=1e-6)
+    assert found["accuracy"] == right["accuracy"], "all images stay in the figures"
+    assert warnings_of(words) == [
+        "- Leak: 100 of 300 test images of lines are also in the training or validation data of lines. metrics/leaks/pairs.csv "
+        "lists them; leaks.action: drop leaves them out of training.",
+        f"- Without these test examples, the accuracy of the proposal is {100 * found['without_leaks']['dots']:.1f} %; with them "
+        f"{100 * found['accuracy']['dots']:.1f} %.",
+    ]
+    outcomes.write_leaks(("0001",), "dots", "dots", action="drop")
+    found, words = run()
+    assert "without_leaks" not in found, "the target's test has none of them"
+    assert warnings_of(words) == [
+        "- Leak: 1 of 300 test images of dots are also in the training or validation data of dots; these were left out of "
+        "training."
+    ]
+
+
 def test_a_clean_run_warns_of_nothing(project):
     _, words = run()
     assert warnings_of(words) == [
-        "None: no wrong preprocessing, no learning rate too high, no missing freezing, no earlier task forgotten "
-        "(checks.forgetting: 0.1)."
+        "None: no test example in training data, no wrong preprocessing, no learning rate too high, no missing freezing, no "
+        "earlier task forgotten (checks.forgetting: 0.1)."
     ]
 
 
@@ -325,6 +382,21 @@ def test_how_much_may_be_forgotten_is_a_param(project):
     write_params(Path(), PARAMS | {"checks": PARAMS["checks"] | {"forgetting": 0.01}})
     write_forgetting("dots", **{"target dots-0": (0.88, 0.005)})
     assert warnings_of(run()[1])[0].startswith("- Catastrophic forgetting")
+
+
+@pytest.mark.parametrize(("most", "told"), [(0.8, ["frame"]), (0.55, ["cross", "frame"]), (0.95, [])])
+def test_classes_that_are_told_by_what_should_say_nothing_stand_in_the_verdict(project, most, told):
+    aurocs = {"cross": (0.7, 0.6), "frame": (0.97, 0.93), "other": (1.0, None)}
+    per_class = {name: {"auroc": {"value": value, "lower": lower, "upper": 0.99}} for name, (value, lower) in aurocs.items()}
+    write_controls(border=0.9)
+    cards.write_json(runs.CONTROLS / "shortcuts.json", {"border": "the border"})
+    report = cards.read_json(runs.control("border") / "report.json") | {"per_class": per_class}
+    cards.write_json(runs.control("border") / "report.json", report)
+    write_params(Path(), PARAMS | {"checks": PARAMS["checks"] | {"shortcut": most}})
+    found = [line for line in warnings_of(run()[1]) if line.startswith("- Shortcut: the border alone")]
+    assert [line.partition(" tells ")[2].partition(" from ")[0] for line in found] == told
+    if told == ["frame"]:
+        assert "AUROC 97.0 % (93.0 to 99.0 %)" in found[0]
 
 
 def test_what_is_missing_for_the_warnings_is_said(project):

@@ -51,6 +51,7 @@ def test_it_is_measured_as_models_are(project, capsys):
         cards.read_json(OUT.parent / "controls.json") == {"tfidf": "TF-IDF with logistic regression"}
         and report["task"] == "classify"
     )
+    assert cards.read_json(OUT.parent / "shortcuts.json") == {}, "texts may be told by their words"
     assert report["num_examples"] == 30 and report["classes"] == ["bad", "good"] and report["primary"]["name"] == "accuracy"
     table = comparison.read_predictions(OUT / "predictions.csv")
     assert (table["label"] == rows(30, 2)[0]).all() and table["key"].iloc[3] == "test-003"

@@ -23,45 +23,51 @@ OTHERS = re.compile(r"stages/lib/(modalities/(?!image/)|tasks/(?!classify/))")
 # Where a folder among the deps holds more than the stage needs (of the modality image and the task classify): a change there
 # makes it run again for nothing. In exchange dvc.yaml can be read, and nothing that a result depends on is forgotten.
 CLOSURE = {"stages/lib/core": ["closure"]}
-EVALUATE = CLOSURE | {
-    "stages/lib/evaluation": ["adaptation", "comparison", "forgetting"],
+CORE = {"stages/lib/core": ["closure", "licences"]}
+EVALUATE = CORE | {
+    "stages/lib/evaluation": ["adaptation", "comparison", "forgetting", "pairing", "verdicts"],
     "stages/lib/networks": ["interpolation", "layers"],
-    MODALITY: ["served", "show", "standalone", "variants"],
+    MODALITY: ["near_duplicates", "served", "show", "standalone", "variants"],
 }
 RECIPE = {
     "stages/lib/core": ["contracts", "datasets", "seeds"],
     "stages/lib/modalities": ["__init__", "explain", "files", "saliency", "served", "show", "standalone", "variants"],
     "stages/lib/strategies": ["_domains"],
-    "stages/lib/tasks": ["__init__", "measures", "metrics", "plots"],
+    "stages/lib/tasks": ["__init__", "measures", "metrics", "outputs", "plots"],
 }
 COARSE = {
     "source": {MODALITY: ["explain", "files", "inputs", "saliency", "served", "show", "standalone", "variants"]},
     "controls": EVALUATE | {MODALITY: ["explain", "saliency", "served", "show", "standalone", "variants"]},
     "prepare": CLOSURE | {"stages/lib/data": ["fetch"], MODALITY: ["explain", "saliency", "served", "standalone", "variants"]},
+    "leaks": {
+        "stages/lib/core": ["closure", "contracts", "seeds"],
+        MODALITY: ["explain", "inputs", "saliency", "served", "show", "standalone", "variants"],
+    },
     "recipe-hops": RECIPE,
     "recipe": RECIPE,
     "advise": {
+        "stages/lib/core": ["licences"],
         "stages/lib/networks": ["inference", "interpolation"],
         MODALITY: ["explain", "saliency", "served", "show", "standalone"],
-        TASK: ["measures", "metrics", "plots"],
+        TASK: ["measures", "metrics", "outputs", "plots"],
     },
     "evaluate": EVALUATE,
     "evaluate-alternative": EVALUATE,
     "evaluate-scratch": EVALUATE,
     "evaluate-intermediate": EVALUATE,
-    "forgetting": CLOSURE
+    "forgetting": CORE
     | {
-        "stages/lib/evaluation": ["adaptation", "comparison"],
+        "stages/lib/evaluation": ["adaptation", "comparison", "verdicts"],
         "stages/lib/networks": ["layers"],
-        MODALITY: ["explain", "saliency", "served", "show", "standalone", "variants"],
+        MODALITY: ["explain", "near_duplicates", "saliency", "served", "show", "standalone", "variants"],
     },
-    "compare": CLOSURE | {"stages/lib/evaluation": ["forgetting", "measure"], TASK: ["learning"]},
+    "compare": CLOSURE | {"stages/lib/evaluation": ["forgetting", "measure"], TASK: ["learning", "outputs"]},
     "report": CLOSURE
     | {
-        "stages/lib/evaluation": ["adaptation", "forgetting", "measure"],
+        "stages/lib/evaluation": ["adaptation", "forgetting", "measure", "verdicts"],
         "stages/lib/plots": ["gallery"],
         "stages/lib/reporting": ["verdict"],
-        TASK: ["learning"],
+        TASK: ["learning", "outputs"],
     },
 }
 

@@ -21,7 +21,7 @@ COSFACE = {"loss": "cosface", "margin": 0.2, "scale": 16, "proxy_lr": 0.05, "pic
 
 def values() -> dict:
     block = PARAMS["datasets"]["lines"] | {"raw": "faces", "group_from": "([^/]+)/[^/]+$"}
-    block["split"] = {"val": 0.2, "test": 0.3, "seed": 0, "by_group": True, "stratify": False}
+    block["split"] = {"train": 0, "val": 0.2, "test": 0.3, "seed": 0, "by_group": True, "stratify": False}
     other = {"data": "faces", "strategy": "full", "epochs": 2, "lr": 0.003, "head_lr": 0.003, "metric_learning": COSFACE}
     return copy.deepcopy(PARAMS) | {
         "training": TRAINING | {"batch_size": 12, "label_smoothing": 0, "balance": "sampling", "metric_learning": TRIPLET},

@@ -140,7 +140,7 @@ def test_probabilities_survive_the_file_to_the_last_bit(project):
     found = measure.Predictions(exact, np.array([CLASSES.index(label) for label in split.labels]), split)
     card = cards.read_model_card(Path("models/target/dots-0"))
     settings = params.load("evaluate").evaluate
-    report = measure.report(found, "classify", card.output_names, cards.read_data_card(DATA), settings)
+    report = measure.report(found, "classify", card.output_names, cards.read_data_card(DATA), settings, card.sha256)
     measure.write(OUT, found, report, "classify", card.output_names, settings)
     np.testing.assert_array_equal(read_table().filter(like="p_").to_numpy(np.float32), exact)
 

@@ -30,6 +30,7 @@ GIVEN = {
     "task",
     "batch_size",
     "num_examples",
+    "options",
     "unlabelled",
 }  # not from their blocks
 PLUGINS = [(folder, name) for folder in FUNCTIONS for name in plugins.names(folder)]
@@ -60,6 +61,8 @@ def another(value):
         return Trainable(last_blocks=2)
     if isinstance(value, dict):
         return {"stages.1.*": 0.5}
+    if isinstance(value, list):
+        return [each / 2 for each in value]
     if value in ("loss", "information"):
         return "information" if value == "loss" else "loss"
     return value + 1 if isinstance(value, int) else value / 2
@@ -82,7 +85,7 @@ def does():
             torch.nn.init.normal_(parameter, std=0.1)
         tables = {}
         if hasattr(setup.plugin, "finish"):
-            own = plugins.taken(setup.plugin.finish, setup.hyperparameters)
+            own = plugins.taken(setup.plugin.finish, {"options": options(), **setup.hyperparameters})
             tables = setup.plugin.finish(
                 fabric,
                 setup.model,

@@ -22,7 +22,7 @@ TRIPLET = {"loss": "triplet", "margin": 0.2, "pictures": 3, "dim": 8}
 
 def values() -> dict:
     block = PARAMS["datasets"]["lines"] | {"raw": "birds", "group_from": "([^/]+)/[^/]+$", "episodes": EPISODES}
-    block["split"] = {"val": 0.2, "test": 0.35, "seed": 0, "by_group": True, "stratify": False}
+    block["split"] = {"train": 0, "val": 0.2, "test": 0.35, "seed": 0, "by_group": True, "stratify": False}
     other = {"data": "birds", "strategy": "full", "epochs": 2, "lr": 0.003, "head_lr": 0.003, "metric_learning": TRIPLET}
     return copy.deepcopy(PARAMS) | {
         "training": TRAINING | {"batch_size": 16, "label_smoothing": 0, "balance": "sampling", "metric_learning": COSINE},

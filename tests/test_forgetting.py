@@ -193,8 +193,8 @@ def test_a_hop_that_nothing_follows_has_an_empty_table(hop):
     settings(inits=["tiny"])
     assert run().empty
     assert warnings() == [
-        "None: no wrong preprocessing, no learning rate too high, no missing freezing, no earlier task forgotten "
-        "(checks.forgetting: 0.1)."
+        "None: no test example in training data, no wrong preprocessing, no learning rate too high, no missing freezing, no "
+        "earlier task forgotten (checks.forgetting: 0.1)."
     ]
 
 
@@ -286,14 +286,14 @@ def test_hops_and_several_targets_have_a_line_each(hop):
 
 def warnings():
     """The lines under the heading."""
-    cards.write_json(runs.ADVICE, {"warnings": [], "preprocessing": [{"name": "BGR"}]})
+    cards.write_json(runs.ADVICE, {"warnings": [], "preprocessing": [{"name": "half size"}], "decided": True})
     accuracy = {"name": "accuracy", "higher_is_better": True, "fraction": True}
     cards.write_json(runs.Training("intermediate", "dots", "").evaluation / "report.json", {"primary": accuracy})
     p = params.load("checks", "intermediate", "inits", "seeds")
     trainings = runs.expected(params.read())
     for training in trainings:
         cards.write_json(training.metrics / "run.json", {"name": training.label, "warnings": []})
-    text = verdict.warnings(p, trainings, {"dots": cards.read_table(runs.forgetting("dots") / "forgetting.csv")})
+    text = verdict.warnings(p, trainings, {"dots": cards.read_table(runs.forgetting("dots") / "forgetting.csv")}, {})
     heading, _, *lines = text.splitlines()
     assert heading == "## Warnings"
     return lines

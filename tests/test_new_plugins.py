@@ -15,7 +15,8 @@ pytestmark = pytest.mark.slow
 TOY = ROOT / "tests/toy"
 KINDS = ("libraries", "modalities", "readers", "strategies", "tasks")
 DATASET = {"reader": "numbers", "preprocessing": "start", "most_steps": 12, "limit": 0, "max_broken": 0.0, "duplicates": "drop",
-           "split": {"val": 0.2, "test": 0.4, "seed": 0, "by_group": False, "stratify": False}, "licence": "our own"}  # fmt: skip
+           "split": {"train": 0, "val": 0.2, "test": 0.4, "seed": 0, "by_group": False, "stratify": False},
+           "licence": "our own"}  # fmt: skip
 
 
 def params() -> dict:
@@ -85,9 +86,9 @@ def test_the_whole_pipeline_runs_with_them(toy):
     assert set(errors) == {"means", "start", "scratch", "means as it is"}
     for name, key in [("scratch", "transfer"), ("start", "intermediate"), ("means as it is", "training")]:
         assert compared[key]["difference"] == pytest.approx(errors["means"] - errors[name], abs=2e-6)
-        better = compared[key]["upper"] < 0  # a smaller error is better
-        worse = compared[key]["lower"] > 0
-        assert compared[key]["verdict"] == ("helps" if better else "hurts" if worse else "no difference shown")
+        shown, smaller = compared[key]["p_holm"] <= 0.05, compared[key]["difference"] < 0
+        assert (compared[key]["verdict"] == "this model is better") == (shown and smaller), "a smaller error is better"
+        assert (compared[key]["verdict"] == "this model is worse") == (shown and not smaller)
 
 
 def test_the_models_learned_something(toy):

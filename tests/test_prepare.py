@@ -217,6 +217,17 @@ def test_val_is_drawn_from_train_where_only_test_is_given(project):
     assert card.counts == {"train": {"cat": 12, "dog": 18}, "val": {"cat": 4, "dog": 6}, "test": {"cat": 4, "dog": 6}}
 
 
+def test_unused_labels_are_in_no_split_and_told(project, capsys):
+    card, data = project()
+    fewer, left = project(split=FOLDER["split"] | {"train": 10})
+    assert {split: fewer.num(split) for split in SPLITS} == {"train": 10, "val": 4, "test": card.num("test")}
+    assert left["test"].keys == data["test"].keys and set(left["train"].keys) < set(data["train"].keys)
+    assert fewer.counts["train"] == {"cat": 4, "dog": 6}
+    told = f"split.train: 10 of {card.num('train')} training images are used; the others are in no split"
+    assert told in fewer.notes and told in capsys.readouterr().out
+    assert "split.train: 26 examples cannot be drawn" in mistake(split=FOLDER["split"] | {"train": 26})
+
+
 @pytest.mark.parametrize("split, key", [("test", "test/cat/02.png"), ("val", "val/cat/01.png")])
 def test_a_duplicate_of_a_held_out_image_leaves_training(project, split, key):
     given(lambda index: SPLITS[index % 3])

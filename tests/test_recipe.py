@@ -22,11 +22,16 @@ OUT, HOPS = Path("metrics/recipe/target.json"), Path("metrics/recipes")
 def values(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     advise("knn", "full", "partial")
+    leaks({})
     return copy.deepcopy(PARAMS)
 
 
 def advise(*ranking):
     cards.write_json(runs.ADVICE, {"ranking": [{"strategy": name} for name in ranking]})
+
+
+def leaks(left_out):
+    cards.write_json(runs.LEAKS / "leaks.json", {"action": "drop", "compared": [], "left_out": left_out})
 
 
 def code_of(strategy):
@@ -58,6 +63,7 @@ def test_the_chosen_strategy_with_its_hyperparameters_and_options(values, capsys
         "options": TRAINING | {"mixup": 0.2, "patience": 4},
         "files": {},
         "unlabelled": None,
+        "left_out": {},
         "packing": {},
         "code": code_of("partial"),
     }

@@ -96,7 +96,7 @@ def bert(seed: int = 0, num_outputs: int | None = 2, **changes: Any) -> Any:
 SOURCE = {"weights": "random", "seed": 0, "architecture": ARCHITECTURE | {"config": CONFIG}, "preprocessing": HOW,
           "licence": "none"}  # fmt: skip
 REVIEWS = {"raw": "reviews", "reader": "text_folder", "group_from": "", "preprocessing": "tiny", "max_tokens": 16, "limit": 0,
-           "split": {"val": 0.2, "test": 0.3, "seed": 0, "by_group": False, "stratify": True}, "max_broken": 0.0,
+           "split": {"train": 0, "val": 0.2, "test": 0.3, "seed": 0, "by_group": False, "stratify": True}, "max_broken": 0.0,
            "duplicates": "drop", "licence": "our own"}  # fmt: skip
 
 

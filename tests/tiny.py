@@ -29,7 +29,7 @@ HOW = {"px": 32, "crop_pct": 1.0, "interpolation": "bilinear", "mean": [0.5, 0.5
 TINY = {"weights": "random", "seed": 0, "architecture": {"library": "timm", "model": "test_resnet"},
         "preprocessing": HOW, "licence": "none"}  # fmt: skip
 FOLDER = {"reader": "image_folder", "group_from": "", "preprocessing": "tiny", "px": 32, "fit": "squash", "limit": 0,
-          "split": {"val": 0.2, "test": 0.3, "seed": 0, "by_group": False, "stratify": True}, "max_broken": 0.0,
+          "split": {"train": 0, "val": 0.2, "test": 0.3, "seed": 0, "by_group": False, "stratify": True}, "max_broken": 0.0,
           "duplicates": "refuse", "licence": "our own"}  # fmt: skip
 PARAMS = {
     "modality": "image",
@@ -41,7 +41,7 @@ PARAMS = {
         "full": FULL,
     },
     "training": TRAINING,
-    "checks": {"loss_jump": 3, "params_per_example": 20000, "forgetting": 0.1},
+    "checks": {"loss_jump": 3, "params_per_example": 20000, "forgetting": 0.1, "shortcut": 0.8, "use": "any"},
     "device": {"accelerator": "cpu", "devices": 1, "num_nodes": 1, "precision": "auto"},
     "download": {},
     "datasets": {"dots": FOLDER | {"raw": "images/dots"}, "lines": FOLDER | {"raw": "images/lines"}},
@@ -53,9 +53,10 @@ PARAMS = {
     "scratch": {"epochs": 2, "lr": 0.01, "like": "tiny"},
     "alternatives": {},
     "baselines": {},
+    "leaks": {"action": "report", "correlation": 0.9, "nearness": 0.2},
     "advise": {"num_examples": 100, "neighbours": 3, "preprocessing": "warn", "margin": 0.05, "confidence": 0.95},
     "evaluate": {"batch_size": 16, "num_resamples": 200, "confidence": 0.95, "ece_bins": 5, "num_shown": 3},
-    "compare": {"metric": "accuracy", "num_resamples": 500, "confidence": 0.95},
+    "compare": {"metric": "accuracy", "num_resamples": 500, "confidence": 0.95, "margin": 0.02},
 }
 PARAMS = json.loads(json.dumps(PARAMS))  # no block is another's object
 

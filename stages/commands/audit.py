@@ -1,23 +1,27 @@
-"""List missing, duplicate and orphaned runs in MLflow: python -m stages audit [--fill]
+"""List missing, duplicate, orphaned and mixed runs in MLflow: python -m stages audit [--fill]
 
 Each state of the pipeline (dvc.lock) is one parent run, and each of its trainings is one child run. Lists runs that are missing
-for the current state, runs that exist more than once, and runs that belong to no state; exits with 1 if it finds any. With
---fill, missing runs are added first, and runs of killed trainings that still count as running are ended. Nothing is ever
-deleted: a person must decide which of two runs to keep.
+for the current state, runs that exist more than once, runs that belong to no state, models that are no longer registered, and
+states (the current one, and every recorded one) whose results do not belong together; exits with 1 if it finds any. With --fill,
+what is missing is added first, and runs of killed trainings that still count as running are ended. Nothing is ever deleted: a
+person must decide which of two runs to keep.
 """
 
 import argparse
 import sys
+import tempfile
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
 from stages.lib.core import runs
+from stages.lib.errors import UserError
 from stages.lib.params import read as params
 from stages.lib.params.validate import validate
 from stages.lib.shell import checkpoints
-from stages.lib.tracking import records, store
+from stages.lib.tracking import mixed, records, registry, store
 
 TIMEOUT_S = 60
 
@@ -28,20 +32,26 @@ def main(words: list[str]) -> None:
     asked = parser.parse_args(words)
     raw = params.read()
     validate(raw)
-    if asked.fill:
-        records.publish(again=True)
     trainings = runs.expected(raw)
+    state = records.state(trainings)
+    try:
+        inconsistent = [f"mixed: {line} (in the current state; dvc repro)" for line in records.inconsistent(raw, trainings)]
+    except UserError as error:  # a file is missing
+        inconsistent = [f"missing: {error}"]
+    if asked.fill and not inconsistent:  # what does not belong together is not recorded
+        records.publish(again=True)
     expected = ["pipeline", "advise", *(training.label for training in trainings)]
     try:
         client, experiment = store.connect(TIMEOUT_S)
         if asked.fill:
             end_killed(client, everything(client, experiment))
         found = everything(client, experiment)
+        lines = inconsistent + findings(found, state, expected)
+        lines += unregistered(client, experiment, found, state) + mixed_before(client, found)
     except Exception as error:
         if not store.expected(error):
             raise
         raise store.unread(error) from None
-    lines = findings(found, records.state(trainings), expected)
     for line in lines:
         print(line)
     states = {run.data.tags["transfer.state"] for run in found if "transfer.state" in run.data.tags}
@@ -109,6 +119,54 @@ def findings(found: list[Any], state: str, expected: list[str]) -> list[str]:
         elif parent and parent not in parents:
             lines.append(f"orphan: {run.data.tags['transfer.stage']}, run {run.info.run_id}: its parent {parent} is gone")
     return lines
+
+
+def unregistered(client: Any, experiment: str, found: list[Any], state: str) -> list[str]:
+    """What was deleted by hand of the current state's shipped model, and a registered model without a champion; one line each."""
+    name, lines = registry.model_name(), []
+    for run in found:
+        if (run.data.tags["transfer.stage"], run.data.tags.get("transfer.state"), run.info.status) != (
+            "pipeline",
+            state,
+            "FINISHED",
+        ):
+            continue
+        run_id = run.info.run_id
+        logged = client.search_logged_models([experiment], filter_string=f"source_run_id = '{run_id}'")
+        if not any(model.status == "READY" for model in logged):
+            lines.append(f"missing: the model of the pipeline's run {run_id} was deleted (--fill adds it)")
+        if not any(version.name == name for version in client.search_model_versions(f"run_id = '{run_id}'")):
+            lines.append(f"missing: {name} has no version of the pipeline's run {run_id}; it was deleted (--fill registers it)")
+    known = client.search_registered_models(f"name = '{name}'")
+    if known and known[0].latest_versions and registry.CHAMPION not in known[0].aliases:
+        lines.append(f"missing: no version of {name} is the {registry.CHAMPION} any more; choose one on its page in MLflow")
+    return lines
+
+
+def mixed_before(client: Any, found: list[Any]) -> list[str]:
+    """The recorded states whose results do not belong together, by the dvc.lock and params.yaml that their runs hold."""
+    lines = []
+    for run in found:
+        if run.data.tags["transfer.stage"] != "pipeline":
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            lock, raw = (registry.download(client, run.info.run_id, name.name, folder) for name in (records.LOCK, params.PATH))
+            if wrong := _mixed(lock, raw):
+                more = f", and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+                lines.append(f"mixed: run {run.info.run_id} holds results that do not belong together, and its model was judged "
+                             f"by them: {wrong[0]}{more}. Delete it, or do not use its figures.")  # fmt: skip
+    return lines
+
+
+def _mixed(lock: Path | None, raw: Path | None) -> list[str]:
+    if lock is None or raw is None:  # a run that was killed before its files were logged
+        return []
+    values = params.read(raw)
+    try:
+        names = records.stages_of(runs.expected(values))
+    except KeyError:  # recorded by a version whose params.yaml had other sections
+        return []
+    return mixed.in_lock(params.read(lock)["stages"], [*names, "report"], values)
 
 
 def _placed(run: Any) -> bool:

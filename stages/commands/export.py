@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from stages.commands.predict import require_answers, shipped
-from stages.lib.core import cards, plugins
+from stages.lib.core import cards, licences, plugins
 from stages.lib.core.cards import ModelCard
 from stages.lib.errors import UserError
+from stages.lib.params import read as params
 
 if TYPE_CHECKING:
     import torch
@@ -36,6 +37,7 @@ def main(words: list[str]) -> None:
         raise UserError(f"{asked.file}: the name must end in {' or '.join(KINDS)}.")
     tensors, card = cards.read_model(asked.model or shipped())
     require_answers(card)
+    require_use(card)
     if not plugins.has("modalities", card.modality, "standalone"):
         raise UserError(f"{card.name} cannot be exported: the modality {card.modality} has no network that stands alone.")
     asked.file.parent.mkdir(parents=True, exist_ok=True)
@@ -53,7 +55,18 @@ def main(words: list[str]) -> None:
         beside = asked.file.with_suffix(f".{name}")
         beside.write_bytes(content)
         print(f"{beside}: what makes its inputs")
+    print(f"licences: {licences.use(card.licences)}")
     print(f"{asked.file}: {asked.file.stat().st_size / 1e6:.1f} MB, answers as the model does (largest difference {worst:.1g})")
+
+
+def require_use(card: ModelCard) -> None:
+    """A UserError if a model's licences, perhaps others than those of params.yaml, do not allow what `checks.use` asks for."""
+    if not params.PATH.exists():
+        return
+    asked: licences.Asked = params.load("checks").checks.use
+    found = licences.use(card.licences)
+    if found.answer not in licences.ALLOWED[asked]:
+        raise UserError(f"{card.name}: {found}. The params ask for {asked} use (checks.use), so it is not exported.")
 
 
 def export(tensors: "dict[str, torch.Tensor]", card: ModelCard, path: Path) -> float:
@@ -72,10 +85,10 @@ def export(tensors: "dict[str, torch.Tensor]", card: ModelCard, path: Path) -> f
     from stages.lib.networks import backbones
 
     standalone = plugins.load("modalities", card.modality, "standalone")
-    activation = plugins.load("tasks", card.trained_for, "measures").activation
+    activation = plugins.load("tasks", card.trained_for, "outputs").activation
     model = backbones.trained(tensors, card.architecture, card.num_outputs)
     network = standalone.network(model, card.how, activation).eval()
-    about = {name: getattr(card, name) for name in ("name", "task", "preprocessing", "chain", "licences", "sha256")}
+    about = {name: getattr(card, name) for name in ("name", "task", "preprocessing", "chain", "licences", "use", "sha256")}
     about["classes"] = card.output_names
     write = _onnx if path.suffix == ".onnx" else _pt2
     names = inspect.signature(network.forward).parameters

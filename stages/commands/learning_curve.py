@@ -18,9 +18,10 @@ from tqdm import tqdm
 
 from stages.lib.core import cards, runs
 from stages.lib.core.seeds import seed_for
+from stages.lib.data.subset import require_possible
 from stages.lib.errors import UserError
 from stages.lib.evaluation import measure
-from stages.lib.learning_curve import label_savings, subset
+from stages.lib.learning_curve import label_savings
 from stages.lib.learning_curve.arms import read_arms, resolved
 from stages.lib.learning_curve.curve import Curve
 from stages.lib.learning_curve.plot import draw
@@ -114,5 +115,5 @@ def possible(examples: list[int] | None, counts: dict[str, int]) -> list[int]:
     if examples is None:
         return sorted({max(least, round(total / 2**power)) for power in range(HALVINGS + 1)})
     for num in examples:
-        subset.require_possible(num, total, least)
+        require_possible(num, total, least)
     return examples

@@ -14,7 +14,7 @@ from types import ModuleType, SimpleNamespace
 
 import pandas as pd
 
-from stages.lib.core import cards, plugins, runs
+from stages.lib.core import cards, licences, plugins, runs
 from stages.lib.errors import UserError
 
 
@@ -45,6 +45,7 @@ def main(words: list[str]) -> None:
         table = answer(model, readable, served.COLUMN)
         table = among(table, answer(model, people, served.COLUMN), card, served.COLUMN, asked.gallery) if people else table
         print(shown(table).to_string(index=False))
+        print(f"licences of this model: {licences.use(card.licences)}", file=sys.stderr)
         if asked.csv:
             asked.csv.parent.mkdir(parents=True, exist_ok=True)
             table.to_csv(asked.csv, index=False)

@@ -1,19 +1,25 @@
 """Set params.yaml up for a ready-made system: python -m stages scenario [NAME] [--raw PATH] [--dry] [--force]
 
 Without NAME, lists the scenarios. A scenario (stages/scenarios) is an overlay on params.yaml: sections of named blocks (download,
-datasets, source, intermediate, alternatives, baselines) are replaced, in all others only the keys that it names.
+datasets, source, intermediate, alternatives, baselines) are replaced, in all others only the keys that it names. With --raw, the
+data are looked at: what cannot be read is told before anything is written, and if the scenario names `steps`, the epochs of all
+trainings follow from it and the number of examples.
 """
 
 import argparse
 import difflib
 import io
+import math
 import re
 import subprocess
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
 
+from stages.lib.core import plugins, runs
+from stages.lib.core.contracts import Example
 from stages.lib.errors import UserError, listed, nearest
 from stages.lib.params.read import PATH, read
 from stages.lib.params.validate import validate
@@ -21,6 +27,8 @@ from stages.lib.params.validate import validate
 FOLDER = Path(__file__).parents[1] / "scenarios"
 REPLACED = ("download", "datasets", "source", "intermediate", "alternatives", "baselines")
 WHOLE = ("trainable", "metric_learning")  # blocks whose keys depend on each other
+EPOCHS = (3, 30)  # the fewest and the most that follow from `steps`
+UNEQUAL = 3  # how many times larger than the smallest the largest class may be without a word
 
 
 def main(words: list[str]) -> None:
@@ -39,13 +47,21 @@ def main(words: list[str]) -> None:
         raise UserError(f"There is no scenario {asked.name!r}.{nearest(asked.name, known)} Scenarios: {listed(known)}.")
     read()  # a UserError if it is missing, or no YAML
     before = PATH.read_text(encoding="utf-8")
-    after = overlaid(before, known[asked.name].read_text(encoding="utf-8"), asked.raw)
-    validate(YAML(typ="safe").load(after))
+    overlay = known[asked.name].read_text(encoding="utf-8")
+    raw = None if asked.raw is None else str(Path(asked.raw).expanduser())
+    after = overlaid(before, overlay, raw)
+    checked = validate(YAML(typ="safe").load(after))
+    told: list[str] = []
+    if raw is not None:
+        told, num_train = look(checked.modality, checked.target.data, checked.datasets[checked.target.data])
+        if steps := YAML(typ="safe").load(overlay).get("steps"):
+            after, chosen = suited(after, steps, num_train)
+            told.append(chosen)
     if after == before:
         print(f"{PATH} is already set up for {asked.name}.")
         return
     changes = difflib.unified_diff(before.splitlines(True), after.splitlines(True), str(PATH), f"{PATH} for {asked.name}", n=0)
-    print("".join(changes))
+    print("".join(changes), *told, sep="\n")
     if asked.dry:
         return
     if not asked.force and not held_by_git():
@@ -72,9 +88,9 @@ def overlaid(base: str, overlay: str, raw: str | None = None) -> str:
         overlay: text of a scenario.
         raw: of the target's dataset, instead of the overlay's.
     """
-    yaml = YAML()
-    yaml.width, yaml.preserve_quotes = 130, True
+    yaml = _yaml()
     extra = yaml.load(overlay)
+    extra.pop("steps", None)  # it is for `suited`, and no section
     own, new = _sections(base), _sections(overlay)
     # Spliced as text: to ruamel, the comment above a section is a part of the one before it, and would be replaced with that.
     replaced = {name: new[name].rstrip() + "\n\n" for name in REPLACED if name in new}
@@ -88,10 +104,54 @@ def overlaid(base: str, overlay: str, raw: str | None = None) -> str:
         else:
             merged[section] = value
     if raw is not None:
-        merged["datasets"][merged["target"]["data"]]["raw"] = raw
-    text = io.StringIO()
-    yaml.dump(merged, text)
-    return text.getvalue()
+        _point(merged, merged["datasets"][merged["target"]["data"]], raw)
+    return _dumped(yaml, merged)
+
+
+def look(modality: str, name: str, block: Any) -> tuple[list[str], int]:
+    """What a dataset holds and how it will be split, before anything is decoded.
+
+    Args:
+        name: of the dataset, and its `block`.
+
+    Returns:
+        Lines for people, and the number of training examples.
+
+    Raises:
+        UserError: the data cannot be read, or a split cannot be made.
+    """
+    from stages.lib.data import splits  # here, so that listing scenarios need not wait for scikit-learn
+
+    noun = plugins.load("modalities", modality).NOUN
+    reader, how = plugins.load("readers", block.reader), block.split
+    try:
+        found: list[Example] = reader.read(Path(block.raw), **plugins.arguments(block, reader))
+        examples = splits.limit(found, block.limit, how.seed, how.stratify)
+        assigned = splits.assign(examples, **how.model_dump(exclude={"train"}), noun=noun)
+        assigned = splits.few(examples, assigned, how.train, how.seed, how.stratify)
+    except UserError as error:
+        raise UserError(f"datasets.{name}: {error}\nNothing was written.") from None
+    counts = Counter(example.label for example in found) if how.stratify else Counter()
+    shown = ", ".join(f"{label} {count}" for label, count in counts.most_common(12)) + (" ..." if len(counts) > 12 else "")
+    shares = ", ".join(f"{assigned.count(split)} for {split}" for split in splits.NAMES)
+    told = [f"{block.raw}: {len(found)} {noun}s" + (f" of {len(counts)} classes: {shown}" if counts else "")]
+    told += [f"{shares}, if all can be read and none is there twice"]
+    if counts and max(counts.values()) > UNEQUAL * min(counts.values()):
+        told += ["The classes are unequal: `training.balance: weights` lets each count equally in training, and `compare.metric: "
+                 "balanced_accuracy` in the verdict"]  # fmt: skip
+    return told, assigned.count("train")
+
+
+def suited(text: str, steps: int, num_train: int) -> tuple[str, str]:
+    """The text of params.yaml with as many epochs as make about `steps` steps of each training, and a line for people."""
+    yaml = _yaml()
+    values = yaml.load(text)
+    batch_size = values["training"]["batch_size"]
+    epochs = min(max(math.ceil(steps * batch_size / num_train), EPOCHS[0]), EPOCHS[1])
+    for block in [*values["strategies"].values(), *values["alternatives"].values(), values["scratch"]]:
+        if "epochs" in block:
+            block["epochs"] = epochs
+    return _dumped(yaml, values), f"{epochs} epochs of {math.ceil(num_train / batch_size)} steps"
 
 
 def held_by_git() -> bool:
@@ -101,6 +161,32 @@ def held_by_git() -> bool:
     except FileNotFoundError:
         return False
     return shown.returncode == 0 and shown.stdout == PATH.read_bytes()
+
+
+def _yaml() -> YAML:
+    """Reads and writes YAML with its comments."""
+    yaml = YAML()
+    yaml.width, yaml.preserve_quotes = 130, True
+    return yaml
+
+
+def _dumped(yaml: YAML, values: Any) -> str:
+    text = io.StringIO()
+    yaml.dump(values, text)
+    return text.getvalue()
+
+
+def _point(merged: Any, block: Any, raw: str) -> None:
+    """Point a block of datasets to another folder or archive; where a download was, it is read as folders of classes."""
+    of_download = block["raw"].startswith(f"{runs.raw('')}/")
+    block["raw"] = raw
+    if of_download:
+        for key in plugins.load("readers", block["reader"]).Params.model_fields:
+            del block[key]
+        block["reader"], block["group_from"] = f"{merged['modality']}_folder", ""
+        used = {str(each["raw"]) for each in merged["datasets"].values()}
+        for name in [name for name in merged["download"] if str(runs.raw(name)) not in used]:
+            del merged["download"][name]
 
 
 def _sections(text: str) -> dict[str, str]:

@@ -38,16 +38,17 @@ from tests.benchmarks import cases
 from tests.benchmarks.cases import names, numbers
 
 CASE = ["dataset", "px", "examples", "seed"]
-FACTS = ["num_classes", "min", "probe_accuracy", "logme", "h_score"]
+FACTS = ["num_classes", "min", "probe_accuracy", "logme", "h_score", "drift"]
 COLUMNS = [*CASE, "strategy", *FACTS, "val_accuracy", "accuracy", "seconds"]
-FIXED = ["feature_extraction", "partial", "full"]  # what the advisor is compared with: always the same strategy
+# What the advisor is compared with: always the same strategy.
+FIXED = ["linear_probe", "feature_extraction", "prototype", "knn", "wise_ft", "norm_only", "partial", "full"]
 
 
 def main() -> None:
     asked = arguments()
     if asked.fit:
         results = pd.read_csv(asked.fit)
-        told = pd.DataFrame(fit(results), index=rule.EXAMPLES).T.round(2)
+        told = pd.DataFrame(fit(results), index=["left", "by examples", "by drift", "by both"]).T.round(2)
         print(told, f"spread {spread(results):.2f}", marks_left_out(results).to_string(index=False), sep="\n\n")
         return
     p = params.load("seed", "strategies", "training", "checks", "device", "datasets", "evaluate")
@@ -117,8 +118,8 @@ def measure(case: tuple, data: cases.Data, fabric: Any, p: Any, strategies: list
     name, _, num, given = case
     seed = seed_for(p.seed, "target", given)
     learning = plugins.load("tasks", cases.TASK, "learning")
-    rows, _ = subset(*(learning.strata(split.targets) for split in data.splits), num, seed)
-    known = rule.facts(data.features[rows], data.splits.train.targets.cpu().numpy()[rows])
+    rows, _ = subset(*(learning.strata(split.targets) for split in data.splits[:2]), num, seed)
+    known = rule.facts(data.features[rows], data.splits.train.targets.cpu().numpy()[rows]) | {"drift": data.drift}
     missing = [strategy for strategy in strategies if (*case, strategy) not in done(asked.out)]
     for strategy in tqdm(missing, f"{name}, {num} examples, seed {given}", disable=None):
         began = time.perf_counter()
@@ -142,14 +143,15 @@ def done(path: Path) -> set[tuple]:
 
 
 def errors_left(results: pd.DataFrame) -> pd.DataFrame:
-    """Logarithm of each strategy's errors over those of the probe; a row for each case that all strategies have.
+    """Logarithm of each strategy's errors over those of the probe, a row for each case; NaN where a strategy was not measured.
 
     Args:
         results: the lines of a table.
     """
-    accuracy = results.pivot_table(index=[*CASE, "probe_accuracy"], columns="strategy", values="accuracy")
-    errors = (1 - accuracy.dropna().reset_index("probe_accuracy")).clip(lower=0.005)  # none at all on a small test is chance
-    return np.log(errors.div(errors.pop("probe_accuracy"), axis=0))
+    accuracy = results.pivot_table(index=[*CASE, "probe_accuracy", "drift"], columns="strategy", values="accuracy")
+    probe = accuracy.index.get_level_values("probe_accuracy").to_series(index=accuracy.index)
+    # On a small test or of few examples, no errors at all are chance.
+    return np.log((1 - accuracy).clip(lower=0.005).div((1 - probe).clip(lower=0.02), axis=0))
 
 
 def family(dataset: str) -> str:
@@ -157,19 +159,25 @@ def family(dataset: str) -> str:
     return {"mono": "elpv", "poly": "elpv"}.get(dataset, dataset)
 
 
-def fit(results: pd.DataFrame) -> dict[str, tuple[float, float]]:
-    """The rule's numbers: for each strategy a straight line in the logarithms, by least squares, every family of datasets with
-    equal weight.
+def fit(results: pd.DataFrame) -> dict[str, rule.Left]:
+    """The rule's numbers: for each strategy a plane in the logarithms, by least squares; families of datasets weigh the same.
 
     Returns:
-        For each strategy the share of errors left at the two ends of rule.EXAMPLES.
+        For each strategy what rule.ERRORS_LEFT holds: a share of errors left, and three powers.
     """
     left = errors_left(results)
-    families = left.index.get_level_values("dataset").map(family)
+    index = left.index.to_frame()
+    families = index.dataset.map(family)
     weights = np.sqrt(1 / families.value_counts()[families].to_numpy())
-    examples = np.log(left.index.get_level_values("examples").to_numpy(float))
-    lines = {name: np.polyfit(examples, left[name], 1, w=weights) for name in left}
-    return {name: tuple(np.exp(np.polyval(line, np.log(rule.EXAMPLES))).tolist()) for name, line in lines.items()}
+    known = [rule.terms(num, drift) for num, drift in zip(index.examples, index.drift, strict=True)]
+    plane = np.column_stack([np.ones(len(left)), np.array(known)])
+    found = {}
+    for name, logarithms in left.items():
+        there = logarithms.notna().to_numpy()
+        weighted = plane[there] * weights[there, None]
+        share, *powers = np.linalg.lstsq(weighted, logarithms[there].to_numpy() * weights[there], rcond=None)[0].tolist()
+        found[name] = (float(np.exp(share)), *powers)
+    return found
 
 
 def rules_left_out(results: pd.DataFrame) -> dict[str, dict]:
@@ -183,9 +191,11 @@ def spread(results: pd.DataFrame) -> float:
     """rule.SPREAD: how far rules are typically off on the datasets that they were not fitted to."""
     off = []
     rules = rules_left_out(results)
-    for case, measured in errors_left(results).iterrows():
-        known = {"num_examples": case[CASE.index("examples")], "probe_accuracy": 0.0}
-        said = pd.Series({entry["strategy"]: np.log(entry["left"]) for entry in rule.rank(known, rules[case[0]])})
+    for case, logarithms in errors_left(results).iterrows():
+        known = dict(zip(["num_examples", "probe_accuracy", "drift"], (case[2], *case[len(CASE) :]), strict=True))
+        measured = logarithms.dropna()
+        ranking = rule.rank(known, {name: rules[case[0]][name] for name in measured.index})
+        said = pd.Series({entry["strategy"]: np.log(entry["left"]) for entry in ranking})
         first = said.index[0]
         off += ((measured - measured[first]) - (said - said[first])).drop(first).tolist()
     return float(np.median(np.abs(off)))
@@ -200,7 +210,7 @@ def marks(results: pd.DataFrame, rules: dict[str, dict]) -> pd.DataFrame:
     """Regret of each way to choose, in points, and how well the advisor's order agrees with the measured one.
 
     Args:
-        results: the lines of a table; a case counts if every strategy of its rule has a line.
+        results: the lines of a table; in each case the strategies that have a line are ranked.
         rules: by dataset, what the advisor ranks by there, as rule.ERRORS_LEFT.
 
     Returns:
@@ -211,14 +221,12 @@ def marks(results: pd.DataFrame, rules: dict[str, dict]) -> pd.DataFrame:
     found: dict[str, list[float]] = {}
     for case, rows in results.groupby(CASE):
         accuracy = rows.set_index("strategy").accuracy
-        used = rules[case[0]]
-        if not used.keys() <= set(accuracy.index):
-            continue
+        used = {name: left for name, left in rules[case[0]].items() if name in accuracy.index}
         accuracy = accuracy[list(used)]
         known = rows.iloc[0][FACTS].to_dict() | {"num_examples": case[CASE.index("examples")]}
         ranking = rule.rank(known, used)
         named = [ranking[0]["strategy"], *rule.as_good(ranking, rule.SPREAD)]
-        choices = {"the advisor": named[0]} | {f"always {name}": name for name in FIXED}
+        choices = {"the advisor": named[0]} | {f"always {name}": name for name in FIXED if name in used}
         for who, strategy in choices.items():
             found.setdefault(f"regret, {who}", []).append(100 * (accuracy.max() - accuracy[strategy]))
         found.setdefault("regret, the best of those named", []).append(100 * (accuracy.max() - accuracy[named].max()))

@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 from pydantic import BaseModel
 
+from stages.lib.advice.drift import Drift
 from stages.lib.core import cards, plugins, runs
 from stages.lib.core.plugins import overridden
 from stages.lib.data import packing
@@ -23,7 +24,9 @@ from stages.lib.training import hop
 from stages.lib.training.phases import Data as Splits
 
 TASK = "classify"
+DRIFT_IMAGES = 96
 SPLIT = {
+    "train": 0,
     "val": 0.1,
     "test": 0.25,
     "seed": 0,
@@ -44,9 +47,12 @@ class Data(NamedTuple):
     splits: Splits  # training and validation
     names: list[str]  # its classes
     features: np.ndarray  # (N, D) of the training split
+    drift: float | None  # of some of it, from the data that the weights were trained on
 
 
-def packed(name: str, p: Any, px: int, folders: dict[str, str], fabric: Any, source: str, scratch: Path) -> Data:
+def packed(
+    name: str, p: Any, px: int, folders: dict[str, str], fabric: Any, source: str, scratch: Path, split_seed: int = 0
+) -> Data:  # fmt: skip
     """Prepare a dataset as its stage would, and compute its features.
 
     Args:
@@ -55,24 +61,31 @@ def packed(name: str, p: Any, px: int, folders: dict[str, str], fabric: Any, sou
         folders: more datasets, each a folder or archive with one folder for each class.
         source: a model in models/, which says how images are resized and gives the features.
         scratch: folder for what is made.
+        split_seed: draws the splits of `folders` and digits.
     """
     tensors, start = cards.read_model(runs.starting_point(source))
-    block = _block(name, p, px, folders, source, scratch)
-    folder = scratch / "prepared" / name
+    block = _block(name, p, px, folders, source, scratch, split_seed)
+    folder = scratch / "prepared" / str(split_seed) / name
     folder.mkdir(parents=True)
     how = inputs.packing(block.px, block.fit, start.preprocessing)
-    card = packing.pack(name, block, "image", how, {}, folder)
+    card = packing.pack(name, block, "image", how, {}, folder, scratch / "fingerprints" / name)
     cards.write_data_card(folder, card)
-    splits, classes = hop.load(folder, card, TASK, p.training, start.preprocessing | card.packing, fabric.device)
+    splits, classes = hop.load(folder, card, TASK, p.training, start.preprocessing | card.packing, fabric.device, {})
     model = backbones.build({key: start.architecture[key] for key in ("library", "model")}, len(classes))
     backbones.load(model, tensors)
     model.to(fabric.device, memory_format=torch.channels_last)
+    drift = Drift(model.backbone)
+    sample = torch.randperm(len(splits.train.targets), generator=torch.Generator().manual_seed(0))[:DRIFT_IMAGES]
+    with torch.inference_mode():
+        for rows in sample.split(32):
+            model.backbone.eval()(splits.train.inputs(rows, "none", None))
+    far = drift.end()
     frozen = features(fabric, model, splits.train, p.training.batch_size)
     everything = frozen.inputs(torch.arange(len(frozen.targets)), "none", None)
-    return Data(folder, card, splits, classes, everything.cpu().numpy())
+    return Data(folder, card, splits, classes, everything.cpu().numpy(), far)
 
 
-def _block(name: str, p: Any, px: int, folders: dict[str, str], source: str, scratch: Path) -> Any:
+def _block(name: str, p: Any, px: int, folders: dict[str, str], source: str, scratch: Path, seed: int) -> Any:
     """The block of a dataset as it would stand in params.yaml."""
     if name in p.datasets:
         return p.datasets[name].model_copy(update={"px": px, "preprocessing": source})
@@ -81,7 +94,7 @@ def _block(name: str, p: Any, px: int, folders: dict[str, str], source: str, scr
     elif name not in folders:
         raise UserError(f"--datasets: {name!r} is none. Allowed: digits, {', '.join(p.datasets)}; or --folder {name}=PATH.")
     return Folder(raw=str(folders[name]), reader="image_folder", group_from="", preprocessing=source, px=px, fit="squash",
-                  split=SPLIT, limit=0, max_broken=0.01, duplicates="drop", licence="not stated")  # fmt: skip
+                  split=SPLIT | {"seed": seed}, limit=0, max_broken=0.01, duplicates="drop", licence="not stated")  # fmt: skip
 
 
 def draw_digits(folder: Path) -> Path:

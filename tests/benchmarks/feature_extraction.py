@@ -89,7 +89,7 @@ def main():
     packed = cards.read_data_card(folder)
     px = packed.packing["px"]
     fabric = launch(**p.device.model_dump())
-    data, names = hop.load(folder, packed, p.target.task, p.training, card.preprocessing | packed.packing, fabric.device)
+    data, names = hop.load(folder, packed, p.target.task, p.training, card.preprocessing | packed.packing, fabric.device, {})
     keys = datasets.read_split(folder, "train").keys
     if arguments.images:
         keys = keys[: arguments.images]  # the split is in no order of classes

@@ -1,10 +1,17 @@
 """The audit command on a real store: nothing to find after a run, and each kind of fault found and named."""
 
+import shutil
+import sqlite3
+from pathlib import Path
+
 import pytest
 from filelock import FileLock
 from mlflow import MlflowClient
 
-from tests.tiny import Repo
+from stages.lib.core import cards
+from stages.lib.params import read as params
+from stages.lib.tracking import mixed
+from tests.tiny import PARAMS, Repo, write_params
 
 
 @pytest.fixture
@@ -82,3 +89,118 @@ def test_a_store_that_is_no_store_is_said(repo, call):
     (repo.path / "mlflow.db").write_text("no database, but long enough to be taken for one" * 100)
     found = call(repo, "audit", ok=False)
     assert found.startswith("error: The MLflow store") and "Traceback" not in found
+
+
+# Models that are gone.
+
+
+def test_a_registered_model_that_was_deleted_is_found_and_registered_again(repo, call):
+    client, _, runs = store(repo)
+    (before,) = client.search_model_versions("name = 'transfer-learning'")
+    client.delete_registered_model("transfer-learning")
+    told = call(repo, "audit", ok=False)
+    run_id = runs["pipeline"].info.run_id
+    assert f"missing: transfer-learning has no version of the pipeline's run {run_id}" in told and ": 1 finding." in told
+    assert ": 0 findings." in call(repo, "audit", "--fill")
+    (after,) = client.search_model_versions("name = 'transfer-learning'")
+    assert (after.run_id, after.model_id) == (before.run_id, before.model_id)
+    assert client.get_registered_model("transfer-learning").aliases == {"champion": after.version}
+
+
+def test_a_champion_and_a_logged_model_that_were_deleted_are_found(repo, call):
+    client, experiment, _ = store(repo)
+    client.delete_registered_model_alias("transfer-learning", "champion")
+    (logged,) = client.search_logged_models([experiment])
+    client.delete_logged_model(logged.model_id)
+    told = call(repo, "audit", ok=False)
+    assert "missing: no version of transfer-learning is the champion any more" in told
+    assert "missing: the model of the pipeline's run" in told and ": 2 findings." in told
+
+
+# Results that do not belong together.
+
+
+def swapped(path: Path, stage: str, part: str, of: str, digest: str) -> None:
+    """Give one entry of a dvc.lock another md5, as a stage that ran by itself does."""
+    text = path.read_text()
+    start = text.index(f"\n  {stage}:\n")
+    entry = text.index(f"path: {of}\n", text.index(f"    {part}:\n", start))
+    at = text.index("md5: ", entry + text[entry:].index("hash: md5") + len("hash: md5"))
+    path.write_text(text[:at] + f"md5: {digest}" + text[text.index("\n", at) :])
+
+
+def test_a_finished_lock_has_nothing_mixed(repo):
+    lock, raw = params.read(repo.path / "dvc.lock")["stages"], params.read(repo.path / "params.yaml")
+    assert mixed.in_lock(lock, list(lock), raw) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (
+            ("target@dots-0", "outs", "models/target/dots-0"),
+            "evaluate@dots-0 ran with another models/target/dots-0 than target@dots-0",
+        ),
+        (("compare", "outs", "metrics/compare.json"), "report ran with another metrics/compare.json than compare"),
+        (("evaluate@tiny-0", "deps", "stages/lib/evaluation"), "ran with another stages/lib/evaluation than"),
+    ],
+)
+def test_what_a_stage_by_itself_leaves_behind_is_found_and_not_recorded(repo, call, change, told):
+    swapped(repo.path / "dvc.lock", *change, "f" * 32)
+    assert f"mixed: {told}" in call(repo, "audit", ok=False)
+    recorded = store(repo)[2].keys()
+    refused = call(repo, "track", ok=False)
+    assert refused.startswith("error: Not recorded in MLflow") and told in refused and refused.endswith("Run: dvc repro")
+    assert "mixed: " in call(repo, "audit", "--fill", ok=False)
+    assert store(repo)[2].keys() == recorded
+
+
+def test_params_that_the_results_are_not_of_are_found(repo, call):
+    write_params(repo.path, PARAMS | {"strategy": "full", "seed": 1})
+    told = call(repo, "audit", ok=False)
+    assert "recipe ran with another strategy than params.yaml has now" in told
+    assert "target@dots-0 ran with another seed than params.yaml has now" in told
+
+
+def test_a_report_of_other_weights_is_found(repo, call):
+    path = repo.path / "metrics/evaluate/target-dots-0/report.json"
+    cards.write_json(path, cards.read_json(path) | {"model": "cd" * 32})
+    told = call(repo, "audit", ok=False)
+    now = repo.sha256("target/dots-0")[:8]
+    assert f"mixed: evaluate@dots-0 measured the weights cdcdcdcd, and models/target/dots-0 is {now} now" in told
+    assert f"mixed: compare read a test of the weights {now} of target dots-0" in told
+
+
+def test_what_was_recorded_mixed_is_found_afterwards(repo, call):
+    """As an earlier version of this code recorded it: the run holds the lock that says so."""
+    _, _, runs = store(repo)
+    run = runs["pipeline"].info
+    folder = Path(run.artifact_uri.removeprefix("file://"))
+    own = repo.path / "artifacts"
+    shutil.copytree(folder, own)
+    with sqlite3.connect(repo.path / "mlflow.db") as db:
+        db.execute("UPDATE runs SET artifact_uri = ? WHERE run_uuid = ?", (own.as_uri(), run.run_id))
+    assert ": 0 findings." in call(repo, "audit")
+    swapped(own / "dvc.lock", "target@dots-0", "outs", "models/target/dots-0", "f" * 32)
+    told = call(repo, "audit", ok=False)
+    assert f"mixed: run {run.run_id} holds results that do not belong together" in told and ": 1 finding." in told
+
+
+PARENTS = "SELECT count(*) FROM tags WHERE key = 'transfer.stage' AND value = 'pipeline'"
+
+
+@pytest.mark.slow
+def test_a_target_that_was_trained_again_by_itself_is_refused_until_the_rest_has_run(repo):
+    """In a finished repository: another strategy, its target by name, then only the last stage."""
+    write_params(repo.path, PARAMS | {"strategy": "feature_extraction"})
+    repo.run("dvc", "repro", "target@dots-0")
+    refused = repo.run("dvc", "repro", "-s", "track", ok=False)
+    assert "evaluate@dots-0 ran with another models/target/dots-0 than target@dots-0 wrote last" in refused
+    assert "evaluate@dots-0 measured the weights" in refused and "Traceback" not in refused
+    assert repo.query(PARENTS) == [(1,)]
+    refused = repo.run("dvc", "repro", "-s", "compare", ok=False)
+    assert "metrics/evaluate/target-dots-0 measured" in refused
+    assert "mixed: " in repo.run("python", "-m", "stages", "audit", ok=False)
+    repo.run("dvc", "repro")
+    assert repo.query(PARENTS) == [(2,)]
+    assert "mixed: " not in repo.run("python", "-m", "stages", "audit")

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 import torch
 
-from stages.lib.core import datasets
-from tests.tiny import Repo
+from stages.lib.core import cards, datasets
+from tests.tiny import PARAMS, Repo, write_params
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def repo(finished, copy_of) -> Repo:
 def test_it_answers_as_evaluate_did_and_knows_its_classes(repo, tmp_path, call, suffix):
     file = tmp_path / f"model{suffix}"
     told = call(repo, "export", str(file), "--model", "models/target/dots-0")
-    assert "answers as the model does" in told
+    assert "answers as the model does" in told and "licences: may be sold\n" in told
     images = np.array(datasets.read_split(repo.path / "data/prepared/lines", "test").inputs)
     if suffix == ".onnx":
         session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
@@ -32,6 +32,7 @@ def test_it_answers_as_evaluate_did_and_knows_its_classes(repo, tmp_path, call, 
         extra = {"card.json": ""}
         answers = torch.export.load(file, extra_files=extra).module()(torch.from_numpy(images)).detach().numpy()
         card = json.loads(extra["card.json"])
+    assert card["use"] == "may be sold" and "our own" in card["licences"]
     assert card["classes"] == ["cross", "frame"] and card["preprocessing"]["px"] == 32
     told = pd.read_csv(repo.path / "metrics/evaluate/target-dots-0/predictions.csv")
     np.testing.assert_allclose(answers, told[["p_cross", "p_frame"]], atol=1e-4)
@@ -45,4 +46,13 @@ def test_what_cannot_be_exported_is_said_and_nothing_is_written(repo, tmp_path, 
     weights.write_bytes(weights.read_bytes()[:-1])
     words = ["export", str(tmp_path / "m.onnx"), "--model", "models/target/dots-0"]
     assert "not the file that its card describes" in call(repo, *words, ok=False)
+    assert not list(tmp_path.glob("*.onnx"))
+
+
+def test_a_model_whose_licences_do_not_allow_what_the_params_ask_for_is_not_exported(repo, tmp_path, call):
+    path = repo.path / "models/target/dots-0/card.json"
+    cards.write_json(path, cards.read_json(path) | {"licences": ["CC-BY-NC-4.0 (pictures)", "MIT"]})
+    write_params(repo.path, PARAMS | {"checks": PARAMS["checks"] | {"use": "commercial"}})
+    told = call(repo, "export", str(tmp_path / "m.onnx"), "--model", "models/target/dots-0", ok=False)
+    assert told.startswith("error: dots-0: not for commercial use (CC-BY-NC-4.0 (pictures)). The params ask for commercial use")
     assert not list(tmp_path.glob("*.onnx"))

@@ -25,7 +25,8 @@ def test_the_table_holds_what_evaluate_found(repo, tmp_path, capsys):
     assert list(table.columns) == ["image", "label", "probability", "p_cross", "p_frame"]
     assert list(table["label"]) == list(measured["predicted"])
     assert np.allclose(table[["p_cross", "p_frame"]], measured[["p_cross", "p_frame"]], atol=1e-5)
-    assert capsys.readouterr().out.count(" %") == 3 * len(paths)
+    told = capsys.readouterr()
+    assert told.out.count(" %") == 3 * len(paths) and "licences of this model: may be sold\n" in told.err
 
 
 def test_a_folder_stands_for_its_files_and_another_model_may_be_named(repo, capsys):

@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 from stages.commands import scenario
 from stages.lib.errors import UserError
 from stages.lib.params.validate import validate
-from tests.tiny import ROOT, Repo
+from tests.tiny import ROOT, Repo, draw
 
 BASE = (ROOT / "params.yaml").read_text(encoding="utf-8")
 OVERLAYS = {path.stem: path.read_text(encoding="utf-8") for path in sorted(scenario.FOLDER.glob("*.yaml"))}
@@ -55,7 +55,7 @@ def mistake(*words):
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("before", [None, *NAMES])
+@pytest.mark.parametrize("before", [None, "faces", "reviews", "accents"])  # of each modality, and with options of its own
 def test_every_overlay_is_valid_whatever_was_set_up_before(name, before):
     base = BASE if before is None else scenario.overlaid(BASE, OVERLAYS[before])
     after = scenario.overlaid(base, OVERLAYS[name])
@@ -66,6 +66,7 @@ def test_every_overlay_is_valid_whatever_was_set_up_before(name, before):
 @pytest.mark.parametrize("name", NAMES)
 def test_what_an_overlay_says_is_there_and_the_rest_stays(name):
     base, overlay, after = values(BASE), values(OVERLAYS[name]), values(scenario.overlaid(BASE, OVERLAYS[name]))
+    overlay.pop("steps", None)  # from which the command computes epochs
     expected = copy.deepcopy(base)
     for section, value in overlay.items():
         if section in scenario.REPLACED or not isinstance(value, dict):
@@ -155,6 +156,88 @@ def test_raw_is_that_of_the_targets_data(raw):
     assert after == expected
 
 
+def test_data_of_ones_own_instead_of_a_download_are_folders_of_classes():
+    after = values(scenario.overlaid(BASE, OVERLAYS["cifar10"], "my/cifar"))
+    validate(after)
+    block = after["datasets"]["cifar10"]
+    assert (block["raw"], block["reader"], block["group_from"]) == ("my/cifar", "image_folder", "") and "dataset" not in block
+    assert after["download"] == {}, "nothing is downloaded that nobody reads"
+    after = values(scenario.overlaid(BASE, OVERLAYS["mnist"], "my/digits"))
+    validate(after)
+    assert list(after["download"]) == ["mnist"] and after["datasets"]["mnist"]["reader"] == "torchvision", "a hop keeps its own"
+
+
+@pytest.mark.parametrize("name", [name for name, text in OVERLAYS.items() if "instead of the block above" in text])
+def test_the_other_network_in_a_comment_is_valid(name):
+    """Those lines instead of the block above them, as the comment says."""
+    block = re.search(r"  imagenet:\n(    .*\n)+(  # .*instead of the block above:\n)((  # .*\n)+)", OVERLAYS[name])
+    text = OVERLAYS[name].replace(block[0], re.sub("^  # ", "  ", block[3], flags=re.M))
+    after = values(scenario.overlaid(BASE, text))
+    validate(after)
+    assert after["source"]["imagenet"]["weights"] == "torchvision"
+
+
+# Looking at the data.
+
+
+def photos(folder, **counts):
+    """So many images of each class, of which looking opens none."""
+    for label, num in counts.items():
+        (folder / label).mkdir(parents=True)
+        for index in range(num):
+            (folder / label / f"{index:03}.jpg").touch()
+
+
+@pytest.mark.parametrize(("num", "epochs"), [(40, 30), (300, 14), (1800, 3)])
+def test_the_epochs_follow_from_the_number_of_images(repo, capsys, num, epochs):
+    photos(Path("photos"), ants=num, bees=num)
+    scenario.main(["images", "--raw", "photos"])
+    after = values(params())
+    assert {block["epochs"] for block in after["strategies"].values() if "epochs" in block} == {epochs}
+    assert after["scratch"]["epochs"] == epochs and after["datasets"]["photos"]["raw"] == "photos" and "steps" not in after
+    validate(after)
+    told = capsys.readouterr().out
+    assert f"photos: {2 * num} images of 2 classes: ants {num}, bees {num}" in told and "unequal" not in told
+    assert (
+        f"{1.2 * num:.0f} for train, {0.3 * num:.0f} for val, {0.5 * num:.0f} for test" in told and f"{epochs} epochs of" in told
+    )
+
+
+def test_other_scenarios_keep_their_epochs(repo):
+    photos(Path("photos"), ants=40, bees=40)
+    scenario.main(["products", "--raw", "photos"])
+    assert params() == scenario.overlaid(BASE, OVERLAYS["products"], "photos")
+
+
+def test_unequal_classes_are_told(repo, capsys):
+    photos(Path("photos"), ants=20, bees=61)
+    scenario.main(["images", "--raw", "photos", "--dry"])
+    assert "The classes are unequal" in capsys.readouterr().out
+
+
+def test_a_home_folder_is_found(repo, monkeypatch, tmp_path_factory):
+    home = tmp_path_factory.mktemp("home")
+    photos(home / "photos", ants=20, bees=20)
+    monkeypatch.setenv("HOME", str(home))
+    scenario.main(["images", "--raw", "~/photos"])
+    assert values(params())["datasets"]["photos"]["raw"] == str(home / "photos")
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda folder: None, "there is no photos"),
+        (lambda folder: folder.mkdir(), "photos is empty"),
+        (lambda folder: photos(folder, ants=9), "at least two are needed"),
+        (lambda folder: photos(folder, ants=9, bees=2), "bees: 2 images"),
+    ],
+)
+def test_data_that_cannot_be_used_are_told_before_anything_is_written(repo, make, said):
+    make(Path("photos"))
+    told = mistake("images", "--raw", "photos")
+    assert said in told and "datasets.photos: " in told and "Nothing was written." in told
+
+
 # The command.
 
 
@@ -178,12 +261,13 @@ def test_a_dry_run_shows_what_would_change_and_writes_nothing(repo, capsys):
 
 
 def test_what_git_holds_is_overwritten(repo, capsys):
-    scenario.main([NAME, "--raw", "my/data"])
-    assert params() == scenario.overlaid(BASE, OVERLAYS[NAME], "my/data")
-    assert f"params.yaml is set up for {NAME}. Next: dvc repro" in capsys.readouterr().out
+    draw(Path("my/data"), ("cross", "frame"), seed=0)
+    scenario.main(["products", "--raw", "my/data"])
+    assert params() == scenario.overlaid(BASE, OVERLAYS["products"], "my/data")
+    assert "params.yaml is set up for products. Next: dvc repro" in capsys.readouterr().out
     validate(values(params()))
-    scenario.main([NAME, "--raw", "my/data"])
-    assert f"params.yaml is already set up for {NAME}." in capsys.readouterr().out
+    scenario.main(["products", "--raw", "my/data"])
+    assert "params.yaml is already set up for products." in capsys.readouterr().out
 
 
 def test_what_git_does_not_hold_is_not(repo, capsys):

@@ -102,6 +102,7 @@ class Task(NamedTuple):
     door: ModuleType
     learning: ModuleType
     measures: ModuleType
+    to: ModuleType
     answers: Answers
     labels: list[str]
     names: list[str]
@@ -117,7 +118,7 @@ class Task(NamedTuple):
         """Predictions, as the test stores them, and targets."""
         noise = torch.randn(self.outputs.shape, generator=torch.Generator().manual_seed(seed))
         outputs = (self.outputs + noise).masked_fill(self.padded[..., None], NO_STEP)
-        predictions = self.measures.predictions(outputs)
+        predictions = self.to.predictions(outputs)
         if not hasattr(self.measures, "units"):
             return predictions, self.targets.numpy()
         found = self.measures.units(predictions, self.split())
@@ -131,7 +132,7 @@ class Task(NamedTuple):
 
 
 def task_of(name: str) -> Task:
-    door, learning, measures = (plugins.load("tasks", name, part) for part in ("", "learning", "measures"))
+    door, learning, measures, to = (plugins.load("tasks", name, part) for part in ("", "learning", "measures", "outputs"))
     answers, generator = TASKS[name], torch.Generator().manual_seed(0)
     labels = answers.labels()
     names = learning.outputs(labels) or numbered(5)
@@ -140,7 +141,7 @@ def task_of(name: str) -> Task:
         steps = torch.tensor([answers.steps(label) for label in labels])
         outputs = torch.randn(NUM, int(steps.max()), len(names), generator=generator)
         outputs[torch.arange(outputs.shape[1]) >= steps[:, None]] = NO_STEP
-    return Task(door, learning, measures, answers, labels, names, learning.targets(labels, names), outputs)
+    return Task(door, learning, measures, to, answers, labels, names, learning.targets(labels, names), outputs)
 
 
 # Modalities.

@@ -151,7 +151,7 @@ def test_figures_strata_guess_and_alarms(task):
 def test_the_primary_metric_on_validation_is_that_of_the_test(task):
     if hasattr(task.measures, "units"):  # validation has none
         return
-    predictions, targets = task.measures.predictions(task.outputs), task.targets.numpy()
+    predictions, targets = task.to.predictions(task.outputs), task.targets.numpy()
     (value,) = task.measures.METRICS[task.door.PRIMARY].values(predictions.astype(np.float64), targets, np.ones((1, NUM)))
     assert task.learning.figures(task.outputs, task.targets)[task.door.PRIMARY] == pytest.approx(value, abs=1e-6)
 
@@ -159,10 +159,10 @@ def test_the_primary_metric_on_validation_is_that_of_the_test(task):
 def test_predictions_are_float32_and_come_back_from_their_table_bit_for_bit(task, tmp_path):
     predictions, targets = task.found()
     assert predictions.dtype == np.float32 and len(predictions) == NUM
-    activated = task.measures.activation(task.outputs).numpy()
+    activated = task.to.activation(task.outputs).numpy()
     assert activated.shape == task.outputs.shape or activated.ndim == 1
     if task.door.PER == "example":
-        assert np.array_equal(activated, task.measures.predictions(task.outputs))
+        assert np.array_equal(activated, task.to.predictions(task.outputs))
     columns = task.measures.table(predictions, targets, task.names)
     path = tmp_path / "predictions.csv"
     pd.DataFrame({"key": [f"{row:03}" for row in range(NUM)], "group": ""} | columns).to_csv(path, index=False)
@@ -223,7 +223,7 @@ def test_the_report_has_every_metric_with_its_interval_and_what_is_shown_exists(
 def test_the_served_model_answers_with_a_row_for_each_example(task):
     if getattr(task.door, "PRETEXT", False):
         return  # it is not for targets
-    predictions = task.measures.predictions(task.outputs)
+    predictions = task.to.predictions(task.outputs)
     inputs = [task.answers.decoded(label) for label in task.labels]
     answers = pd.DataFrame(task.measures.served(predictions, task.names, inputs))
     assert len(answers) == NUM

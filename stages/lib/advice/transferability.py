@@ -5,13 +5,8 @@ Integer labels (N,) need not be 0, 1, 2, ...; a class without examples is unknow
 
 import numpy as np
 from sklearn.covariance import ledoit_wolf_shrinkage
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedKFold
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 ROWS = 1024  # examples whose similarities to all others are in memory at once
-PROBE_C = 0.1  # inverse strength of the probe's L2 penalty: strong, as there are often more features than examples
 EXPONENTS = -12.0, 12.0  # of 10: the range in which `logme` searches for its ratio of precisions
 
 # Measures per example, so that two kinds of features can be compared on the same examples.
@@ -37,7 +32,7 @@ def knn_accuracy(features: np.ndarray, labels: np.ndarray, *, k: int, groups: np
         Wu et al., Unsupervised Feature Learning via Non-Parametric Instance Discrimination, CVPR 2018, section 3.4, with
         the similarity itself as the weight.
     """
-    features, labels = _checked(features, labels)
+    features, labels = checked(features, labels)
     if k < 1:
         raise ValueError(f"k must be 1 or more, not {k}")
     num = len(labels)
@@ -62,50 +57,6 @@ def knn_accuracy(features: np.ndarray, labels: np.ndarray, *, k: int, groups: np
         predicted[rows] = np.where(known, np.take_along_axis(of, best, 1), -1)[:, 0]
     correct: np.ndarray = predicted == index
     return correct
-
-
-def probe_accuracy(features: np.ndarray, labels: np.ndarray, *, folds: int, seed: int) -> np.ndarray:
-    """Whether each example is classified correctly by a linear probe that was fitted without it.
-
-    Logistic regression with an L2 penalty (PROBE_C) on features standardised over the examples it is fitted to, in
-    stratified cross-validation; L-BFGS, because the penalty keeps the problem smooth and bounded for any shape. Unlike
-    `knn_accuracy` it ignores groups: examples that resemble each other (of one patient) make it optimistic.
-
-    Args:
-        features: (N, D).
-        labels: (N,) integers.
-        folds: number of folds, 2 or more; fewer are used if a class has fewer examples, see `possible_folds`.
-        seed: assigns examples to folds.
-
-    Returns:
-        (N,) bool. The only example of a class cannot be learned without it: it counts as wrong and is left out of all fits.
-
-    Reference:
-        Alain and Bengio, Understanding Intermediate Layers Using Linear Classifier Probes, 2016 (arXiv 1610.01644).
-    """
-    features, labels = _checked(features, labels)
-    folds = possible_folds(labels, folds)
-    _, index, counts = np.unique(labels, return_inverse=True, return_counts=True)
-    able = np.flatnonzero(counts[index] >= 2)
-    correct = np.zeros(len(labels), dtype=bool)
-    if len(np.unique(index[able])) < 2:  # nothing to distinguish: the only class is always right
-        correct[able] = True
-        return correct
-    parts = StratifiedKFold(folds, shuffle=True, random_state=seed % 2**32)
-    for fitted, held in parts.split(able, index[able]):
-        fitted, held = able[fitted], able[held]
-        probe = make_pipeline(StandardScaler(), LogisticRegression(C=PROBE_C, solver="lbfgs", max_iter=2000))
-        correct[held] = probe.fit(features[fitted], index[fitted]).predict(features[held]) == index[held]
-    return correct
-
-
-def possible_folds(labels: np.ndarray, folds: int) -> int:
-    """Number of folds in `probe_accuracy`: at most the size of the smallest class with two or more examples, at least 2."""
-    if folds < 2:
-        raise ValueError(f"folds must be 2 or more, not {folds}")
-    counts = np.unique(labels, return_counts=True)[1]
-    sizes: list[int] = counts[counts >= 2].tolist()
-    return min([folds, *sizes])
 
 
 # One number for features and labels, to rank sources; higher is better.
@@ -134,7 +85,7 @@ def logme(features: np.ndarray, labels: np.ndarray) -> float:
     Reference:
         You et al., LogME: Practical Assessment of Pre-trained Models for Transfer Learning, ICML 2021 (arXiv 2102.11005).
     """
-    features, labels = _checked(features, labels)
+    features, labels = checked(features, labels)
     num = len(labels)
     left, squares = _decompose(features, features)
     evidences = []
@@ -179,7 +130,7 @@ def h_score(features: np.ndarray, labels: np.ndarray) -> float:
         Ibrahim et al., Newer is not always better: Rethinking Transferability Metrics, Their Peculiarities, Stability and
         Performance, 2021 (arXiv 2110.06893), for the shrinkage; Ledoit and Wolf, JMVA 2004.
     """
-    features, labels = _checked(features, labels)
+    features, labels = checked(features, labels)
     num, width = features.shape
     centred = features - features.mean(0)
     left, squares = _decompose(centred, features)
@@ -221,7 +172,7 @@ def imbalance(labels: np.ndarray) -> dict[str, float]:
 # Helpers.
 
 
-def _checked(features: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def checked(features: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Features as float64, and labels; a ValueError for input that would give meaningless numbers."""
     features = np.asarray(features, dtype=np.float64)
     if features.ndim != 2 or 0 in features.shape:

@@ -76,7 +76,8 @@ class ModelCard(Card):
     chain: list[str]  # names from the source to this model
     data: str | None = None  # the dataset of its own training
     settings: dict[str, Any] = {}  # strategy, hyperparameters, options and seed of its own training
-    licences: list[str]
+    licences: list[str]  # of the data, the weights and the code of the network, of the whole chain
+    use: str = "unknown"  # what they allow (stages.lib.core.licences)
     best: dict[str, float] = {}  # best epoch, and its metrics on validation
     sha256: str = ""  # of weights.safetensors
     files: dict[str, str] = {}  # sha256 of the files beside the weights that its preprocessing needs (tokenizer.json)
@@ -199,9 +200,9 @@ def parsed(path: Path, kind: type[AnyModel]) -> AnyModel:
 
 def write_model(
     folder: Path, tensors: "dict[str, torch.Tensor]", card: ModelCard, files: Mapping[str, bytes] | None = None
-) -> None:
+) -> ModelCard:
     """Write a model: its tensors by name as safetensors, the files that its preprocessing needs, and its card with their
-    sha256."""
+    sha256, which is returned."""
     from safetensors.torch import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -211,6 +212,7 @@ def write_model(
     digests = {name: sha256(folder / name) for name in files or {}}
     card = card.model_copy(update={"sha256": sha256(folder / "weights.safetensors"), "files": digests})
     write_json(folder / "card.json", card.model_dump())
+    return card
 
 
 def read_model(folder: Path) -> "tuple[dict[str, torch.Tensor], ModelCard]":

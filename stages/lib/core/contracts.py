@@ -5,7 +5,7 @@ Imports nothing slow, because params.yaml is checked many times and must not wai
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -109,6 +109,13 @@ def load_inputs(split: PackedSplit, modality: str, preprocessing: dict[str, Any]
     return loaded
 
 
+def others(num: int, rows: Sequence[int]) -> torch.Tensor:
+    """The indices of `num` examples without some of them."""
+    import torch
+
+    return torch.tensor(sorted(set(range(num)) - set(rows)), dtype=torch.long)
+
+
 def part(split: LoadedSplit, rows: torch.Tensor) -> LoadedSplit:
     """Some of the examples, in the order of `rows` (n,); only the targets are copied."""
     inputs = split.inputs
@@ -192,6 +199,23 @@ def primary(task: str) -> tuple[str, Metric]:
     return name, metric
 
 
+def chance(task: str, name: str, targets: np.ndarray, num_outputs: int) -> float | None:
+    """A metric of answering what is most frequent, whatever the input; None if the task has no such answer.
+
+    Args:
+        name: of the metric.
+        targets: (N, ...) of the test.
+        num_outputs: of the network.
+    """
+    import numpy as np
+
+    measures = plugins.load("tasks", task, "measures")
+    if not hasattr(measures, "constant"):
+        return None
+    metric: Metric = measures.METRICS[name]
+    return float(metric.values(measures.constant(targets, num_outputs), targets, np.ones((1, len(targets))))[0])
+
+
 class Units(NamedTuple):
     """What a task measures, if it is not each example: episodes."""
 
@@ -206,3 +230,4 @@ class Variant(NamedTuple):
     prepare: Callable[[Any, dict[str, Any]], Any]  # (packed examples, preprocessing of a card) -> a batch for the network
     remedy: str  # what it means if this variant does better, and what to do
     family: str = ""  # if several of a family do better, only the best is reported; "" for none
+    values: bool = False  # whether it is other values of the same inputs, so that statistics of a layer tell it from the card's

@@ -45,6 +45,14 @@ class PackedSplit(NamedTuple):
         return [self.inputs[self.offsets[index] : self.offsets[index + 1]] for index in indices]
 
 
+class Fingerprints(NamedTuple):
+    """What tells whether two examples are the same, of each example of a split, in its order; no labels."""
+
+    keys: list[str]
+    digests: list[str]  # equal for equal content
+    small: np.ndarray | None  # (N, ...) what near-duplicates are found by, if the modality knows them
+
+
 def in_memory(inputs: Sequence[np.ndarray], ragged: bool) -> PackedSplit:
     """Packed inputs held in memory, without labels."""
     offsets = np.cumsum([0, *map(len, inputs)]) if ragged else None
@@ -99,6 +107,22 @@ def read_split(folder: Path, name: str) -> PackedSplit:
     except (FileNotFoundError, ValueError, EOFError, BadZipFile) as error:
         raise UserError(f"{part} is not complete ({error}). {cards.AGAIN}") from None
     return PackedSplit(inputs, offsets, table["label"].tolist(), table["key"].tolist(), groups, episodes)
+
+
+def write_fingerprints(folder: Path, name: str, found: Fingerprints) -> None:
+    """Write the fingerprints of one split."""
+    folder.mkdir(parents=True, exist_ok=True)
+    pd.DataFrame({"key": found.keys, "digest": found.digests}).to_csv(folder / f"{name}.csv", index=False)
+    if found.small is not None:
+        np.save(folder / f"{name}.npy", found.small)
+
+
+def read_fingerprints(folder: Path, name: str) -> Fingerprints:
+    """Read the fingerprints of one split."""
+    table, small = cards.read_table(folder / f"{name}.csv", dtype=str, keep_default_na=False), folder / f"{name}.npy"
+    return Fingerprints(
+        table["key"].tolist(), table["digest"].tolist(), np.load(small, mmap_mode="r") if small.exists() else None
+    )
 
 
 def write_episodes(folder: Path, name: str, episodes: Episodes) -> None:

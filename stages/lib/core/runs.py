@@ -10,6 +10,7 @@ MODELS, METRICS = Path("models"), Path("metrics")
 SCRATCH: Final = "scratch"  # the arm trained from random weights; no source or hop may have this name
 
 ADVICE = METRICS / "advise.json"
+LEAKS = METRICS / "leaks"  # what the training data share with test splits
 CONTROLS = METRICS / "evaluate" / "controls"
 RECIPES = METRICS / "recipe"  # of the target and its alternatives
 COMPARISON = METRICS / "compare.json"
@@ -153,6 +154,11 @@ def raw(download: str) -> Path:
 def prepared(dataset: str) -> Path:
     """Folder of a prepared dataset."""
     return Path("data/prepared") / dataset
+
+
+def fingerprints(dataset: str) -> Path:
+    """Folder of the fingerprints of a prepared dataset, beside it, so that inputs can be compared without opening a split."""
+    return Path("data/fingerprints") / dataset
 
 
 def state_folder() -> Path:

@@ -20,6 +20,7 @@ from stages.lib.core.contracts import Example
 from stages.lib.data import classes, episodes, splits
 from stages.lib.errors import UserError
 
+NEAR = "near_duplicates"  # the optional module of a modality that gives fingerprints
 BATCH = 256  # examples that threads decode before they are written: the most that are in memory at once
 
 
@@ -32,12 +33,13 @@ class Packed(NamedTuple):
     place: int = 0  # where its packed input begins in the store
     shape: tuple[int, ...] = ()
     dtype: str = ""
+    small: np.ndarray | None = None  # its fingerprint, if the modality has one
 
 
 def pack(
-    name: str, block: Any, modality: str, packing: dict[str, Any], preprocessing: dict[str, Any], out: Path
+    name: str, block: Any, modality: str, packing: dict[str, Any], preprocessing: dict[str, Any], out: Path, fingerprints: Path
 ) -> cards.DataCard:
-    """Write the splits of one dataset to `out`.
+    """Write the splits of one dataset to `out`, and what they are compared by to `fingerprints`.
 
     Args:
         name: of the dataset.
@@ -65,7 +67,8 @@ def pack(
         classes.require_all(given, examples, few)
     with tempfile.TemporaryFile(dir=out) as store:  # holds the inputs until all have been seen and splits can be made
         inputs = plugins.load("modalities", modality, "inputs")
-        packed = pack_all(examples, inputs, packing, preprocessing, store, noun)
+        near = plugins.load("modalities", modality, NEAR) if plugins.has("modalities", modality, NEAR) else None
+        packed = pack_all(examples, inputs, packing, preprocessing, store, noun, near.fingerprint if near else None)
         broken = _broken(examples, packed, block.max_broken, noun)
         rows = [row for row in range(len(examples)) if not packed[row].error]
         read = [examples[row] for row in rows]
@@ -76,21 +79,26 @@ def pack(
         _report_contradictions(examples, same, noun)
         dropped = _duplicates(examples, same) if block.duplicates == "drop" else {}
         rows = [row for row in rows if row not in dropped]
+        usable, how = [examples[row] for row in rows], block.split
         if are_classes:
             copies = (f"All their {noun}s are copies of others, and `duplicates: drop` keeps the first of each. Give each its "
                       "right label, or leave out the whole class.")  # fmt: skip
-            classes.require_all(read, [examples[row] for row in rows], copies)
-        chosen = splits.assign([examples[row] for row in rows], **block.split.model_dump(), noun=noun)
+            classes.require_all(read, usable, copies)
+        chosen = splits.assign(usable, **how.model_dump(exclude={"train"}), noun=noun)
         assigned = dict(zip(rows, chosen, strict=True))
         if block.duplicates == "refuse":
             _require_none_across_splits(examples, same, assigned, noun)
-        labels = sorted({examples[row].label for row in rows}) if are_classes else None
+        assigned = dict(zip(rows, splits.few(usable, chosen, how.train, how.seed, how.stratify), strict=True))
+        labels = sorted({example.label for example in usable}) if are_classes else None
         counts, told = {}, {}
         for split in splits.NAMES:
             members = [row for row in rows if assigned[row] == split]
             table = pd.DataFrame([examples[row][:3] for row in members], columns=["key", "label", "group"])
             lengths = [packed[row].shape[0] for row in members] if door.RAGGED else None
             datasets.write_split(out, split, (_stored(store, packed[row]) for row in members), table, lengths)
+            small = np.array([packed[row].small for row in members]) if near else None
+            digests = [packed[row].digest for row in members]
+            datasets.write_fingerprints(fingerprints, split, datasets.Fingerprints(table["key"].tolist(), digests, small))
             told[split] = table["label"].tolist()
             found = Counter(told[split])
             counts[split] = {label: found[label] for label in labels} if labels else {"": len(table)}
@@ -111,7 +119,7 @@ def pack(
         given_splits=sorted({examples[row].split for row in rows} - {""}),
         broken=broken,
         duplicates_dropped=[_pair(examples[row], examples[kept]) for row, kept in sorted(dropped.items())],
-        notes=_notes([packed[row] for row in rows], noun),
+        notes=_notes([packed[row] for row in rows], noun) + _unused(chosen, how.train, noun),
         sha256={path.relative_to(out).as_posix(): cards.sha256(path) for path in files},
     )
 
@@ -123,6 +131,7 @@ def pack_all(
     preprocessing: dict[str, Any],
     store: IO[bytes],
     noun: str,
+    fingerprint: Callable[[Any], np.ndarray] | None = None,
 ) -> list[Packed]:
     """Decode and pack every example, and append its packed input to `store`."""
 
@@ -133,7 +142,8 @@ def pack_all(
             reason = re.sub(r" <.*?>", "", f"{type(error).__name__}: {error}")  # memory addresses differ between runs
             return None, Packed("", reason)
         remarks = inputs.remarks(decoded, preprocessing | packing)
-        return np.ascontiguousarray(inputs.pack(decoded, **packing)), Packed(inputs.digest(decoded), "", remarks)
+        small = fingerprint(decoded) if fingerprint else None
+        return np.ascontiguousarray(inputs.pack(decoded, **packing)), Packed(inputs.digest(decoded), "", remarks, small=small)
 
     packed = []
     with ThreadPoolExecutor(os.cpu_count()) as pool, tqdm(total=len(examples), unit=noun, disable=None) as bar:
@@ -154,6 +164,12 @@ def _notes(packed: list[Packed], noun: str) -> list[str]:
         for remark, amount in each.remarks.items():
             amounts[remark].append(amount)
     return [f"{len(found)} of {len(packed)} {noun}s {remark.format(sum(found))}" for remark, found in sorted(amounts.items())]
+
+
+def _unused(assigned: list[str], num: int, noun: str) -> list[str]:
+    """A remark on the examples that split.train leaves out."""
+    given = assigned.count("train")
+    return [f"split.train: {num} of {given} training {noun}s are used; the others are in no split"] if 0 < num < given else []
 
 
 def _stored(store: IO[bytes], packed: Packed) -> np.ndarray:

@@ -9,6 +9,7 @@ from sklearn.model_selection import StratifiedGroupKFold, train_test_split
 
 from stages.lib.core.contracts import Example
 from stages.lib.core.seeds import seed_for
+from stages.lib.data.subset import draw, require_possible
 from stages.lib.errors import UserError
 
 NAMES = ("train", "val", "test")
@@ -16,15 +17,21 @@ MOST_FOLDS = 10  # most folds that groups are combined into: with more folds, th
 
 
 def limit(examples: list[Example], most: int, seed: int, stratify: bool) -> list[Example]:
-    """At most `most` examples (0: all), in their original order; with `stratify`, drawn evenly over the classes."""
-    if not most or len(examples) <= most:
+    """At most `most` examples (0: all), in their original order; with `stratify`, drawn evenly over the classes.
+
+    A given test split stays whole beside them: with fewer examples, figures on it would be no figures of this test.
+    """
+    given = [index for index, example in enumerate(examples) if example.split == "test"]
+    if not most or len(examples) - len(given) <= most:
         return examples
     ranked, seen = [], Counter[str]()
     for index in np.random.default_rng(seed_for(seed, "limit")).permutation(len(examples)):
+        if examples[index].split == "test":
+            continue
         label = examples[index].label if stratify else ""
         ranked.append((seen[label], label, index))  # the first of every class, then the second of every class, ...
         seen[label] += 1
-    return [examples[index] for _, _, index in sorted(sorted(ranked)[:most], key=lambda entry: entry[2])]
+    return [examples[index] for index in sorted([*given, *(index for _, _, index in sorted(ranked)[:most])])]
 
 
 def assign(
@@ -78,6 +85,40 @@ def assign(
             raise UserError(f"split.by_group: the given splits divide {len(torn)} groups: {', '.join(torn[:10])}.")
     assigned: list[str] = splits.tolist()
     return assigned
+
+
+def few(examples: list[Example], assigned: list[str], num: int, seed: int, stratify: bool) -> list[str]:
+    """The splits if only `num` examples may be trained on (0: all), and validation in the same proportion.
+
+    The others are in no split: the test stays the same for any `num`, so that results with more and fewer labels can be compared.
+    Fewer are a part of more. Groups stay whole in the sense that none is in two splits.
+
+    Args:
+        assigned: the split of each example, from `assign`.
+        seed: for the splits.
+        stratify: keep the classes' proportions, and at least one example of each class in both splits.
+
+    Returns:
+        As `assigned`, with "" for examples that are in no split.
+
+    Raises:
+        UserError: there are fewer than `num` training examples, or more classes than `num`.
+    """
+    if not num:
+        return assigned
+    labels = np.array([example.label if stratify else "" for example in examples])
+    splits = np.array(assigned, dtype="<U5")
+    rows = {name: np.flatnonzero(splits == name) for name in ("train", "val")}
+    try:
+        require_possible(num, len(rows["train"]), len(set(labels)))
+    except UserError as error:
+        raise UserError(f"split.train: {error}") from None
+    shares = {"train": num, "val": max(len(set(labels)), round(len(rows["val"]) * num / len(rows["train"])))}
+    for name, share in shares.items():
+        kept = draw(np.unique(labels[rows[name]], return_inverse=True)[1], share, seed_for(seed, "split", "few", name))
+        splits[np.setdiff1d(rows[name], rows[name][kept])] = ""
+    left: list[str] = splits.tolist()
+    return left
 
 
 def _stratified(labels: np.ndarray, groups: np.ndarray, count: int, seed: int) -> np.ndarray:

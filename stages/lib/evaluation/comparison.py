@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from stages.lib.core import cards, plugins
+from stages.lib.core import cards, plugins, runs
 from stages.lib.core.cards import ModelCard
 from stages.lib.core.contracts import Metric
-from stages.lib.core.runs import SCRATCH, as_is
+from stages.lib.core.runs import SCRATCH, Training, as_is
 from stages.lib.core.seeds import seed_for
 from stages.lib.errors import UserError
-from stages.lib.evaluation import statistics
+from stages.lib.evaluation import pairing, statistics
 from stages.lib.params.schema import Compare
 
 TEXT = ("key", "group", "label", "predicted")  # columns of predictions.csv that are always read as text
@@ -81,7 +81,7 @@ def metric_of(card: ModelCard, name: str) -> Metric:
 
 def bootstrap(settings: Compare) -> dict[str, Any]:
     """The keyword arguments of the bootstrap. Its seed is fixed, so measurements do not depend on the experiment's seed."""
-    return settings.model_dump(exclude={"metric"}) | {"seed": seed_for(0, "compare", "bootstrap")}
+    return {"num_resamples": settings.num_resamples, "seed": seed_for(0, "compare", "bootstrap")}
 
 
 def read_arms(evaluations: Mapping[str, Sequence[Path]], card: ModelCard) -> tuple[Test, dict[str, np.ndarray]]:
@@ -119,6 +119,32 @@ def read_arms(evaluations: Mapping[str, Sequence[Path]], card: ModelCard) -> tup
         found[arm] = stacked(parts)
     assert test is not None, "there is always an arm of random weights"
     return test, found
+
+
+def require_current(
+    trainings: Sequence[Training], controls: Mapping[str, Training], forgotten: Mapping[str, pd.DataFrame]
+) -> None:
+    """Raise a UserError if a test was of other weights than its training has made since: their figures do not belong together.
+
+    Args:
+        trainings: all whose evaluations are compared.
+        controls: of each arm that is a hop as it is, the hop.
+        forgotten: of each hop, the table of the stage forgetting.
+    """
+    tests = [(each.evaluation, each) for each in trainings] + [(runs.control(arm), hop) for arm, hop in controls.items()]
+    found = [(folder, each, cards.read_json(folder / "report.json")["model"]) for folder, each in tests]
+    later = {each.name if each.kind == "intermediate" else each.label: each for each in trainings}
+    for hop, table in forgotten.items():
+        asked = (row for row in table.itertuples() if row.model in later)
+        found += [(runs.forgetting(hop), later[row.model], row.sha256) for row in asked]
+    stale = []
+    for folder, each, measured in found:
+        made = cards.read_json(each.metrics / "run.json")["model"]
+        if made != measured:
+            stale.append(f"  {folder} measured {measured[:8]}, and {each.model} is {made[:8]} now")
+    if stale:
+        raise UserError("\n".join(["These results are of weights (by sha256) that have been trained again since:", *stale,
+                                   "They cannot be compared. Run: dvc repro"]))  # fmt: skip
 
 
 def stacked(parts: Sequence[np.ndarray]) -> np.ndarray:
@@ -169,8 +195,37 @@ def against(old: Path, new: Path, card: ModelCard, settings: Compare) -> tuple[b
     if not same[0].equals(same[1]):
         return False, "it was measured on other test examples, so the two cannot be compared."
     metric, (first, second) = metric_of(card, settings.metric), (predictions.astype(np.float64)[None] for predictions, _ in arms)
-    found = statistics.paired_difference(metric, second, first, arms[0][1], groups_of(tables[0]), **bootstrap(settings))
+    how = bootstrap(settings) | {"confidence": settings.confidence}
+    found = pairing.paired_difference(metric, second, first, arms[0][1], groups_of(tables[0]), **how)
     between = f"{settings.confidence:.0%} interval {metric.change(found['lower'])} to {metric.change(found['upper'])}"
     words = f"{metric.change(found['difference'])} {metric.unit(settings.metric)} on the same {len(tables[0])} test examples"
     better = found["verdict"] == "helps"
     return better, f"{words} ({between}): {'better' if better else 'not shown to be better'}."
+
+
+def without_leaks(
+    leaks: Mapping[str, Any],
+    tested_on: str,
+    metric: Metric,
+    test: Test,
+    predictions: Mapping[str, np.ndarray],
+    how: dict[str, Any],
+) -> dict[str, float | None] | None:
+    """The metric of each arm on the test examples that are in no training data.
+
+    Args:
+        leaks: leaks.json.
+        tested_on: the dataset of the test.
+        predictions: (S, N, ...) of each arm, one for each seed.
+        how: of the bootstrap.
+
+    Returns:
+        None if these are all examples, or none of them. What is measured may be episodes, whose keys are no test examples.
+    """
+    leaked = {key for each in leaks["compared"] if each["tested_on"] == tested_on for key in each["keys"]}
+    kept = np.array([key not in leaked for key in test.keys])
+    if kept.all() or not kept.any():
+        return None
+    groups = None if test.groups is None else test.groups[kept]
+    return {name: float(pairing.resampled_mean(metric, arm[:, kept], test.targets[kept], groups, **how)[0])
+            for name, arm in predictions.items()}  # fmt: skip

@@ -12,7 +12,7 @@ from stages.lib.core import cards, contracts
 from stages.lib.core.contracts import Metric
 from stages.lib.core.runs import Training, prepared
 from stages.lib.core.seeds import seed_for
-from stages.lib.evaluation import measure, statistics
+from stages.lib.evaluation import measure, pairing, statistics
 from stages.lib.networks.interpolation import between
 from stages.lib.params.schema import Device, Evaluate
 
@@ -54,7 +54,7 @@ class Earlier:
     def change(self, later: Tensors) -> tuple[float, ...]:
         """The metric before and after, the change and its interval, paired over the same test examples."""
         after, before = self.after(later), self.before.values
-        paired = statistics.paired_difference(
+        paired = pairing.paired_difference(
             self.metric, after[None].astype(np.float64), before[None].astype(np.float64), self.before.targets,
             statistics.units(self.before.groups), num_resamples=self.settings.num_resamples,
             confidence=self.settings.confidence, seed=seed_for(0, "forgetting", "bootstrap"),

@@ -101,7 +101,7 @@ def predictions(model: backbones.Model, device: torch.device, card: ModelCard, d
     outputs = predict(model, loaded, batch_size)
     if not torch.isfinite(outputs).all():
         raise UserError(f"{card.name} predicts numbers that are not finite; its training must have diverged.")
-    values = plugins.load("tasks", card.trained_for, "measures").predictions(outputs)
+    values = plugins.load("tasks", card.trained_for, "outputs").predictions(outputs)
     return _of_units(card.trained_for, values, loaded.targets.cpu().numpy(), split)
 
 
@@ -131,11 +131,14 @@ def baseline(plugin: ModuleType, params: dict[str, Any], data: Path, test: Path,
     return _of_units(task, values, learning.targets(asked.labels, names).numpy(), asked), names
 
 
-def report(found: Predictions, task: str, names: list[str], packed: DataCard, settings: Evaluate) -> dict[str, Any]:
+def report(
+    found: Predictions, task: str, names: list[str], packed: DataCard, settings: Evaluate, model: str | None
+) -> dict[str, Any]:
     """All metrics of a model with their intervals, as stored in report.json.
 
     Args:
         names: what its outputs mean.
+        model: sha256 of the weights that were measured; None for a control without a network.
     """
     groups = statistics.units(found.groups)
     # A fixed seed, not the experiment's: every model is measured on the same resamples.
@@ -143,10 +146,13 @@ def report(found: Predictions, task: str, names: list[str], packed: DataCard, se
     measures = plugins.load("tasks", task, "measures")
     figures: dict[str, Any] = measures.report(found.values, found.targets, groups, names, settings, seed)
     name, metric = contracts.primary(task)
+    chance = contracts.chance(task, name, found.targets, len(names))
     return figures | {
         "task": task,
         "data": packed.name,
+        "model": model,
         "primary": {"name": name, "higher_is_better": metric.higher_is_better, "fraction": metric.fraction},
+        "chance": None if chance is None else round(chance, 6),
         "num_examples": len(found.keys),
         "num_groups": None if groups is None else len(set(groups)),
         "grouped": groups is not None,

@@ -49,13 +49,13 @@ def read_arms(fabric: Any, p: SimpleNamespace, strategies: Sequence[str], packed
     blocks = {name: p.strategies[name] for name in strategies} | {runs.SCRATCH: p.scratch}
     proposal, card = cards.read_model(runs.starting_point(p.inits[0]))
     like = cards.read_model_card(runs.starting_point(p.scratch.like))
-    arms = {}
+    arms, unseen = {}, cards.read_json(runs.LEAKS / "leaks.json")["left_out"].get(packed.name, {})
     for name, block in blocks.items():
         start = like if name == runs.SCRATCH else card
         hop.require_fit(packed, start)
         preprocessing = start.how | packed.packing
         options = plugins.overridden(p.training, block)
-        data, names = hop.load(runs.prepared(packed.name), packed, p.target.task, options, preprocessing, fabric.device)
+        data, names = hop.load(runs.prepared(packed.name), packed, p.target.task, options, preprocessing, fabric.device, unseen)
         hyperparameters = plugins.arguments(block, plugins.load("strategies", name))
         tensors = None if name == runs.SCRATCH else proposal
         arms[name] = Arm(tensors, start, data, names, hyperparameters, options)

@@ -9,7 +9,7 @@ import pandas as pd
 from stages.lib.core import contracts
 from stages.lib.core.runs import SCRATCH
 from stages.lib.core.seeds import seed_for
-from stages.lib.evaluation import statistics
+from stages.lib.evaluation import pairing, statistics
 from stages.lib.evaluation.comparison import stacked
 from stages.lib.evaluation.measure import Predictions
 from stages.lib.learning_curve.label_savings import interval_of_labels
@@ -40,16 +40,14 @@ class Curve:
         arms = list(dict.fromkeys(arm for arm, _ in self.predictions))
         for arm, num in sorted(self.predictions, key=lambda point: (arms.index(point[0]), point[1])):
             each = self.predictions[arm, num]
-            found = statistics.mean_over_seeds(
-                self.metric, each, self.targets, self.groups, confidence=self.confidence, **self.how
-            )
+            found = pairing.mean_over_seeds(self.metric, each, self.targets, self.groups, confidence=self.confidence, **self.how)
             rows.append((arm, num, len(each), found["value"], found["lower"], found["upper"]))
         return pd.DataFrame(rows, columns=["arm", "examples", "seeds", "value", "lower", "upper"])
 
-    def against(self, arm: str, num: int, num_control: int) -> statistics.Difference:
+    def against(self, arm: str, num: int, num_control: int) -> pairing.Difference:
         """Compare an arm with `num` examples with the control with `num_control`, on the same test set, paired by seed."""
         first, second = self.predictions[arm, num], self.predictions[SCRATCH, num_control]
-        return statistics.paired_difference(
+        return pairing.paired_difference(
             self.metric, first, second, self.targets, self.groups, confidence=self.confidence, **self.how
         )
 
@@ -61,4 +59,4 @@ class Curve:
         return interval_of_labels(examples, num, sign * self._resampled(arm, num), control, self.confidence)
 
     def _resampled(self, arm: str, num: int) -> np.ndarray:
-        return statistics.resampled_mean(self.metric, self.predictions[arm, num], self.targets, self.groups, **self.how)[1]
+        return pairing.resampled_mean(self.metric, self.predictions[arm, num], self.targets, self.groups, **self.how)[1]

@@ -75,7 +75,7 @@ def sentence(
     Args:
         table: from `Curve.table`.
         metric: the metric in the table.
-        against: (examples of the arm, examples of the control) -> stages.lib.evaluation.statistics.paired_difference.
+        against: (examples of the arm, examples of the control) -> stages.lib.evaluation.pairing.paired_difference.
         savings: examples of the arm -> the interval of the labels that pretraining is worth.
     """
     own, control = (table[table.arm == name] for name in (arm, SCRATCH))

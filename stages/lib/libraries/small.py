@@ -7,6 +7,7 @@ from stages.lib.errors import UserError, listed, nearest
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+LICENCE = "MIT (code of this project)"
 CHANNELS = {"conv4": 1, "lenet5": 1, "mobilefacenet": 3, "sface": 3}  # of the images that each network takes: 1 is grey
 
 

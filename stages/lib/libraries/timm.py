@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING, Any
 
 from stages.lib.errors import UserError
 
+LICENCE = "Apache-2.0 (code of timm)"
+
 if TYPE_CHECKING:
     from torch import nn
 

@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING
 
 from stages.lib.errors import UserError
 
+LICENCE = "BSD-3-Clause (code of torchvision)"
+
 if TYPE_CHECKING:
     from torch import nn
 

@@ -16,6 +16,7 @@ from stages.lib.params.fields import Strict
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+LICENCE = "Apache-2.0 (code of transformers)"
 PER = ("example", "word", "frame")
 
 # By the name that transformers calls model_type: what precedes the encoder's names in files that hold heads too.

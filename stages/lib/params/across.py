@@ -7,7 +7,7 @@ from typing import Any
 
 from stages.lib.core import plugins
 from stages.lib.errors import listed, nearest
-from stages.lib.params import domains, tasks
+from stages.lib.params import domains, licensing, tasks
 from stages.lib.params.schema import Dataset, Hop, TrainingOptions
 
 
@@ -77,6 +77,7 @@ def mistakes(p: SimpleNamespace) -> list[str]:
     for path, values in [("inits", p.inits), ("seeds", p.seeds)]:
         if values is not None and (not values or len(set(values)) < len(values)):
             errors.append(f"{path}: must name at least one, and none twice; given: {values}.")
+    errors += licensing.mistakes(p, hops, datasets)
     errors += [f"seeds: must be 0 or more; given: {seed}." for seed in p.seeds or [] if seed < 0]
     return errors
 

@@ -16,6 +16,7 @@ class Device(Strict):
 
 
 class Split(Strict):
+    train: int = Field(ge=0)
     val: float = Field(gt=0, lt=1)
     test: float = Field(gt=0, lt=1)
     seed: int = Field(ge=0)
@@ -119,6 +120,8 @@ class Checks(Strict):
     loss_jump: float = Field(gt=1)
     params_per_example: float = Field(gt=0)
     forgetting: float = Field(ge=0, le=1)
+    shortcut: float = Field(ge=0.5, le=1)
+    use: Literal["any", "commercial", "closed"]
 
 
 class Advise(Strict):
@@ -127,6 +130,12 @@ class Advise(Strict):
     preprocessing: Literal["warn", "error"]
     margin: float = Field(ge=0, lt=1)
     confidence: float = Field(gt=0.5, lt=1)
+
+
+class Leaks(Strict):
+    action: Literal["report", "drop", "refuse"]
+    correlation: float = Field(gt=0, le=1)
+    nearness: float = Field(ge=0, lt=1)
 
 
 class Baseline(Strict):
@@ -171,6 +180,7 @@ class Compare(Strict):
     metric: str
     num_resamples: int = Field(ge=100)
     confidence: float = Field(gt=0.5, lt=1)
+    margin: float = Field(gt=0)
 
 
 FORBIDDEN = ("size", "nfiles")  # DVC's run cache ignores these keys at any depth and would restore old outputs
@@ -185,8 +195,8 @@ BLOCKS: dict[str, tuple[type[Strict], str | None, str]] = {
     "strategies": (Strategy, None, "strategies"),
 }
 SINGLE: dict[str, type[Strict]] = {
-    "training": TrainingOptions, "checks": Checks, "device": Device, "target": Target, "scratch": Scratch, "advise": Advise,
-    "evaluate": Evaluate, "compare": Compare,
+    "training": TrainingOptions, "checks": Checks, "device": Device, "target": Target, "scratch": Scratch, "leaks": Leaks,
+    "advise": Advise, "evaluate": Evaluate, "compare": Compare,
 }  # fmt: skip
 SCALARS: dict[str, Any] = {  # as create_model takes a field
     "modality": (Annotated[str, plugin("modalities")], ...),
@@ -208,4 +218,4 @@ SECTIONS = [
     "source",
     "intermediate",
 ]
-SECTIONS += ["target", "inits", "seeds", "alternatives", "scratch", "baselines", "advise", "evaluate", "compare"]
+SECTIONS += ["target", "inits", "seeds", "alternatives", "scratch", "baselines", "leaks", "advise", "evaluate", "compare"]

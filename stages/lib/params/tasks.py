@@ -25,11 +25,14 @@ def mistakes(p: SimpleNamespace, hops: dict[str, Hop], strategies: dict[str, Str
     for path, strategy, task, block in users:
         door, plugin = plugins.load("tasks", task), plugins.load("strategies", strategy)
         head = getattr(plugin, "HEAD", door.HEADS[0])  # the task's own, if it trains one
+        where = path if path == "strategy" else f"{path}.strategy"
         if head not in door.HEADS:
-            where = path if path == "strategy" else f"{path}.strategy"
             errors.append(
                 f"{where}: {strategy} needs the head {head}, which the task {task} does not take ({listed(door.HEADS)})."
             )
+        elif task not in (solved := getattr(plugin, "TASKS", (task,))):
+            errors.append(f"{where}: {strategy} solves the loss of the task {listed(solved)}, and the task {task} has another "
+                          "one. feature_extraction trains such a head with it, in steps.")  # fmt: skip
         options = plugins.overridden(p.training, block).model_dump() if p.training else {}
         for name, only in door.UNUSED.items():
             if name in options and name not in getattr(plugin, "UNUSED", ()) and options[name] != only:

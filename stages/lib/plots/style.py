@@ -21,7 +21,9 @@ from matplotlib.typing import RcKeyType
 
 COLOURS = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442"]
 GREY, DARK = "#777777", "#222222"
-VERDICTS = {"helps": "#0072B2", "hurts": "#D55E00", "no difference shown": GREY}
+BETTER, WORSE, EQUAL = "#0072B2", "#D55E00", "#009E73"
+VERDICTS = {"helps": BETTER, "this model is better": BETTER, "hurts": WORSE, "this model is worse": WORSE, "as good": EQUAL,
+            "this model is as good": EQUAL, "no difference shown": GREY}  # fmt: skip
 PIXELS: dict[str, Any] = {"cmap": "gray", "vmin": 0, "vmax": 255}  # of imshow for grey images, which it ignores for others
 # DejaVu Sans comes with matplotlib; the others have the scripts that it lacks, where they are installed.
 OTHER_FONTS = ("Noto Sans CJK JP", "Noto Sans CJK SC", "Noto Sans CJK KR", "WenQuanYi Zen Hei", "Droid Sans Fallback",

@@ -162,7 +162,7 @@ def waterfall(path: Path | BinaryIO, name: str, metric: Metric, steps: list[dict
 
     Args:
         name: of the metric.
-        steps: name, value and, except for the first, difference, lower, upper and verdict against the previous step.
+        steps: name, value and, except for the first, difference, lower and upper against the previous step.
     """
     scale = 100 if metric.fraction else 1
     with plt.rc_context(STYLE):
@@ -170,12 +170,12 @@ def waterfall(path: Path | BinaryIO, name: str, metric: Metric, steps: list[dict
         for row, step in enumerate(steps):
             value = scale * step["value"]
             start = 0 if row == 0 else scale * steps[row - 1]["value"]
-            colour = DARK if row == 0 else VERDICTS[step["verdict"]]
+            colour = DARK if row == 0 else GREY
             axes.barh(row, value - start, left=start, color=colour, height=0.55)
             text = metric.text(step["value"]).removesuffix(" %")
             if row:
                 difference, lower, upper = (metric.change(step[key]) for key in ("difference", "lower", "upper"))
-                text += f"  ({difference}, {lower} to {upper}: {step['verdict']})"
+                text += f"  ({difference}, {lower} to {upper})"
                 axes.plot([start, start], [row - 0.75, row + 0.3], color=GREY, linewidth=1)
             axes.annotate(text, (max(start, value), row), (5, 0), textcoords="offset points", va="center", fontsize=8)
         values = [scale * step["value"] for step in steps]

@@ -15,7 +15,7 @@ from stages.lib.core import cards, plugins, runs
 from stages.lib.core.cards import ModelCard
 from stages.lib.core.contracts import Metric, scale_of
 from stages.lib.core.runs import Training
-from stages.lib.evaluation import comparison, statistics
+from stages.lib.evaluation import comparison, pairing
 from stages.lib.plots import trainings as plots
 
 TEMPLATE = Path(__file__).parent / "report.html"
@@ -49,22 +49,21 @@ def steps(p: SimpleNamespace, arms: Mapping[str, Sequence[Training]], card: Mode
         card: of any target; gives the task and the outputs.
 
     Returns:
-        For random weights, and for each name in the chain that the target was trained from: name and value; difference, lower,
-        upper and verdict against the previous one; and seen, the number of examples processed in its own training (0 for
-        downloaded weights).
+        For random weights, and for each name in the chain that the target was trained from: name and value; difference, lower and
+        upper against the previous one (each interval by itself; verdicts are in compare.json alone); and seen, the number of
+        examples processed in its own training (0 for downloaded weights).
     """
     chain = cards.read_model_card(arms[p.inits[0]][0].model).ancestors
     names = [runs.SCRATCH, *(name for name in chain if name in p.inits)]
     test, predictions = comparison.read_arms(runs.evaluations(arms), card)
-    metric, how = comparison.metric_of(card, p.compare.metric), comparison.bootstrap(p.compare)
+    metric = comparison.metric_of(card, p.compare.metric)
+    how = comparison.bootstrap(p.compare) | {"confidence": p.compare.confidence}
     found = []
     for before, name in zip([None, *names], names, strict=False):
-        value = statistics.mean_over_seeds(metric, predictions[name], test.targets, test.groups, **how)["value"]
+        value = pairing.mean_over_seeds(metric, predictions[name], test.targets, test.groups, **how)["value"]
         gained: Mapping[str, Any] = {"difference": None}
         if before:
-            gained = statistics.paired_difference(
-                metric, predictions[name], predictions[before], test.targets, test.groups, **how
-            )
+            gained = pairing.paired_difference(metric, predictions[name], predictions[before], test.targets, test.groups, **how)
         seen = examples_seen(runs.hop(name, p.intermediate[name].data)) if name in p.intermediate else 0
         found.append({"name": runs.shown(name), "value": value, "seen": seen, **gained})
     return found

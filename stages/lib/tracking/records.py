@@ -19,19 +19,29 @@ from stages.lib.core.runs import Training
 from stages.lib.errors import UserError
 from stages.lib.params import read as params
 from stages.lib.params.validate import validate
+from stages.lib.tracking import mixed
 from stages.lib.tracking import publish as publishing
+from stages.lib.tracking.files import read, there
 from stages.lib.tracking.publish import PIPELINE, Data, Run
 
+LOCK = Path("dvc.lock")
 SHIPPED = "shipped"  # folder in the parent run for the files of the shipped model
 
 
 def publish(*, again: bool) -> None:
-    """Record the current state in MLflow; with `again`, check all of its runs even if it is already recorded."""
+    """Record the current state in MLflow; with `again`, check all of its runs even if it is already recorded.
+
+    Raises:
+        UserError: a stage has not run, or what the stages wrote does not belong together.
+    """
     raw = params.read()
     validate(raw)
     trainings = runs.expected(raw)
     current = state(trainings)
     if again or not publishing.published(current):
+        if found := inconsistent(raw, trainings):
+            raise UserError("\n".join(["Not recorded in MLflow, because these results do not belong together:",
+                                       *(f"  {line}" for line in found), "Run: dvc repro"]))  # fmt: skip
         children = [advice(raw), *(child(training) for training in trainings)]
         predictions = f"{SHIPPED}/predictions.csv"
         publishing.publish(current, parent(raw, trainings), children, shipped, predictions, judge, again=again)
@@ -47,12 +57,11 @@ def state(trainings: list[Training]) -> str:
         UserError: a stage has not run.
     """
     try:
-        with open("dvc.lock", "rb") as file:
+        with open(LOCK, "rb") as file:
             lock = yaml.load(file, getattr(yaml, "CSafeLoader", yaml.SafeLoader))["stages"]  # noqa: S506 (both are safe)
     except FileNotFoundError:
-        raise UserError(f"dvc.lock is not here ({Path.cwd()}): nothing has run yet. Run: dvc repro") from None
-    names = [training.stage for training in trainings] + [training.evaluation_stage for training in trainings]
-    names += [f"forgetting@{each.name}" for each in trainings if each.kind == "intermediate"] + ["advise", "compare"]
+        raise UserError(f"{LOCK} is not here ({Path.cwd()}): nothing has run yet. Run: dvc repro") from None
+    names = stages_of(trainings)
     missing = [name for name in names if name not in lock]
     if missing:
         raise UserError(f"These stages have not run yet: {', '.join(missing)}. Run: dvc repro")
@@ -62,18 +71,30 @@ def state(trainings: list[Training]) -> str:
     return hashlib.sha256(json.dumps(entries, sort_keys=True, default=str).encode()).hexdigest()
 
 
+def stages_of(trainings: list[Training]) -> list[str]:
+    """The stages whose results make up a state of the pipeline."""
+    names = [training.stage for training in trainings] + [training.evaluation_stage for training in trainings]
+    return names + [f"forgetting@{each.name}" for each in trainings if each.kind == "intermediate"] + ["advise", "compare"]
+
+
+def inconsistent(raw: dict[str, Any], trainings: list[Training]) -> list[str]:
+    """What does not belong together in dvc.lock and in the reports, one line each."""
+    return mixed.in_lock(params.read(LOCK)["stages"], [*stages_of(trainings), "report"], raw) + mixed.in_files(trainings)
+
+
 def parent(raw: dict[str, Any], trainings: list[Training]) -> Run:
     """The run of the whole pipeline."""
-    compare, verdict = _read(runs.COMPARISON), _there(runs.VERDICT)
-    tags = {"mlflow.note.content": verdict.read_text(encoding="utf-8")}  # MLflow shows it at the top of the run's page
+    compare, verdict = read(runs.COMPARISON), there(runs.VERDICT)
+    shipped = _shipped(raw).evaluation
+    tags = {"mlflow.note.content": verdict.read_text(encoding="utf-8"),  # MLflow shows it at the top of the run's page
+            "transfer.model": read(shipped / "report.json")["model"], "transfer.use": compare["use"]}  # fmt: skip
     if commit := _commit():
         tags["mlflow.source.git.commit"] = commit
     if experiment := os.environ.get("DVC_EXP_NAME"):
         tags["dvc.experiment"] = experiment
-    files = [(path, "") for path in (Path("params.yaml"), Path("dvc.lock"), runs.COMPARISON, verdict, _there(runs.REPORT))]
-    evaluation = _shipped(raw).evaluation
-    files += [(_there(evaluation / "predictions.csv"), SHIPPED)]
-    files += [(path, SHIPPED) for path in sorted(evaluation.glob("mistakes.*"))]
+    files = [(path, "") for path in (params.PATH, LOCK, runs.COMPARISON, verdict, there(runs.REPORT))]
+    files += [(there(shipped / "predictions.csv"), SHIPPED)]
+    files += [(path, SHIPPED) for path in sorted(shipped.glob("mistakes.*"))]
     seeds = ", ".join(str(seed) for seed in raw["seeds"])
     return Run(
         stage=PIPELINE,
@@ -84,7 +105,7 @@ def parent(raw: dict[str, Any], trainings: list[Training]) -> Run:
         metrics={name: value for name, value in flat(compare, ".") if _is_number(value)},
         history=[],
         files=files
-        + [(_there(runs.forgetting(hop) / "forgetting.csv"), f"forgetting/{hop}") for hop in raw["intermediate"]]
+        + [(there(runs.forgetting(hop) / "forgetting.csv"), f"forgetting/{hop}") for hop in raw["intermediate"]]
         + [(path, "plots") for path in sorted(runs.PLOTS.glob("*.png"))],
         data=[_data(name) for name in dict.fromkeys(training.data for training in trainings)],
     )
@@ -93,17 +114,21 @@ def parent(raw: dict[str, Any], trainings: list[Training]) -> Run:
 def child(training: Training) -> Run:
     """The run of one training and of its evaluation."""
     metrics, evaluation = training.metrics, training.evaluation
-    run, report = _read(metrics / "run.json"), _read(evaluation / "report.json")
-    with open(_there(metrics / "history.csv"), newline="", encoding="utf-8") as file:
+    run, report = read(metrics / "run.json"), read(evaluation / "report.json")
+    with open(there(metrics / "history.csv"), newline="", encoding="utf-8") as file:
         history = [{name: _number(text) for name, text in row.items()} for row in csv.DictReader(file)]
-    needed = [_there(metrics / name) for name in ("history.csv", "certificate.csv", "layers.csv")]
+    needed = [there(metrics / name) for name in ("history.csv", "certificate.csv", "layers.csv")]
     files = [(path, "") for path in dict.fromkeys([*needed, *sorted(metrics.glob("*.csv"))])]  # a strategy may add tables
     evaluated = sorted(path for path in evaluation.iterdir() if path.is_file())
     return Run(
         stage=run["name"],
         kind=training.kind,
         name=f"{run['name']}: {run['settings']['strategy']} on {training.data}",
-        tags={"transfer.key": run["key"], "mlflow.note.content": _note(training, run, history, report)},
+        tags={
+            "transfer.key": run["key"],
+            "transfer.model": report["model"],
+            "mlflow.note.content": _note(training, run, history, report),
+        },
         params=run["settings"],
         metrics=figures(report),
         history=history,
@@ -120,7 +145,7 @@ def figures(report: dict[str, Any]) -> dict[str, float]:
 def advice(raw: dict[str, Any]) -> Run:
     """The run of the stage advise, which analyses the target's data before any training."""
     path = runs.ADVICE
-    told = _read(path)
+    told = read(path)
     lines = [f"{entry['strategy']}: {entry['expected']:.1%} expected, {entry['why']}" for entry in told["ranking"]]
     lines += [f"Unsure: {told['unsure']}"] if told["unsure"] else []
     return Run(
@@ -140,7 +165,7 @@ def shipped() -> dict[str, Any]:
     """The model that the comparison chose, for MLflow."""
     from stages.lib.tracking import serving  # imports torch and mlflow
 
-    return serving.package(_there(_shipped(params.read()).model / "card.json").parent)
+    return serving.package(there(_shipped(params.read()).model / "card.json").parent)
 
 
 def judge(champion: Path | None) -> tuple[bool, str]:
@@ -183,7 +208,8 @@ def _note(training: Training, run: dict[str, Any], history: list[dict[str, float
     num_epochs = sum(not math.isnan(row["train_loss"]) for row in history)
     lines = [
         f"{starts[training.kind]}, trained on {training.data} by {run['settings']['strategy']}.",
-        f"Test {name.replace('_', ' ')} {scale.interval(report['metrics'][name])}.",
+        f"Test {name.replace('_', ' ')} {scale.interval(report['metrics'][name])}."
+        + ("" if report["chance"] is None else f" Always the most frequent answer: {scale.text(report['chance'])}."),
         f"{num_epochs} epochs; kept: epoch {run['best']['epoch']}." if num_epochs else "Computed from features, not trained.",
         "",
         "Artifacts: `layers.csv`, the learning rate of each layer; `certificate.csv`, what changed; `evaluate/mistakes.*`, the "
@@ -194,14 +220,14 @@ def _note(training: Training, run: dict[str, Any], history: list[dict[str, float
 
 def _data(name: str) -> Data:
     path = runs.prepared(name) / "card.json"
-    card = _read(path)  # contains the sha256 of every file of the dataset, so its own hash covers them all
+    card = read(path)  # contains the sha256 of every file of the dataset, so its own hash covers them all
     digest = hashlib.sha256(path.read_bytes()).hexdigest()[:32]
     return Data(name, digest, json.dumps({"uri": path.parent.as_posix()}), json.dumps(card["counts"]))
 
 
 def _shipped(raw: dict[str, Any]) -> Training:
     """The target that the comparison chose."""
-    return Training("target", _read(runs.COMPARISON)["ship"], raw["target"]["data"])
+    return Training("target", read(runs.COMPARISON)["ship"], raw["target"]["data"])
 
 
 def _commit() -> str | None:
@@ -209,16 +235,6 @@ def _commit() -> str | None:
         return None
     git = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True)
     return git.stdout.strip() if git.returncode == 0 else None
-
-
-def _read(path: Path) -> Any:
-    return json.loads(_there(path).read_text(encoding="utf-8"))
-
-
-def _there(path: Path) -> Path:
-    if not path.exists():
-        raise UserError(f"{path} is missing. Make it again with: dvc repro")
-    return path
 
 
 def _is_number(value: Any) -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 from stages.lib.tracking import store
 
 CHAMPION, CANDIDATE = "champion", "candidate"
+COPIED = ("transfer.model", "transfer.use")  # tags of the run that its version has too
 VERDICT = "transfer.verdict"  # version tag that says how it was judged; a version without it is judged by the next `publish`
 
 
@@ -30,6 +31,10 @@ def register(client: Any, run_id: str, model_id: str, predictions: str, judge: C
     if not mine and not client.search_registered_models(f"name = '{name}'"):
         client.create_registered_model(name, description=" ".join(__doc__.partition("\n\n")[2].split()))
     version = mine[0] if mine else client.create_model_version(name, f"models:/{model_id}", run_id, model_id=model_id)
+    tags = client.get_run(run_id).data.tags
+    for key in COPIED:
+        if key in tags and version.tags.get(key) != tags[key]:
+            client.set_model_version_tag(name, version.version, key, tags[key])
     if VERDICT in version.tags:
         return
     champion = client.get_registered_model(name).aliases.get(CHAMPION)
@@ -37,7 +42,7 @@ def register(client: Any, run_id: str, model_id: str, predictions: str, judge: C
         better, words = True, "The first model of this name."
     else:
         with tempfile.TemporaryDirectory() as folder:
-            better, words = judge(_download(client, client.get_model_version(name, champion).run_id, predictions, folder))
+            better, words = judge(download(client, client.get_model_version(name, champion).run_id, predictions, folder))
         words = f"Against version {champion}, the champion then: {words}"
     client.set_registered_model_alias(name, CHAMPION if better else CANDIDATE, version.version)
     client.update_model_version(name, version.version, description=words)
@@ -49,11 +54,12 @@ def model_name() -> str:
     return re.sub(r"[/:'\"]", "-", store.experiment_name())
 
 
-def _download(client: Any, run_id: str, file: str, folder: str) -> Path | None:
+def download(client: Any, run_id: str, file: str, folder: str) -> Path | None:
+    """A file of a run, or None if it or the run is gone."""
     from mlflow.exceptions import MlflowException
 
     try:
-        there = {entry.path for entry in client.list_artifacts(run_id, str(Path(file).parent))}
+        there = {entry.path for entry in client.list_artifacts(run_id, str(Path(file).parent) if "/" in file else None)}
         return Path(client.download_artifacts(run_id, file, folder)) if file in there else None
     except MlflowException as error:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":  # the run may have been deleted; other errors are raised

@@ -50,12 +50,13 @@ class Served(PythonModel):
             embeddings = self.predict(context, model_input.drop(columns=LABEL))
             answers = identified(self.card, embeddings[known], model_input[LABEL][known].tolist(), embeddings[~known])
             return answers.set_index(model_input.index[~known])
-        served, measures = self._part("modalities", "served"), self._part("tasks", "measures")
+        served = self._part("modalities", "served")
+        measures, predictions = self._part("tasks", "measures"), self._part("tasks", "outputs").predictions
         column = list(model_input[served.COLUMN])
         parts = [self._outputs(column[start : start + BATCH], start) for start in range(0, len(column), BATCH)]
         tables = []
         for given, outputs in parts:
-            tables.append(pd.DataFrame(measures.served(measures.predictions(outputs), self.card.output_names, given)))
+            tables.append(pd.DataFrame(measures.served(predictions(outputs), self.card.output_names, given)))
         if not tables:
             tables = [pd.DataFrame(empty(self.card)).iloc[:0]]
         return pd.concat(tables).set_index(model_input.index)
@@ -105,10 +106,10 @@ def _known(label: Any) -> bool:
 
 def empty(card: cards.ModelCard) -> dict[str, Any]:
     """The columns of an answer."""
-    measures = plugins.load("tasks", card.trained_for, "measures")
+    measures, last = (plugins.load("tasks", card.trained_for, part) for part in ("measures", "outputs"))
     steps = () if plugins.load("tasks", card.trained_for).PER == "example" else (1,)
     outputs = torch.zeros(1, *steps, card.num_outputs)
-    columns: dict[str, Any] = measures.served(measures.predictions(outputs), card.output_names, [""])
+    columns: dict[str, Any] = measures.served(last.predictions(outputs), card.output_names, [""])
     return columns
 
 

@@ -35,6 +35,30 @@ def rate_too_high(losses: list[float], guess: float, jump: float, peaks: dict[st
     )
 
 
+def validation_jumped(before: float, after: float, epoch: int, guess: float, jump: float, peaks: dict[str, float]) -> str | None:
+    """Whether the validation loss jumped in one epoch: what the training started from or had learned is torn.
+
+    The training loss does not always show it: batches are learned anew while they are seen, and batch normalisation adapts to
+    them.
+
+    Args:
+        before, after: validation loss before and after the epoch; one before that is below a quarter of the loss of guessing is
+            replaced by that quarter, because near zero a single example would be a jump.
+        epoch: its number in the history.
+        guess: the loss of guessing.
+        jump: the largest allowed ratio.
+        peaks: peak learning rate by group, for the message.
+    """
+    start = max(0.25 * guess, before)
+    if guess <= 0 or after <= jump * start:  # not true of what is not a number either
+        return None
+    rose = f"to {after:.3g} ({after / start:.1f} times)" if math.isfinite(after) else "until it was not a number"
+    return (
+        f"{RATE_TOO_HIGH}: the validation loss rose from {start:.2g} {rose} in epoch {epoch}, so what the network had learned "
+        f"before was partly lost. Peak learning rates: {listed(peaks)}. Try 3 times less, or a longer warmup_epochs."
+    )
+
+
 def worse_than_guessing(loss: float, guess: float, jump: float, peaks: dict[str, float]) -> str | None:
     """Whether a phase ended far worse than guessing on validation.
 

@@ -1,7 +1,7 @@
 """One training: load a starting point, add a new head, train by a recipe, prove what changed, write the model."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from stages.lib.core import cards, closure, contracts, datasets, plugins
+from stages.lib.core import cards, closure, contracts, datasets, licences, plugins
 from stages.lib.core.cards import DataCard, ModelCard
 from stages.lib.core.runs import Session, Training, Watch, prepared
 from stages.lib.errors import UserError
@@ -22,7 +22,7 @@ from stages.lib.training.recipe import Recipe
 from stages.lib.training.recipe import code as plugin_code
 from stages.lib.training.train import Trained, train
 
-LIBRARIES = ("torch", "torchvision", "timm", "lightning-fabric", "numpy")
+LIBRARIES = ("torch", "torchvision", "timm", "lightning-fabric", "numpy", "scikit-learn")
 
 
 def run(
@@ -50,11 +50,13 @@ def run(
     how = start_card.how | packed.packing
     inputs = plugins.load("modalities", packed.modality, "inputs")
     door, task = plugins.load("tasks", recipe.task), plugins.load("tasks", recipe.task, "learning")
-    data, names = load(folder, packed, recipe.task, recipe.options, how, fabric.device)
+    unseen = recipe.left_out
+    data, names = load(folder, packed, recipe.task, recipe.options, how, fabric.device, unseen.get(packed.name, {}))
     if recipe.unlabelled is not None:
         other = cards.read_data_card(prepared(recipe.unlabelled))
         require_fit(other, start_card)
-        data = Data(*data[:2], *adaptation.load(other, packed, start_card.how | other.packing, fabric.device))
+        both = adaptation.load(other, packed, start_card.how | other.packing, fabric.device, unseen.get(other.name, {}))
+        data = Data(*data[:2], *both)
     num = len(data.train.targets)
     setup = setups.prepare(
         fabric, None if from_random else cards.read_model(start)[0], start_card.architecture, len(names),
@@ -67,14 +69,14 @@ def run(
     if start_card.pretrained and not from_random:  # from random weights, training everything is intended
         warnings = setups.foreseen(setup, num, checks.params_per_example)
     if fabric.is_global_zero:
-        print(setup.layers.to_string(index=False))
+        print(*setups.told(setup), f"Every layer: {training.metrics / 'layers.csv'}", sep="\n")
         warn(training.label, warnings)
 
     settings = recipe.settings() | {"seed": seed}
     where = device.model_dump() | {"type": fabric.device.type}
     key = key_of(training, recipe, start_card, {
         "settings": settings, "device": where, "data": packed.model_dump(), "start": start_card.model_dump(),
-        "loss_jump": checks.loss_jump, "from_random": from_random,
+        "loss_jump": checks.loss_jump, "from_random": from_random, "left_out": unseen,
     } | ({"unlabelled": adaptation.identity(other)} if recipe.unlabelled else {}))  # fmt: skip
     told = set(warnings)
     with opened(fabric, watch, training, key, settings, told) as session:
@@ -85,22 +87,29 @@ def run(
         if not fabric.is_global_zero:
             return
         warn(training.label, [warning for warning in trained.warnings if warning not in told])
-        write_metrics(training, setup, trained, warnings + trained.warnings, key, settings)
         inherited = [] if from_random else start_card.chain
-        licences = {packed.licence, *([] if from_random else start_card.licences)}
-        cards.write_model(training.model, setup.model.state_dict(), ModelCard(
+        code = plugins.load("libraries", start_card.architecture["library"]).LICENCE
+        held = {packed.licence, code, *([] if from_random else start_card.licences)}
+        held |= {other.licence} if recipe.unlabelled else set()
+        written = cards.write_model(training.model, setup.model.state_dict(), ModelCard(
             kind=training.kind, name=training.name, modality=packed.modality, task=recipe.task,
             architecture=setup.architecture, output_names=names, code=start_card.code,
             preprocessing=start_card.preprocessing | packed.packing | recipe.packing,
             parent=None if from_random else cards.Parent(name=start_card.name, sha256=start_card.sha256),
-            chain=[*inherited, training.name], data=packed.name, settings=settings, licences=sorted(licences), best=trained.best,
+            chain=[*inherited, training.name], data=packed.name, settings=settings, licences=sorted(held),
+            use=licences.use(held).answer, best=trained.best,
         ), start_card.contents)  # fmt: skip
+        write_metrics(training, setup, trained, warnings + trained.warnings, key, settings, written.sha256)
 
 
 def load(
-    folder: Path, packed: DataCard, task: str, options: TrainingOptions, preprocessing: dict[str, Any], device: torch.device
-) -> tuple[Data, list[str]]:
+    folder: Path, packed: DataCard, task: str, options: TrainingOptions, preprocessing: dict[str, Any], device: torch.device,
+    left_out: Mapping[str, Sequence[int]],
+) -> tuple[Data, list[str]]:  # fmt: skip
     """The training and validation split, and the meaning of the network's outputs ([]: those of its features).
+
+    Args:
+        left_out: rows of each that are not used.
 
     Raises:
         UserError: the task cannot learn from these examples.
@@ -114,7 +123,17 @@ def load(
             raise UserError(f"datasets.{packed.name}: {error}") from None
     dim = options.metric_learning.dim if options.metric_learning else 0
     names = learning.outputs(train.labels) or contracts.numbered(dim)
-    return Data(*(contracts.load(split, packed.modality, task, names, preprocessing, device) for split in (train, val))), names
+    loaded = {}
+    for name, split in (("train", train), ("val", val)):
+        rows = contracts.others(len(split.labels), left_out.get(name, ()))
+        if not len(rows) or (packed.labels and {split.labels[row] for row in rows} != set(split.labels)):
+            raise UserError(
+                f"leaks.action: drop leaves {packed.name} without a class in its {name} split, because all examples of it "
+                "are in a test. Train on other data, or set leaks.action to report (metrics/leaks/pairs.csv lists the pairs)."
+            )
+        whole = contracts.load(split, packed.modality, task, names, preprocessing, device)
+        loaded[name] = whole if len(rows) == len(split.labels) else contracts.part(whole, rows)
+    return Data(**loaded), names
 
 
 def require_fit(packed: DataCard, start: ModelCard) -> None:
@@ -168,9 +187,10 @@ def warn(label: str, warnings: list[str]) -> None:
 
 
 def write_metrics(
-    training: Training, setup: setups.Setup, trained: Trained, warnings: list[str], key: str, settings: dict[str, Any]
+    training: Training, setup: setups.Setup, trained: Trained, warnings: list[str], key: str, settings: dict[str, Any], model: str
 ) -> None:
-    """Write the history, the certificate, the layers, the strategy's own tables, and a summary of the run."""
+    """Write the history, the certificate, the layers, the strategy's own tables, and a summary of the run with the sha256 of the
+    weights that it made (`model`), by which later stages tell whether they measured these."""
     folder = training.metrics
     folder.mkdir(parents=True, exist_ok=True)
     history = trained.history.drop(columns="time_ms", errors="ignore")  # with times, identical runs would differ
@@ -179,5 +199,5 @@ def write_metrics(
         table.to_csv(folder / f"{name}.csv", index=False)
     cards.write_json(folder / "run.json", {
         "key": key, "name": training.label, "stage": training.kind, "settings": settings, "warnings": warnings,
-        "best": trained.best,
+        "best": trained.best, "model": model,
     })  # fmt: skip

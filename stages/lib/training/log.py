@@ -41,6 +41,12 @@ class Log:
         flags = [row["best"] for row in self.history if row["phase"] == self.phase]
         return flags[::-1].index(True) if True in flags else len(flags)
 
+    def loss(self) -> float | None:
+        """The validation loss with which the next epoch begins: of the last one, or of the one that an earlier phase kept; None
+        before the first."""
+        rows = self.history if self.epoch else [row for row in self.history if row["best"]]
+        return rows[-1]["val_loss"] if rows else None
+
     def warn(self, found: str | None) -> None:
         """Add a warning once: a learning rate that is too high in one phase usually is in the next one too."""
         if found and not any(diagnostics.RATE_TOO_HIGH in warning for warning in self.warnings):

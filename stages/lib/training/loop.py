@@ -130,6 +130,8 @@ def add_epoch(run: Run, log: Log, losses: list[float], loss_jump: float) -> None
     figures = run.fabric.broadcast(figures)  # so all processes stop after the same epoch
     log.losses = (log.losses + losses)[: run.watched]
     log.warn(diagnostics.rate_too_high(log.losses, guess, loss_jump, run.peaks))
+    if (before := log.loss()) is not None:
+        log.warn(diagnostics.validation_jumped(before, figures["loss"], len(log.history) + 1, guess, loss_jump, run.peaks))
     score = figures["loss"] if run.phase.select == "loss" else -figures["information"]
     better = log.best is None or score < log.best["score"]
     is_best = epoch >= run.earliest and not math.isnan(figures["loss"]) and better

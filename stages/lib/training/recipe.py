@@ -23,6 +23,7 @@ class Recipe(BaseModel):
     options: TrainingOptions
     files: dict[str, str] = {}  # sha256 of files that the training reads and its stage does not depend on, by their path
     unlabelled: str | None = None  # the dataset whose inputs, never its labels, the strategy adapts to
+    left_out: dict[str, dict[str, list[int]]] = {}  # rows of a dataset's splits that it must not see, because they are in a test
     packing: dict[str, Any] = {}  # of the data that the model is made for, if it is trained on others
     code: str  # hash of the files of strategy, task and modality that a training runs, which dvc.yaml cannot name
 

@@ -19,6 +19,7 @@ from stages.lib.training.freezing import freeze
 from stages.lib.training.phases import Tensors, copy_of
 
 IDENTITY = {"kind": "identity"}  # the specification of no head
+MOST_BLOCKS = 4  # that are named one by one
 
 
 class Setup(NamedTuple):
@@ -87,6 +88,7 @@ def prepare(
     trained = {name for phase in phases for name in phase.lrs}
     freeze(model, trained, any(phase.statistics for phase in phases))
     kinds = declare(model) | {merged[name]: "trainable" for name in sorted(trained & merged.keys())}
+    kinds |= dict.fromkeys(plugin.computed(model) if hasattr(plugin, "computed") else (), "computed")
     declared = {name: kinds.get(name, "frozen") for name in before}
     return Setup(model, architecture, plugin, hyperparameters, phases, before, declared, layer_table(model, phases))
 
@@ -122,6 +124,25 @@ def layer_table(model: backbones.Model, phases: list[Phase]) -> pd.DataFrame:
             rows.append((number, index, name, block, total, trained, min(rates), max(rates)))
     columns = ["phase", "number", "layer", "block", "parameters", "trainable", "lr_min", "lr_max"]
     return pd.DataFrame(rows, columns=columns)
+
+
+def told(setup: Setup) -> list[str]:
+    """What is trained, one line for each phase; `layers` says it layer by layer."""
+    if not setup.phases:
+        computed = "computed" in setup.declared.values()
+        return [f"No layer is trained{': the head is computed from the features of the training examples' * computed}."]
+    lines = []
+    for number, phase in enumerate(setup.phases):
+        rows = setup.layers[setup.layers.phase == number]
+        trained, rates = rows[rows.trainable > 0], [f"{rate:.2g}" for rate in sorted(phase.lrs.values())]
+        blocks = list(dict.fromkeys(trained.block))
+        among = ", ".join(blocks) if len(blocks) <= MOST_BLOCKS else f"{len(blocks)} blocks from {blocks[0]} to {blocks[-1]}"
+        title = f"Phase {number + 1} of {len(setup.phases)}: " if len(setup.phases) > 1 else ""
+        lines.append(
+            f"{title}{len(trained)} of {len(rows)} layers are trained ({among}), {trained.trainable.sum():,} of "
+            f"{rows.parameters.sum():,} parameters; peak learning rate {' to '.join(dict.fromkeys((rates[0], rates[-1])))}"
+        )
+    return lines
 
 
 def foreseen(setup: Setup, num_examples: int, params_per_example: float) -> list[str]:

@@ -46,7 +46,7 @@ def train(
     if fitted.answers:  # what an evaluation later needs to tell which epoch the labels would have chosen
         tables["answers"] = pd.DataFrame({f"epoch_{n}": [names[i] for i in row] for n, row in enumerate(fitted.answers, start=1)})
     if hasattr(plugin, "finish"):
-        own = plugins.taken(plugin.finish, setup.hyperparameters)
+        own = plugins.taken(plugin.finish, {"options": options, **setup.hyperparameters})
         own |= {"unlabelled": data.unlabelled} if data.unlabelled else {}
         tables |= plugin.finish(
             fabric, model, start=fitted.start, train=data.train, val=data.val, task=task, batch_size=options.batch_size, **own

@@ -1,7 +1,7 @@
 """Unlabelled inputs of another dataset, for strategies that adapt a network to them. Nothing here reads a label."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -22,14 +22,16 @@ SPLITS = ("train", "val")
 
 
 def load(
-    card: DataCard, labelled: DataCard, preprocessing: dict[str, Any], device: torch.device
-) -> tuple[LoadedSplit, LoadedSplit]:
+    card: DataCard, labelled: DataCard, preprocessing: dict[str, Any], device: torch.device,
+    left_out: Mapping[str, Sequence[int]],
+) -> tuple[LoadedSplit, LoadedSplit]:  # fmt: skip
     """The inputs of the training and validation split of a dataset, without its labels.
 
     Args:
         card: of the dataset.
         labelled: card of the dataset that training learns from.
         preprocessing: from the network's card.
+        left_out: rows of each split that are not used.
 
     Raises:
         UserError: they do not fit the labelled dataset: other labels, another shape, or inputs that are in both.
@@ -56,7 +58,13 @@ def load(
             f"target.test: {num} of the {total} training and validation inputs of {name} are also in {labelled.name}, where they "
             "have labels. Take them out of one of the two."
         )
-    train, val = (contracts.load_inputs(split, card.modality, preprocessing, device) for split in theirs)
+    train, val = (
+        contracts.part(
+            contracts.load_inputs(split, card.modality, preprocessing, device),
+            contracts.others(len(split.inputs), left_out.get(name, ())),
+        )
+        for name, split in zip(SPLITS, theirs, strict=True)
+    )
     return train, val
 
 

@@ -11,8 +11,9 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from stages.lib.advice import transferability
-from stages.lib.advice.transferability import h_score, imbalance, knn_accuracy, logme, possible_folds, probe_accuracy
+from stages.lib.advice import probe, transferability
+from stages.lib.advice.probe import answers, possible_folds, probe_accuracy
+from stages.lib.advice.transferability import h_score, imbalance, knn_accuracy, logme
 
 
 def blobs(num, width, num_classes, separation, seed):
@@ -117,11 +118,20 @@ def test_pieces_of_rows_make_no_difference(monkeypatch):
 def test_the_probe_is_that_of_scikit_learn(num, width):
     features, labels = blobs(num, width, 3, 2.0, seed=0)
     features[:, 1] = 3.0  # a constant column
-    model = make_pipeline(StandardScaler(), LogisticRegression(C=transferability.PROBE_C, solver="newton-cg", tol=1e-8))
+    model = make_pipeline(StandardScaler(), LogisticRegression(C=probe.PROBE_C, solver="newton-cg", tol=1e-8))
     parts = StratifiedKFold(4, shuffle=True, random_state=5)
     expected = cross_val_predict(model, features, labels, cv=parts) == labels
     assert 0.3 < expected.mean() < 1
     np.testing.assert_array_equal(probe_accuracy(features, labels, folds=4, seed=5), expected)
+
+
+def test_the_probe_answers_for_others_as_scikit_learn_does():
+    features, labels = blobs(80, 6, 3, 2.0, seed=0)
+    model = make_pipeline(StandardScaler(), LogisticRegression(C=probe.PROBE_C, solver="newton-cg", tol=1e-8))
+    expected = model.fit(features[:50], labels[:50]).predict(features[50:])
+    assert 0.3 < (expected == labels[50:]).mean() < 1
+    np.testing.assert_array_equal(answers(features[:50], labels[:50], features[50:]), expected)
+    assert answers(features[:5], np.full(5, 7), features[50:53]).tolist() == [7, 7, 7], "nothing to tell apart"
 
 
 def test_small_classes_reduce_the_folds_and_single_examples_are_wrong():

@@ -121,6 +121,61 @@ def test_limit_is_even_and_repeatable():
     assert not np.array_equal([e.key for e in kept[:20]], [e.key for e in examples[:20]]), "drawn, not the first"
 
 
+def test_a_given_test_split_stays_whole_whatever_the_limit():
+    examples = made(a=100, b=40, given=lambda i: "test" if i % 2 else "train")
+    kept = splits.limit(examples, 10, seed=0, stratify=True)
+    assert table(kept, [e.split for e in kept]) == {("a", "train"): 5, ("b", "train"): 5, ("a", "test"): 50, ("b", "test"): 20}
+    assert [example.key for example in kept] == sorted(example.key for example in kept)
+    assert splits.limit(examples, 70, seed=0, stratify=True) == examples, "the limit is of the others"
+
+
+# Fewer labels.
+
+
+def used(examples, assigned, split):
+    return {example.key for example, where in zip(examples, assigned, strict=True) if where == split}
+
+
+@pytest.mark.parametrize("how", [{}, {"by_group": True}, {"stratify": False}])
+def test_fewer_labels_are_a_part_of_more_and_the_test_is_the_same(how):
+    how = HOW | how
+    examples = made(a=400, b=200, per_group=8)
+    everything = splits.assign(examples, **how)
+    found = {num: splits.few(examples, everything, num, 0, how["stratify"]) for num in (20, 100, 200, 0)}
+    total = {split: len(used(examples, everything, split)) for split in splits.NAMES}
+    for num, assigned in found.items():
+        assert used(examples, assigned, "test") == used(examples, everything, "test")
+        assert len(used(examples, assigned, "train")) == (num or total["train"])
+        assert len(used(examples, assigned, "val")) == (round(total["val"] * num / total["train"]) if num else total["val"])
+        for now, before in zip(assigned, everything, strict=True):
+            assert now in ("", before), "an unused example is in no split, and none moves"
+    for fewer, more in ((20, 100), (100, 200), (200, 0)):
+        for split in ("train", "val"):
+            assert used(examples, found[fewer], split) < used(examples, found[more], split)
+    if how["by_group"]:
+        where = {}
+        for example, split in zip(examples, found[100], strict=True):
+            assert not split or where.setdefault(example.group, split) == split
+
+
+@pytest.mark.parametrize("num, of_a, of_b", [(2, 1, 1), (9, 6, 3), (150, 100, 50)])
+def test_fewer_labels_keep_the_classes_proportions(num, of_a, of_b):
+    examples = made(a=400, b=200)
+    everything = splits.assign(examples, **HOW)
+    found = table(examples, splits.few(examples, everything, num, 0, True))
+    assert (found["a", "train"], found["b", "train"]) == (of_a, of_b)
+    assert min(found["a", "val"], found["b", "val"]) >= 1, "validation has every class too"
+    other = splits.few(examples, everything, num, 1, True)
+    assert used(examples, other, "train") != used(examples, splits.few(examples, everything, num, 0, True), "train")
+
+
+@pytest.mark.parametrize("num", [1, 391])
+def test_labels_that_are_not_there_cannot_be_used(num):
+    examples = made(a=400, b=200)
+    with pytest.raises(UserError, match=rf"split\.train: {num} examples cannot be drawn: there are 390 .* Allowed: 2 to 390"):
+        splits.few(examples, splits.assign(examples, **HOW), num, 0, True)
+
+
 # Labels that are not classes.
 
 ANY = HOW | {"stratify": False}

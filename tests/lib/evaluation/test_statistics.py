@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from stages.lib.errors import UserError
-from stages.lib.evaluation import statistics
+from stages.lib.evaluation import pairing, statistics
 from stages.lib.tasks.classify import metrics
 from stages.lib.tasks.classify.measures import METRICS
 
@@ -186,17 +186,17 @@ def two_arms(first, second, random, num=400, num_seeds=1, seed_sd=0.0):
 def test_planted_effects_are_found_and_named(name, num_seeds):
     metric, random = METRICS[name], np.random.default_rng(0)
     better, worse, labels = two_arms(2.2, 1.4, random, num_seeds=num_seeds)
-    won = statistics.paired_difference(metric, better, worse, labels, None, **SETTINGS)
+    won = pairing.paired_difference(metric, better, worse, labels, None, **SETTINGS)
     assert won["verdict"] == "helps" and 0 < won["lower"] < won["difference"] < won["upper"]
     ones = np.ones((1, len(labels)))
     each = [metric.values(a, labels, ones)[0] - metric.values(b, labels, ones)[0] for a, b in zip(better, worse, strict=True)]
     assert won["difference"] == pytest.approx(np.mean(each))
 
-    lost = statistics.paired_difference(metric, worse, better, labels, None, **SETTINGS)
+    lost = pairing.paired_difference(metric, worse, better, labels, None, **SETTINGS)
     assert lost["verdict"] == "hurts"
     assert [lost["difference"], lost["lower"], lost["upper"]] == pytest.approx([-won["difference"], -won["upper"], -won["lower"]])
 
-    same = statistics.paired_difference(metric, better, better, labels, None, **SETTINGS)
+    same = pairing.paired_difference(metric, better, better, labels, None, **SETTINGS)
     assert same == {"difference": 0, "lower": 0, "upper": 0, "verdict": "no difference shown"}
 
 
@@ -204,13 +204,13 @@ def test_planted_effects_are_found_and_named(name, num_seeds):
 def test_where_lower_is_better_less_helps_and_more_hurts(num_seeds):
     errors = replace(ACCURACY, values=lambda *given: 1 - ACCURACY.values(*given), higher_is_better=False)
     better, worse, labels = two_arms(2.2, 1.4, np.random.default_rng(0), num_seeds=num_seeds)
-    won = statistics.paired_difference(errors, better, worse, labels, None, **SETTINGS)
+    won = pairing.paired_difference(errors, better, worse, labels, None, **SETTINGS)
     assert won["verdict"] == "helps" and won["lower"] < won["difference"] < won["upper"] < 0
-    lost = statistics.paired_difference(errors, worse, better, labels, None, **SETTINGS)
+    lost = pairing.paired_difference(errors, worse, better, labels, None, **SETTINGS)
     assert lost["verdict"] == "hurts" and 0 < lost["lower"] < lost["difference"] < lost["upper"]
-    assert statistics.paired_difference(errors, better, better, labels, None, **SETTINGS)["verdict"] == "no difference shown"
+    assert pairing.paired_difference(errors, better, better, labels, None, **SETTINGS)["verdict"] == "no difference shown"
 
-    of_accuracy = statistics.paired_difference(ACCURACY, better, worse, labels, None, **SETTINGS)
+    of_accuracy = pairing.paired_difference(ACCURACY, better, worse, labels, None, **SETTINGS)
     ends = [of_accuracy[key] for key in ("difference", "upper", "lower")]
     assert [won[key] for key in ("difference", "lower", "upper")] == pytest.approx([-end for end in ends])
 
@@ -222,17 +222,17 @@ def test_a_handful_of_images_decides_nothing(num, verdict):
     correct = np.ones((2, 1, 200), dtype=bool)
     correct[1, :, :num] = False
     (better, worse), labels = two_class(correct, random)
-    found = statistics.paired_difference(ACCURACY, better, worse, labels, None, **SETTINGS)
+    found = pairing.paired_difference(ACCURACY, better, worse, labels, None, **SETTINGS)
     assert found["verdict"] == verdict
     groups = np.arange(200).astype(str)
     groups[:num] = "one"  # whatever they all say is one observation
-    assert statistics.paired_difference(ACCURACY, better, worse, labels, groups, **SETTINGS)["verdict"] == "no difference shown"
+    assert pairing.paired_difference(ACCURACY, better, worse, labels, groups, **SETTINGS)["verdict"] == "no difference shown"
 
 
 def test_pairing_narrows_the_interval():
     better, worse, labels = two_arms(1.9, 1.5, np.random.default_rng(0))
-    paired = statistics.paired_difference(ACCURACY, better, worse, labels, None, **SETTINGS)
-    singles = [statistics.mean_over_seeds(ACCURACY, arm, labels, None, **SETTINGS) for arm in (better, worse)]
+    paired = pairing.paired_difference(ACCURACY, better, worse, labels, None, **SETTINGS)
+    singles = [pairing.mean_over_seeds(ACCURACY, arm, labels, None, **SETTINGS) for arm in (better, worse)]
     unpaired = np.hypot(*[each["upper"] - each["lower"] for each in singles])
     assert paired["upper"] - paired["lower"] < 0.8 * unpaired
 
@@ -245,7 +245,7 @@ def test_equal_arms_are_seldom_told_apart(num_seeds, seed_sd, most):
     for seed in range(300):
         first, second, labels = two_arms(1.8, 1.8, random, num_seeds=num_seeds, seed_sd=seed_sd)
         settings = SETTINGS | {"seed": seed, "num_resamples": 300}
-        verdicts.append(statistics.paired_difference(ACCURACY, first, second, labels, None, **settings)["verdict"])
+        verdicts.append(pairing.paired_difference(ACCURACY, first, second, labels, None, **settings)["verdict"])
     wrong = 1 - verdicts.count("no difference shown") / 300
     assert wrong <= most
     if num_seeds == 1:
@@ -256,8 +256,8 @@ def test_seeds_that_disagree_widen_the_interval():
     random = np.random.default_rng(0)
     first, second, labels = two_arms(1.8, 1.8, random, num_seeds=4, num=2000)
     spread, _, _ = two_arms(1.8, 1.8, np.random.default_rng(0), num_seeds=4, num=2000, seed_sd=1.0)
-    calm = statistics.paired_difference(ACCURACY, first, second, labels, None, **SETTINGS)
-    wild = statistics.paired_difference(ACCURACY, spread, second, labels, None, **SETTINGS)
+    calm = pairing.paired_difference(ACCURACY, first, second, labels, None, **SETTINGS)
+    wild = pairing.paired_difference(ACCURACY, spread, second, labels, None, **SETTINGS)
     assert wild["upper"] - wild["lower"] > 2 * (calm["upper"] - calm["lower"])
 
 
@@ -270,7 +270,7 @@ def test_the_spread_of_seeds_is_not_underestimated(rates):
     def measure(weights):
         return np.stack([metrics.accuracy(each, labels, weights) for each in arm], axis=1)
 
-    value, samples = statistics._seed_means(measure, 50, None, 20_000, 0)
+    value, samples = pairing._seed_means(measure, 50, None, 20_000, 0)
     assert value == np.mean(rates)
     assert samples.var() == pytest.approx(np.var(rates, ddof=1) / len(rates), rel=0.03)
 
@@ -282,7 +282,7 @@ def test_groups_widen_the_paired_interval():
     first, second = random.random(400) < np.where(lucky, 0.9, 0.6)[groups], random.random(400) < 0.7
     probabilities, labels = two_class(np.stack([first, second]), random)
     single, whole = (
-        statistics.paired_difference(ACCURACY, probabilities[:1], probabilities[1:], labels, each, **SETTINGS)
+        pairing.paired_difference(ACCURACY, probabilities[:1], probabilities[1:], labels, each, **SETTINGS)
         for each in (None, groups)
     )
     assert single["difference"] == whole["difference"]
@@ -292,7 +292,7 @@ def test_groups_widen_the_paired_interval():
 def test_arms_with_different_seeds_are_refused():
     first, second, labels = two_arms(1.8, 1.8, np.random.default_rng(0), num_seeds=2)
     with pytest.raises(ValueError, match="zip"):
-        statistics.paired_difference(ACCURACY, first, second[:1], labels, None, **SETTINGS)
+        pairing.paired_difference(ACCURACY, first, second[:1], labels, None, **SETTINGS)
 
 
 def test_examples_without_a_group_are_drawn_singly():

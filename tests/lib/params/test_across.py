@@ -137,6 +137,14 @@ def test_a_head_that_the_task_does_not_take_is_refused(raw, monkeypatch):
         assert f"  {path}: knn needs the head knn, which the task classify does not take (linear)." in mistakes(raw)
 
 
+def test_a_strategy_that_solves_the_loss_of_one_task_is_refused_for_others(raw):
+    raw["strategy"] = "linear_probe"
+    validate(raw)
+    people(raw)
+    told = "strategy: linear_probe solves the loss of the task classify, and the task embed has another one. feature_extraction"
+    assert told in mistakes(raw)
+
+
 # Another domain to be tested on, and other ways to train.
 
 

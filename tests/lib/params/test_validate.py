@@ -284,7 +284,11 @@ def test_all_is_for_penalties_and_not_for_partial(raw):
         ("scratch.like", "mono", ["scratch.like", "source"]),
         ("sed", 1, ["sed: unknown section", "Did you mean 'seed'"]),
         ("source.imagenet.preprocessing.std", [0.5, 0, 0.5], ["source.imagenet.preprocessing.std.1", "greater than 0"]),
-        ("datasets.mono.split", None, ["datasets.mono.split: must be a block with the keys val, test, seed, by_group, stratify"]),
+        (
+            "datasets.mono.split",
+            None,
+            ["datasets.mono.split: must be a block with the keys train, val, test, seed, by_group"],
+        ),
         ("source.imagenet.sha256", "abc", ["source.imagenet.sha256"]),
         ("evaluate", 3, ["evaluate: must be a block"]),
     ],

@@ -5,10 +5,13 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
+from stages.lib.core import cards, runs
 from stages.lib.core.contracts import Metric
 from stages.lib.evaluation import comparison
+from stages.lib.evaluation.verdicts import Comparison, Verdict
 from stages.lib.params.schema import Compare
 from stages.lib.reporting import verdict
+from stages.lib.reporting.verdict import warnings
 from stages.lib.tasks.classify import measures
 from tests.tiny import PARAMS, model_card
 
@@ -20,7 +23,7 @@ def lines(before, after, half, most=0.1, scale=ERRORS):
     change = after - before
     row = {"model": "target dots-0", "before": before, "after": after, "change": change, "lower": change - half,
            "upper": change + half}  # fmt: skip
-    return verdict.catastrophic("dots", "accuracy", scale, pd.DataFrame([row]), most)
+    return warnings.catastrophic("dots", "accuracy", scale, pd.DataFrame([row]), most)
 
 
 @pytest.mark.parametrize(
@@ -52,14 +55,86 @@ def test_where_lower_is_better_more_is_forgetting_as_a_fraction_of_what_it_was(a
         assert f"went from 2 to {after:g} ({after - 2:+g}, " in found[0]
 
 
-def test_figures_that_are_no_fractions_keep_their_unit():
-    p = SimpleNamespace(compare=Compare.model_validate(PARAMS["compare"] | {"metric": "mean_error"}), inits=["dots"], seeds=[0])
+def project(tmp_path, monkeypatch, **advice):
+    monkeypatch.chdir(tmp_path)
+    cards.write_json(runs.ADVICE, {"probe": None} | advice)
+
+
+def told(metric, d, results, *, name="accuracy", seeds=(0,), chance=None, models=None):
+    """The verdict on one comparison of dots with random weights."""
+    compare = Compare.model_validate(PARAMS["compare"] | {"metric": name, "margin": 0.25})
+    p = SimpleNamespace(
+        compare=compare,
+        checks=SimpleNamespace(use="any"),
+        inits=["dots"],
+        seeds=list(seeds),
+        target=SimpleNamespace(data="lines"),
+    )
     test = comparison.Test("lines", ["a", "b"], None, None, "", False, False)
-    d = {"difference": -0.25, "lower": -0.5, "upper": -0.125, "verdict": "helps"}
-    results = {name: {"value": 1.5, "lower": 1.25, "upper": 2} for name in ("dots", "scratch")}
-    models = {"dots-0": model_card("dots-0", best={"val_loss": 0.5})}
+    models = models or {"dots-0": model_card("dots-0", best={"val_loss": 0.5})}
     pairs = [comparison.Pair("transfer", "Transfer as a whole", "scratch")]
-    text = verdict.write(p, ERRORS, test, ["tiny", "dots"], pairs, results, {"transfer": d}, models, "dots-0")
-    assert "**Transfer as a whole: helps**, -0.25 mean error (95% interval -0.5 to -0.125, one seed only)." in text
-    assert "| random weights (control) | 1.5 | 1.25 to 2 |" in text
-    assert "%" not in text.replace("95% ", "")
+    values = {arm: r["value"] for arm, r in results.items()}
+    found = Comparison(ship="dots-0", measured={}, use="unknown", chance=chance, **{name: values}, transfer=d)
+    return verdict.write(p, metric, test, ["tiny", "dots"], pairs, results, found, models)
+
+
+def of(word, difference=0.25, lower=0.125, upper=0.5, **changes):
+    ps = {"p": 0.01, "p_holm": 0.03, "p_margin": 0.5, "p_margin_holm": 0.5}
+    return Verdict.model_validate({"difference": difference, "lower": lower, "upper": upper, "verdict": word} | ps | changes)
+
+
+ARMS = {"dots": {"value": 0.75, "lower": 0.7, "upper": 0.8}, "scratch": {"value": 0.5, "lower": 0.45, "upper": 0.55}}
+ACCURACY = measures.METRICS["accuracy"]
+
+
+def test_figures_that_are_no_fractions_keep_their_unit(tmp_path, monkeypatch):
+    project(tmp_path, monkeypatch)
+    results = {name: {"value": 1.5, "lower": 1.25, "upper": 2} for name in ("dots", "scratch")}
+    text = told(ERRORS, of("helps", -0.25, -0.5, -0.125), results, name="mean_error", seeds=(0, 1))
+    assert "**Transfer as a whole: helps**, -0.25 mean error (95% interval -0.5 to -0.125)." in text
+    assert "| random weights (control) | 1.5 | 1.25 to 2 |" in text and "As good, within 0.25 mean error" in text
+
+
+def test_one_seed_is_about_the_models_alone(tmp_path, monkeypatch):
+    project(tmp_path, monkeypatch)
+    text = told(ACCURACY, of("this model is better"), ARMS)
+    assert (
+        "**Transfer as a whole: this model is better**, +25.0 points of accuracy (95% interval +12.5 to +50.0, one seed only)"
+        in text
+    )
+    assert "- **One seed: all of this is about these models, not about the method.**" in text and "helps**" not in text
+    assert "One seed:" not in told(ACCURACY, of("helps"), ARMS, seeds=(0, 1))
+
+
+def test_as_good_says_within_what_and_a_correction_what_it_changed(tmp_path, monkeypatch):
+    project(tmp_path, monkeypatch)
+    text = told(
+        ACCURACY, of("as good", 0.01, -0.05, 0.06, p=0.6, p_holm=0.6, p_margin=0.001, p_margin_holm=0.002), ARMS, seeds=(0, 1)
+    )
+    assert "**Transfer as a whole: as good, within 25 points**, +1.0 points of accuracy" in text
+    text = told(ACCURACY, of("no difference shown", p=0.03, p_holm=0.09), ARMS, seeds=(0, 1))
+    assert "By itself it would be a difference" in text
+    text = told(ACCURACY, of("helps", p_margin_holm=0.01), ARMS, seeds=(0, 1))
+    assert "The difference is shown to be smaller than 25 points." in text
+
+
+def test_a_control_at_chance_is_named_and_chance_stands_beside_the_figures(tmp_path, monkeypatch):
+    project(tmp_path, monkeypatch)
+    text = told(ACCURACY, of("helps"), ARMS, chance=0.47, seeds=(0, 1))
+    assert "- **random weights: not shown to be better than always the most frequent answer**, 50.0 % (45.0 % to 55.0 %)" in text
+    assert "against 47.0 %." in text and "| always the most frequent answer | 47.0 % | |" in text
+    assert "not shown to be better" not in told(ACCURACY, of("helps"), ARMS, chance=0.44, seeds=(0, 1))
+    assert "most frequent answer" not in told(ACCURACY, of("helps"), ARMS, seeds=(0, 1)), "the task has none"
+
+
+@pytest.mark.parametrize(("probe", "named"), [(0.985, True), (0.944, False)])
+def test_a_target_below_the_probe_is_named_with_the_images_that_both_were_measured_on(tmp_path, monkeypatch, probe, named):
+    project(tmp_path, monkeypatch, probe={"accuracy": probe, "num_val": 54, "num_train": 400})
+    models = {"dots-0": model_card("dots-0", best={"val_loss": 0.5, "val_accuracy": 0.944}),
+              "tiny-0": model_card("tiny-0", best={"val_loss": 0.6, "val_accuracy": 0.5})}  # fmt: skip
+    text = told(ACCURACY, of("helps"), ARMS, models=models)
+    said = (
+        "**A linear probe did better than models/target/dots-0**: it is right for 98.5 % of the 54 validation images of lines, "
+    )
+    assert (f"{said}the target for 94.4 %." in text) == named
+    assert "models/target/tiny-0**: it" not in text, "the probe was fitted to features of dots"

@@ -50,11 +50,15 @@ def finish(folder: Path, values: dict = PARAMS) -> Path:
                 "stage": kind,
                 "settings": settings,
                 "best": {"epoch": 3},
+                "model": f"{kind}{name}",
             }
             cards.write_json(trained / "run.json", run)
             measured = {"accuracy": {"value": 0.9, "lower": 0.8, "upper": 1.0}, "auroc": {"value": None}}
             primary = {"name": "accuracy", "higher_is_better": True, "fraction": True}
-            cards.write_json(evaluated / "report.json", {"primary": primary, "metrics": measured, "num_examples": 20})
+            cards.write_json(
+                evaluated / "report.json",
+                {"primary": primary, "metrics": measured, "num_examples": 20, "chance": 0.5, "model": f"{kind}{name}"},
+            )
             for name in EVALUATED:
                 (evaluated / name).write_text("column\n")
     lock |= {"advise": {"cmd": "advise"}, "forgetting@dots": {"cmd": "forget"}}
@@ -68,7 +72,13 @@ def finish(folder: Path, values: dict = PARAMS) -> Path:
     lock["compare"] = {"cmd": "compare", "deps": [{"path": "metrics/evaluate", "md5": "1.dir"}], "outs": [{"md5": "2"}]}
     (folder / "dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": lock}))
     transfer = {"difference": 0.02, "lower": -0.01, "upper": 0.05, "verdict": "no difference shown"}
-    compare = {"accuracy": {"dots": 0.9, "scratch": None}, "transfer": transfer, "ship": "dots-0"}
+    compare = {
+        "accuracy": {"dots": 0.9, "scratch": None},
+        "transfer": transfer,
+        "ship": "dots-0",
+        "measured": {},
+        "use": "may be sold",
+    }
     cards.write_json(folder / "metrics/compare.json", compare)
     (folder / "metrics/verdict.md").write_text("No difference shown.\n")
     (folder / "metrics/report.html").write_text("<h1>No difference shown</h1>")
@@ -165,6 +175,10 @@ def test_a_state_becomes_one_run_with_everything_in_it(tracked):
         "transfer.upper": 0.05,
     }
     assert parent.data.tags["mlflow.note.content"] == "No difference shown.\n"
+    about = {"transfer.model": "targetdots-0", "transfer.use": "may be sold"}
+    assert about.items() <= parent.data.tags.items()
+    (version,) = client.search_model_versions(f"run_id = '{parent.info.run_id}'")
+    assert about.items() <= version.tags.items()
     assert {entry.dataset.name for entry in parent.inputs.dataset_inputs} == {"dots", "lines"}
     assert files(client, parent) == {
         "compare.json", "dvc.lock", "forgetting/dots/forgetting.csv", "params.yaml", "plots/curves.png", "report.html",

@@ -9,7 +9,7 @@ from stages.lib.core.contracts import LoadedSplit
 from stages.lib.errors import UserError
 from stages.lib.networks import backbones
 from stages.lib.params.fields import Trainable
-from stages.lib.strategies import full, partial
+from stages.lib.strategies import full, lp_ft, partial
 from stages.lib.training import diagnostics
 from tests.lib.training.small import run
 from tests.tiny import PX
@@ -74,6 +74,22 @@ def test_ending_far_worse_than_guessing_is_told():
     assert diagnostics.worse_than_guessing(1.99 * LN2, LN2, 2, RATES) is None
     assert diagnostics.worse_than_guessing(2.01 * LN2, LN2, 2, RATES)
     assert diagnostics.worse_than_guessing(2.01 * LN2, math.log(10), 2, RATES) is None
+
+
+def test_a_validation_loss_that_jumps_is_told_with_the_epoch_the_factor_and_what_to_do():
+    told = diagnostics.validation_jumped(0.4, 1.3, 2, LN2, 2, RATES)
+    assert told.startswith(diagnostics.RATE_TOO_HIGH)
+    for words in ("from 0.4 to 1.3 (3.2 times) in epoch 2", "backbone 0.1, head 0.5", "Try 3 times less", "warmup_epochs"):
+        assert words in told
+    assert "until it was not a number in epoch 3" in diagnostics.validation_jumped(0.4, math.nan, 3, LN2, 2, RATES)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "guess", "jump"),
+    [(0.4, 0.79, LN2, 2), (0.4, 1.1, LN2, 3), (0.01, 0.3, LN2, 2), (0.4, 0.1, LN2, 2), (0.4, 9.0, 0, 2)],
+)
+def test_a_rise_of_the_validation_loss_that_is_small_or_near_zero_or_cannot_be_judged_is_no_jump(before, after, guess, jump):
+    assert diagnostics.validation_jumped(before, after, 2, guess, jump, RATES) is None
 
 
 def test_more_parameters_than_the_data_supports_are_told_with_what_to_do():
@@ -152,3 +168,20 @@ def test_a_part_of_a_network_counts_as_what_it_trains():
     assert diagnostics.too_many_parameters(num_trained, 10, everything / 20) is None
     assert diagnostics.too_many_parameters(everything, 10, everything / 20)
     assert 0.1 < num_trained / everything < 0.2
+
+
+@pytest.mark.parametrize(("lr", "jumps"), [(0.01, False), (0.03, True)])
+def test_features_that_are_torn_when_the_whole_network_is_trained_are_found_on_validation(lr, jumps):
+    """A head that was trained on them first; the training loss shows nothing, as each batch is normalised by itself."""
+    model = tiny_network("test_resnet", 0)
+    plan = lp_ft.plan(model, probe_epochs=6, head_lr=0.05, epochs=3, lr=lr)
+    fitted = run(
+        model, plan, train=ramps(80, 0, 32), val=ramps(40, 100, 32), loss_jump=2, seed=0, batch_size=8, warmup_epochs=1.0
+    )
+    losses = [row["val_loss"] for row in fitted.history]
+    assert (losses[6] > 2 * losses[4]) == jumps, "the fifth epoch was kept"
+    if not jumps:
+        assert fitted.warnings == []
+        return
+    (told,) = fitted.warnings
+    assert f"rose from {losses[4]:.2g} to {losses[6]:.3g}" in told and "in epoch 7" in told

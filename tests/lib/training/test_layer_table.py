@@ -1,10 +1,12 @@
 """The table of what each phase trains, layer by layer."""
 
+import pytest
 from torch import nn
 
 from stages.lib.core.contracts import Phase
 from stages.lib.networks import backbones, layers
-from stages.lib.training.setup import layer_table
+from stages.lib.training.setup import layer_table, told
+from tests.lib.training.whole import prepare
 from tests.tiny import RESNET
 
 
@@ -56,3 +58,23 @@ def test_without_phases_or_a_trained_head_the_table_still_has_its_columns():
         "lr_max",
     ]
     assert layer_table(model, [Phase({"backbone.1.bias": 0.1}, 1)]).layer.tolist() == ["0", "1"]
+
+
+@pytest.mark.parametrize(
+    ("strategy", "words"),
+    [
+        ("feature_extraction", ["1 of 16 layers are trained (head), 194 of {all} parameters; peak learning rate 0.01"]),
+        ("lp_ft", ["Phase 1 of 2: 1 of 16 layers", "Phase 2 of 2: 16 of 16 layers are trained (8 blocks from", "{all} of {all}"]),
+        ("partial", ["layers are trained (layer3.0, layer4.0, head), ", "peak learning rate 0.0005 to 0.01"]),
+        ("knn", ["No layer is trained: the head is computed from the features of the training examples."]),
+        ("linear_probe", ["No layer is trained: the head is computed from the features of the training examples."]),
+        ("frozen", ["No layer is trained."]),
+    ],
+)
+def test_what_is_trained_is_told_in_a_line_for_each_phase(strategy, words):
+    setup = prepare(strategy)[1]
+    lines = told(setup)
+    assert len(lines) == max(1, len(setup.phases))
+    num = sum(parameter.numel() for parameter in setup.model.parameters())
+    for each in words:
+        assert each.format(all=f"{num:,}") in "\n".join(lines)

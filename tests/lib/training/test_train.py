@@ -55,9 +55,9 @@ def test_exactly_what_is_declared_moves(strategy, network):
         follows = isinstance(module, nn.BatchNorm2d) and strategy not in ("bitfit", "norm_only")
         if follows and named & {f"{name}.weight", f"{name}.bias"}:
             named |= {f"{name}.running_mean", f"{name}.running_var", f"{name}.num_batches_tracked"}
-    if strategy in ("knn", "prototype"):
-        assert not setup.phases
-        named = {f"head.{name}" for name, _ in model.head.named_buffers()}
+    if not setup.phases:
+        assert strategy in ("linear_probe", "knn", "prototype", "frozen")
+        named = {f"head.{name}" for name in model.head.state_dict()}
     assert moved == named
 
     whole = trained.certificate[trained.certificate.phase == "all"]

@@ -148,9 +148,12 @@ def test_inputs_are_loaded_without_opening_any_label(prepared, tmp_path):
     labelled, other = prepared("photo", 0), prepared("sketch", 100)
     for split in ("train", "val"):
         (tmp_path / "data/prepared/sketch" / split / "table.csv").unlink()
-    train, val = unlabelled.load(other, labelled, HOW, CPU)
+    train, val = unlabelled.load(other, labelled, HOW, CPU, {})
     assert train.targets.shape == (6, 0) and val.targets.shape == (4, 0)
     packed = np.load(tmp_path / "data/prepared/sketch/train/inputs.npy")
+    fewer, same = unlabelled.load(other, labelled, HOW, CPU, {"train": [0, 2]})
+    assert len(fewer.targets) == len(packed) - 2 and len(same.targets) == len(val.targets)
+    assert fewer.inputs(torch.tensor([0, 1]), "none", None).equal(train.inputs(torch.tensor([1, 3]), "none", None))
     wanted = contracts.load_inputs(datasets.in_memory(list(packed), False), "image", HOW, CPU)
     rows = torch.arange(6)
     assert torch.equal(train.inputs(rows, "none", None), wanted.inputs(rows, "none", None))
@@ -160,7 +163,7 @@ def test_the_labelled_set_is_no_unlabelled_one(prepared):
     images = shades(6, seed=3)
     labelled, other = prepared("photo", 0, images=images), prepared("sketch", 0, images=images[::-1])
     with pytest.raises(UserError, match=r"sketch holds the same inputs as photo: an unlabelled set that is the labelled one"):
-        unlabelled.load(other, labelled, HOW, CPU)
+        unlabelled.load(other, labelled, HOW, CPU, {})
 
 
 def test_an_image_in_both_domains_is_named(prepared):
@@ -168,19 +171,19 @@ def test_an_image_in_both_domains_is_named(prepared):
     images = shades(6, seed=50)
     images[2] = shades(6, 32, 6)[1]  # the second of photo's training images; in sketch's train and val
     with pytest.raises(UserError, match=r"2 of the 10 training and validation inputs of sketch are also in photo"):
-        unlabelled.load(prepared("sketch", 0, images=images), labelled, HOW, CPU)
+        unlabelled.load(prepared("sketch", 0, images=images), labelled, HOW, CPU, {})
 
 
 def test_other_classes_are_named(prepared):
     labelled, other = prepared("photo", 0), prepared("sketch", 100, labels=("cross", "star"))
     with pytest.raises(UserError, match=r"only in photo: frame; only in sketch: star"):
-        unlabelled.load(other, labelled, HOW, CPU)
+        unlabelled.load(other, labelled, HOW, CPU, {})
 
 
 def test_another_shape_is_named(prepared):
     labelled, other = prepared("photo", 0), prepared("sketch", 100, px=40)
     with pytest.raises(UserError, match=r"sketch are packed as 40 x 40 x 3 uint8, and those of photo as 32 x 32 x 3 uint8"):
-        unlabelled.load(other, labelled, HOW, CPU)
+        unlabelled.load(other, labelled, HOW, CPU, {})
 
 
 def test_what_a_training_depends_on_has_no_labels():

@@ -18,6 +18,7 @@ from tests.tiny import network as tiny_network
 LAST = Trainable(last_blocks=2)
 HYPERPARAMETERS = {
     "feature_extraction": {"epochs": 2, "head_lr": 0.01},
+    "linear_probe": {"l2": [0.01, 1.0]},
     "partial": {"epochs": 2, "trainable": LAST, "lr": 0.0005, "head_lr": 0.01},
     "full": {"epochs": 2, "lr": 0.0005, "head_lr": 0.01},
     "scratch": {"epochs": 2, "lr": 0.0005},

@@ -3,6 +3,8 @@
 import torch
 from torch import nn
 
+LICENCE = "MIT (a toy)"
+
 
 class Pooled(nn.Module):
     """Steps (n, steps, 1) with a mask (n, steps) to outputs (n, 10)."""

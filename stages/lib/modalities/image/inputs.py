@@ -83,15 +83,23 @@ def remarks(image: Image.Image, preprocessing: dict[str, Any]) -> dict[str, floa
 
 def load(split: PackedSplit, targets: torch.Tensor, preprocessing: dict[str, Any], device: torch.device) -> LoadedSplit:
     """Load packed images for training and evaluation, normalised according to `preprocessing` (of a model's card)."""
+    resident = torch.from_numpy(np.array(split.inputs)).to(device) if _fits(split.inputs, device) else None
+    scale, shift = _affine(preprocessing["mean"], preprocessing["std"], device)
 
     def inputs(indices: torch.Tensor, level: str, draws: torch.Tensor | None) -> torch.Tensor:
-        batch = torch.from_numpy(split.rows(indices.numpy())).to(device)
+        batch = torch.from_numpy(split.rows(indices.numpy())).to(device) if resident is None else resident[indices.to(device)]
         if level != "none":
             assert draws is not None
-            batch = augment(batch, level, draws.to(device))
-        return normalise(batch, preprocessing)
+            batch = augment(batch, level, draws).contiguous()  # turned images are not, and convolutions would copy them
+        return _scaled(batch, scale, shift)
 
     return LoadedSplit(inputs, targets.to(device), NUM_DRAWS, mix)
+
+
+def _fits(images: np.ndarray, device: torch.device) -> bool:
+    """Whether all images should lie on the device: on a GPU, if they take at most a quarter of its free memory. Batches are then
+    gathered there, and the GPU waits for no copy."""
+    return device.type == "cuda" and 4 * images.nbytes <= torch.cuda.mem_get_info(device)[0]
 
 
 def probe(preprocessing: dict[str, Any], device: torch.device) -> torch.Tensor:
@@ -106,8 +114,15 @@ def normalise(images: torch.Tensor, preprocessing: dict[str, Any]) -> torch.Tens
 
 def to_network(images: torch.Tensor, mean: list[float], std: list[float]) -> torch.Tensor:
     """Like `normalise`, with a mean and a standard deviation (0 to 1) per channel."""
-    scale = 1 / (255 * torch.tensor(std, device=images.device))
-    shift = -torch.tensor(mean, device=images.device) / torch.tensor(std, device=images.device)
+    return _scaled(images, *_affine(mean, std, images.device))
+
+
+def _affine(mean: list[float], std: list[float], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Scale and shift (C,) that turn bytes into what the weights expect."""
+    return 1 / (255 * torch.tensor(std, device=device)), -torch.tensor(mean, device=device) / torch.tensor(std, device=device)
+
+
+def _scaled(images: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
     return torch.addcmul(shift, images.float(), scale).permute(0, 3, 1, 2)
 
 
@@ -120,13 +135,13 @@ def augment(images: torch.Tensor, level: str, draws: torch.Tensor) -> torch.Tens
             15 degrees, scale by 0.75 to 1.33, shift by up to 1/8, change brightness and contrast by up to 40 %, and cover
             a square of up to 1/3 of the side with grey. "inspection", for images without an upright position: flip
             left-right and up-down and rotate by multiples of 90 degrees.
-        draws: (N, NUM_DRAWS) uniform in [0, 1); the augmentation of each image depends only on its own row, so it does not
-            matter how a batch is divided between processes.
+        draws: (N, NUM_DRAWS) uniform in [0, 1), on the CPU, so that nothing has to wait for a GPU; the augmentation of each image
+            depends only on its own row, so it does not matter how a batch is divided between processes.
 
     Returns:
         A batch of the same shape and type.
     """
-    yes = (draws < 0.5)[:, :, None, None, None]
+    yes = (draws < 0.5).to(images.device)[:, :, None, None, None]
     images = torch.where(yes[:, 0], images.flip(2), images)
     if level == "inspection":
         images = torch.where(yes[:, 1], images.flip(1), images)
@@ -139,7 +154,7 @@ def augment(images: torch.Tensor, level: str, draws: torch.Tensor) -> torch.Tens
         offsets = (draws[:, 1:3] * (2 * most + 1)).long().tolist()
         return torch.stack([image[y : y + side, x : x + side] for image, (y, x) in zip(padded, offsets, strict=True)])
     if level == "strong":
-        return _strong(images, draws)
+        return _strong(images, draws.to(images.device))
     raise ValueError(f"unknown level of augmentation: {level!r}")
 
 

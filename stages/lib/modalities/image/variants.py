@@ -61,7 +61,7 @@ def _normalisation(name: str) -> Variant:
         f"trained; if so, set source.<name>.preprocessing.mean to {_numbers(mean)} and source.<name>.preprocessing.std to "
         f"{_numbers(std)} (for grey images {_numbers(_grey(mean))} and {_numbers(_grey(std))})."
     )
-    return Variant(_normalised(mean, std), remedy, "normalisation")
+    return Variant(_normalised(mean, std), remedy, "normalisation", values=True)
 
 
 def _numbers(values: list[float]) -> str:
@@ -76,6 +76,7 @@ VARIANTS: dict[str, Variant] = {
         "The weights were probably trained with channels in the order blue, green, red, and this pipeline gives red, green, "
         "blue. Look up how they were trained; if so, reverse the input channels of the first convolution in their file "
         "(weight.flip(1)), and source.<name>.preprocessing.mean and std with them.",
+        values=True,
     ),
     TRAINED_SIZE: Variant(
         _trained_size,

@@ -5,6 +5,7 @@ the value on the test set itself; other rows are resamples of it (stages.lib.eva
 """
 
 import numpy as np
+from scipy.sparse import csc_array
 
 
 def accuracy(probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -27,7 +28,11 @@ def auroc(probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray) ->
 
     A class that has no examples in a resample, or all of them, is left out of that mean.
     """
-    areas = auroc_per_class(probabilities, labels, weights)
+    return mean_auroc(auroc_per_class(probabilities, labels, weights))
+
+
+def mean_auroc(areas: np.ndarray) -> np.ndarray:
+    """`auroc` (B,) from the areas of each class (B, C)."""
     return areas[:, 1] if areas.shape[1] == 2 else _mean_of_known(areas)
 
 
@@ -75,17 +80,20 @@ def auroc_per_class(probabilities: np.ndarray, labels: np.ndarray, weights: np.n
     It is the probability that an example of the class gets a higher score than one of the rest; a tie counts half
     (Hanley and McNeil, Radiology 1982).
     """
+    drawn, total, columns = np.ascontiguousarray(weights.T), weights.sum(1), np.arange(len(labels) + 1)
     areas = []
     for index in range(probabilities.shape[1]):
         scores, positive = probabilities[:, index], labels == index
-        others = np.flatnonzero(~positive)
-        others = others[np.argsort(scores[others], kind="stable")]
-        below = np.zeros((len(weights), len(others) + 1))  # drawn examples of the rest among the lowest 0, 1, 2, ...
-        np.cumsum(weights[:, others], axis=1, out=below[:, 1:])
-        first, last = (np.searchsorted(scores[others], scores[positive], side) for side in ("left", "right"))
-        drawn = weights[:, positive]
-        won = (drawn * (below[:, first] + below[:, last])).sum(1) / 2
-        areas.append(_ratio(won, drawn.sum(1) * below[:, -1]))
+        # Each example of the rest falls between two scores of the class (even bins) or ties with one (odd bins).
+        levels, own = np.unique(scores[positive], return_inverse=True)
+        level = np.searchsorted(levels, scores)
+        bins = 2 * level + (np.append(levels, np.inf)[level] == scores)
+        rest = csc_array((~positive * 1.0, bins, columns), shape=(2 * len(levels) + 1, len(labels)))
+        below = np.cumsum(rest @ drawn, axis=0)  # drawn examples of the rest in these bins and the lower ones
+        mine = drawn[positive]
+        won = (mine * (below[2 * own] + below[2 * own + 1])).sum(0) / 2
+        num = mine.sum(0)
+        areas.append(_ratio(won, num * (total - num)))
     return np.stack(areas, axis=1)
 
 

@@ -10,8 +10,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
-from torch.nn.functional import normalize
 
 from stages.lib.core.contracts import Metric, numbered
 from stages.lib.evaluation import statistics
@@ -50,17 +48,6 @@ METRICS = {
     "auroc": Metric(_values(verification.auroc), _differ, between=True),
     "tar_at_far_1": Metric(_values(verification.tar_at_far), _differ, between=True),
 }
-
-
-def activation(outputs: torch.Tensor) -> torch.Tensor:
-    """Embeddings (N, D) of length 1 from any."""
-    return normalize(outputs)
-
-
-def predictions(outputs: torch.Tensor) -> np.ndarray:
-    """The network's embeddings (N, D) of length 1 in float32."""
-    embeddings: np.ndarray = activation(outputs).cpu().numpy()
-    return embeddings
 
 
 def table(predictions: np.ndarray, targets: np.ndarray, names: Sequence[str]) -> dict[str, Any]:

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
 from stages.lib.core.contracts import Metric, Units, numbered
 from stages.lib.core.datasets import Episodes, PackedSplit
@@ -48,17 +47,6 @@ METRICS = {
     "accuracy_matching": _metric("matching"),
     "accuracy_linear_probe": _metric("linear_probe"),
 }
-
-
-def activation(outputs: torch.Tensor) -> torch.Tensor:
-    """Embeddings (N, D), as the network gives them: their length matters to Euclidean prototypes."""
-    return outputs
-
-
-def predictions(outputs: torch.Tensor) -> np.ndarray:
-    """Embeddings (N, D) in float32."""
-    embeddings: np.ndarray = activation(outputs).cpu().numpy()
-    return embeddings
 
 
 def units(embeddings: np.ndarray, split: PackedSplit) -> Units:

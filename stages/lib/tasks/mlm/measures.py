@@ -11,9 +11,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
-from stages.lib.core.contracts import NO_STEP, Metric
+from stages.lib.core.contracts import Metric
 from stages.lib.evaluation import statistics
 from stages.lib.params.schema import Evaluate
 
@@ -60,19 +59,6 @@ METRICS = {
     "perplexity": Metric(perplexity, _other_probabilities, higher_is_better=False, fraction=False),
 }
 PLOTS: tuple[str, ...] = ()
-
-
-def activation(outputs: torch.Tensor) -> torch.Tensor:
-    """The outputs themselves (N, K, 4): the head has compared them already."""
-    return outputs
-
-
-def predictions(outputs: torch.Tensor) -> np.ndarray:
-    """The network's predictions (N, K, 4) in float32."""
-    probability, numbers = outputs[..., :1].clamp_max(0).exp(), outputs[..., 1:3].round().clamp_min(0)
-    both = torch.cat([probability, numbers, outputs[..., 3:].clamp(0, 1)], -1)
-    found: np.ndarray = both.float().masked_fill(outputs[..., :1] < NO_STEP / 2, -1).cpu().numpy()
-    return found
 
 
 def table(predictions: np.ndarray, targets: np.ndarray, names: Sequence[str]) -> dict[str, Any]:

@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
-from stages.lib.core.contracts import NO_STEP, NO_TARGET, Metric
+from stages.lib.core.contracts import NO_TARGET, Metric
 from stages.lib.evaluation import statistics
 from stages.lib.params.schema import Evaluate
 from stages.lib.tasks.tag import entities, metrics, mistakes
@@ -28,20 +27,6 @@ METRICS = {
     "entity_recall": Metric(metrics.entity_recall, _other_tags),
     "token_accuracy": Metric(metrics.token_accuracy, _other_tags),
 }
-
-
-def activation(outputs: torch.Tensor) -> torch.Tensor:
-    """Probabilities (N, S, C) of each word's tags from logits (N, S, C); the same for all tags where there is no word."""
-    return outputs.softmax(2)
-
-
-def predictions(outputs: torch.Tensor) -> np.ndarray:
-    """The network's predictions (N, S, 2) in float32: each word's most likely tag and its probability, both -1 where there is no
-    output."""
-    probability = activation(outputs).max(2)
-    both = torch.stack([probability.indices.float(), probability.values], 2)
-    found: np.ndarray = both.masked_fill(outputs[..., :1] < NO_STEP / 2, -1).cpu().numpy()
-    return found
 
 
 def table(predictions: np.ndarray, targets: np.ndarray, names: Sequence[str]) -> dict[str, Any]:

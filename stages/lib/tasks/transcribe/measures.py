@@ -11,12 +11,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
 from stages.lib.core.contracts import NO_TARGET, Metric
 from stages.lib.evaluation import statistics
 from stages.lib.params.schema import Evaluate
-from stages.lib.tasks.transcribe import alphabet, decoding, edits
+from stages.lib.tasks.transcribe import alphabet, edits
 from stages.lib.tasks.transcribe.alphabet import OUTSIDE
 
 PADDING = -1
@@ -49,17 +48,6 @@ def _other_text(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 METRICS = {name: Metric(_values(name), _other_text, higher_is_better=False) for name in COUNTED}
 
 
-def activation(outputs: torch.Tensor) -> torch.Tensor:
-    """Probabilities (N, T, C) of the blank and of each character; all are equal in padded frames."""
-    return outputs.softmax(-1)
-
-
-def predictions(outputs: torch.Tensor) -> np.ndarray:
-    """The text of each utterance with its confidence, from outputs (N, T, C): (N, 1 + L)."""
-    confidence, rows = decoding.greedy(outputs)
-    return _joined(confidence, rows)
-
-
 def table(predictions: np.ndarray, targets: np.ndarray, names: Sequence[str]) -> dict[str, Any]:
     """Columns of predictions.csv: label, predicted, and confidence with all digits of float32."""
     label = alphabet.written(alphabet.unpadded(targets), names)
@@ -74,7 +62,7 @@ def read(table: pd.DataFrame, names: Sequence[str]) -> tuple[np.ndarray, np.ndar
     """
     confidence = table["confidence"].to_numpy(np.float32)
     heard, said = (alphabet.encoded(table[column], names) for column in ("predicted", "label"))
-    return _joined(confidence, heard), alphabet.padded(said, NO_TARGET)
+    return joined(confidence, heard), alphabet.padded(said, NO_TARGET)
 
 
 def served(predictions: np.ndarray, names: Sequence[str], inputs: Sequence[Any]) -> dict[str, Any]:
@@ -193,7 +181,7 @@ def _heard(predictions: np.ndarray) -> list[list[int]]:
     return alphabet.unpadded(predictions[:, 1:])
 
 
-def _joined(confidence: np.ndarray, rows: list[list[int]]) -> np.ndarray:
+def joined(confidence: np.ndarray, rows: list[list[int]]) -> np.ndarray:
     """Predictions (N, 1 + L) float32; indices up to 16 million are exact."""
     return np.concatenate([confidence[:, None], alphabet.padded(rows, PADDING).astype(np.float32)], axis=1)
 

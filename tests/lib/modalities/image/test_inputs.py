@@ -203,6 +203,20 @@ def test_an_image_changes_by_its_own_draws_alone(level, channels):
         torch.testing.assert_close(inputs.augment(batch[[index]], level, draws[[index]])[0], together[index])
 
 
+@pytest.mark.parametrize("level", ["none", "light", "strong", "inspection"])
+def test_images_that_lie_on_the_device_give_the_same_batches(level, monkeypatch):
+    packed = in_memory([random.integers(0, 255, (32, 32, 3), dtype=np.uint8) for _ in range(9)], False)
+    how = {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.3, 0.4]}
+    indices, draws = torch.tensor([8, 0, 3]), torch.from_numpy(random.random((3, inputs.NUM_DRAWS), dtype=np.float32))
+    there = []
+    for fits in (False, True):
+        monkeypatch.setattr(inputs, "_fits", lambda images, device, fits=fits: fits)
+        split = inputs.load(packed, torch.arange(9), how, torch.device("cpu"))
+        there.append(split.inputs(indices, level, draws))
+    assert torch.equal(*there)
+    assert there[0].is_contiguous(memory_format=torch.channels_last)
+
+
 def test_light_shifts_by_at_most_a_sixteenth():
     image = torch.zeros(1, 32, 32, 3, dtype=torch.uint8)
     image[0, 16, 16] = 255

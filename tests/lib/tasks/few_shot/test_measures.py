@@ -7,9 +7,10 @@ import torch
 
 from stages.lib.core import datasets
 from stages.lib.data import episodes
-from stages.lib.evaluation import statistics
+from stages.lib.evaluation import pairing
 from stages.lib.params.schema import Evaluate
 from stages.lib.tasks.few_shot import classifiers, measures
+from stages.lib.tasks.few_shot import outputs as to
 from tests.tiny import PARAMS
 
 HOW = {"way": [5, 9], "shots": [1, 3], "queries": 2, "number": 60, "seed": 0}
@@ -80,7 +81,7 @@ def test_every_setting_and_classifier_is_reported_and_compared_with_cosine_proto
 def test_two_models_are_compared_on_the_same_episodes():
     better, worse = (units(spread).values.astype(float)[None] for spread in (0.6, 1.5))
     how = {"num_resamples": 500, "confidence": 0.95, "seed": 0}
-    found = statistics.paired_difference(measures.METRICS["accuracy"], better, worse, np.zeros(60), None, **how)
+    found = pairing.paired_difference(measures.METRICS["accuracy"], better, worse, np.zeros(60), None, **how)
     assert found["verdict"] == "helps" and found["lower"] > 0.1
 
 
@@ -130,4 +131,4 @@ def test_the_curve_over_shots_is_written_as_table_and_plot(tmp_path):
 
 
 def test_embeddings_keep_their_lengths():
-    assert measures.predictions(torch.tensor([[3.0, 4.0]])).tolist() == [[3, 4]]
+    assert to.predictions(torch.tensor([[3.0, 4.0]])).tolist() == [[3, 4]]

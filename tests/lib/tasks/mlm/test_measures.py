@@ -6,6 +6,7 @@ import torch
 
 from stages.lib.core.contracts import NO_STEP
 from stages.lib.tasks.mlm import learning, measures
+from stages.lib.tasks.mlm import outputs as to
 
 # Two texts: two pieces that are asked for (one right), and one (wrong).
 OUTPUTS = torch.tensor([
@@ -16,7 +17,7 @@ NONE = np.zeros((2, 1))
 
 
 def test_accuracy_and_perplexity_are_over_pieces_and_not_over_texts():
-    exact = measures.predictions(OUTPUTS).astype(np.float64)
+    exact = to.predictions(OUTPUTS).astype(np.float64)
     weights = np.array([[1.0, 1.0], [1.0, 3.0], [0.0, 1.0]])
     assert measures.masked_accuracy(exact, NONE, weights).tolist() == pytest.approx([1 / 3, 1 / 5, 0])
     expected = [(0.5 * 0.25 * 0.1) ** (-1 / 3), (0.5 * 0.25 * 0.1**3) ** (-1 / 5), 10]
@@ -33,7 +34,7 @@ def test_validation_and_losses():
 
 def test_an_impossible_piece_has_a_finite_perplexity():
     outputs = torch.tensor([[[-1000.0, 7, 8, 1]], [[-1.0, 7, 8, 1]]])
-    exact = measures.predictions(outputs).astype(np.float64)
+    exact = to.predictions(outputs).astype(np.float64)
     assert np.isfinite(measures.perplexity(exact, NONE, np.ones((1, 2))))
 
 

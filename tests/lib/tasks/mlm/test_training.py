@@ -16,6 +16,7 @@ from stages.lib.networks.inference import predict
 from stages.lib.params.fields import Trainable
 from stages.lib.shell import checkpoints
 from stages.lib.tasks.mlm import learning, measures
+from stages.lib.tasks.mlm import outputs as to
 from stages.lib.tasks.mlm.masking import masking
 from stages.lib.training import setup as setups
 from stages.lib.training import train as trains
@@ -149,7 +150,7 @@ def test_it_learns_the_language_of_the_texts_and_says_so_if_not(tmp_path):
     first = trained.history.val_loss.iloc[0]
     assert trained.best["val_loss"] < first - 0.5 and trained.best["val_masked_accuracy"] > 0.5 and not trained.warnings
     outputs = predict(setup.model, split.val, 6)
-    predictions = measures.predictions(outputs)
+    predictions = to.predictions(outputs)
     ones = np.ones((1, len(predictions)))
     (perplexity,) = measures.perplexity(predictions.astype(np.float64), np.zeros((12, 1)), ones)
     assert perplexity == pytest.approx(np.exp(trained.best["val_loss"]), rel=1e-4)

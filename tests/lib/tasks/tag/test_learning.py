@@ -11,7 +11,8 @@ from stages.lib.core.contracts import NO_STEP, NO_TARGET
 from stages.lib.errors import UserError
 from stages.lib.networks.heads import EachStep
 from stages.lib.tasks.tag import learning
-from stages.lib.tasks.tag.measures import METRICS, predictions
+from stages.lib.tasks.tag.measures import METRICS
+from stages.lib.tasks.tag.outputs import predictions
 from tests.lib.tasks.tag.cases import case, sure
 from tests.tiny import options
 

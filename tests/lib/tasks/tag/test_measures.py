@@ -13,6 +13,7 @@ from stages.lib.core.contracts import NO_STEP, NO_TARGET
 from stages.lib.evaluation import comparison, statistics
 from stages.lib.params.schema import Evaluate
 from stages.lib.tasks.tag import learning, measures
+from stages.lib.tasks.tag import outputs as to
 from tests.lib.tasks.tag.cases import case
 from tests.tiny import PARAMS
 
@@ -31,13 +32,13 @@ def written(tmp_path, each):
 def test_predictions_are_the_most_likely_tags_and_their_probabilities():
     outputs = torch.randn(4, 6, 3, generator=torch.Generator().manual_seed(0))
     outputs[1, 4:] = outputs[2, 1] = NO_STEP
-    found, probabilities = measures.predictions(outputs), measures.activation(outputs).numpy()
+    found, probabilities = to.predictions(outputs), to.activation(outputs).numpy()
     there = (outputs[..., 0] > NO_STEP / 2).numpy()
     assert found.shape == (4, 6, 2) and found.dtype == np.float32 and (found[~there] == -1).all()
     assert np.array_equal(found[there][:, 0], probabilities[there].argmax(1))
     assert np.array_equal(found[there][:, 1], probabilities[there].max(1))
     np.testing.assert_allclose(probabilities.sum(2), 1, rtol=1e-6)
-    assert measures.predictions(torch.zeros(0, 3, 5)).shape == (0, 3, 2)
+    assert to.predictions(torch.zeros(0, 3, 5)).shape == (0, 3, 2)
 
 
 def test_the_table_can_be_read_and_comes_back_bit_for_bit(tmp_path):
@@ -150,7 +151,7 @@ def test_words_cut_off_are_counted():
     outputs = torch.zeros(2, 3, 3)
     outputs[0, 1] = outputs[1, 1:] = NO_STEP
     for steps, cut in ((3, 1), (2, 2), (1, 2)):
-        predictions = measures.predictions(outputs[:, :steps])
+        predictions = to.predictions(outputs[:, :steps])
         assert measures.report(predictions, targets, None, NAMES, SETTINGS, 0)["num_words_cut"] == cut
 
 

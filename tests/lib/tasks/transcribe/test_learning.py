@@ -12,6 +12,7 @@ from torch import nn
 from stages.lib.core.contracts import NO_STEP, NO_TARGET
 from stages.lib.errors import UserError
 from stages.lib.tasks.transcribe import learning, measures
+from stages.lib.tasks.transcribe import outputs as to
 from tests.lib.tasks.transcribe.spoken import outputs, path, texts
 from tests.tiny import options
 
@@ -240,6 +241,6 @@ def test_a_small_network_learns_to_transcribe_without_errors():
     assert before["cer"] > 0.8 and before["loss"] > learning.guess(targets) and alarms
     assert figures["cer"] == figures["wer"] == 0 and figures["loss"] < 0.1
     assert learning.alarms(validate(), val_targets, names) == []
-    answers = measures.served(measures.predictions(validate()), names, [None] * len(val))
+    answers = measures.served(to.predictions(validate()), names, [None] * len(val))
     assert answers["text"].tolist() == val and answers["confidence"].min() > 0.5
     assert jiwer.cer(val, answers["text"].tolist()) == 0

@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from stages.lib.core.contracts import NO_TARGET
-from stages.lib.evaluation import comparison, statistics
+from stages.lib.evaluation import comparison, pairing
 from stages.lib.params.schema import Evaluate
 from stages.lib.tasks.transcribe import learning, measures
+from stages.lib.tasks.transcribe import outputs as to
 from tests.lib.tasks.transcribe.spoken import outputs, path
 from tests.tiny import PARAMS
 
@@ -24,7 +25,7 @@ def predicted(texts, names=NAMES, peaks=None):
     """Predictions of a model that writes these texts, the first the most confident."""
     peaks = np.linspace(9, 4, len(texts)) if peaks is None else peaks
     single = [outputs([[*path(text, names), 0]], len(names), peak) for text, peak in zip(texts, peaks, strict=True)]
-    rows = [measures.predictions(each)[0] for each in single]
+    rows = [to.predictions(each)[0] for each in single]
     found = np.full((len(rows), max(map(len, rows))), measures.PADDING, dtype=np.float32)
     for target, row in zip(found, rows, strict=True):
         target[: len(row)] = row
@@ -43,10 +44,10 @@ def saved(path, predictions, targets, names):
 
 def test_activation_is_probabilities_and_predictions_are_confidence_and_characters():
     logits = outputs([path("one", NAMES), path("a", NAMES)], len(NAMES), 3.0)
-    chances = measures.activation(logits)
+    chances = to.activation(logits)
     assert chances.shape == logits.shape and chances.sum(-1).allclose(torch.ones(1))
     assert (chances[1, 2:].argmax(-1) == 0).all(), "padded frames are blanks to who decodes the probabilities"
-    found = measures.predictions(logits)
+    found = to.predictions(logits)
     assert found.dtype == np.float32 and found.shape == (2, 4)
     assert found[:, 0] == pytest.approx(np.full(2, chances[0, 1].max()))
     assert found[:, 1:].tolist() == [[NAMES.index(each) for each in "one"], [NAMES.index("a"), -1, -1]]
@@ -101,7 +102,7 @@ def test_two_models_differ_where_their_texts_do_whatever_pads_them():
 def test_a_verdict_between_models_of_different_widths():
     said = ["one two", "two", "one", "a one", "two two", "so", "no", "ten"] * 5
     targets, nothing = learning.targets(said, NAMES).numpy(), predicted(["o"] * len(said))
-    found = statistics.paired_difference(
+    found = pairing.paired_difference(
         measures.METRICS["cer"], predicted(said)[None], nothing[None], targets, None, num_resamples=200, confidence=0.95, seed=0
     )
     assert found["verdict"] == "helps" and found["difference"] == pytest.approx(-jiwer.cer(said, ["o"] * len(said)))
@@ -112,7 +113,7 @@ def test_the_served_model_answers_with_texts_and_confidence():
     assert list(answers) == ["text", "confidence"] and answers["text"].tolist() == ["one two", ""]
     assert answers["text"].dtype == object and answers["confidence"].dtype == np.float32
     assert measures.served(np.zeros((1, len(NAMES)), np.float32), NAMES, [None])["text"].tolist() == [""]
-    none = measures.served(measures.predictions(torch.zeros(0, len(NAMES))), NAMES, [])
+    none = measures.served(to.predictions(torch.zeros(0, len(NAMES))), NAMES, [])
     assert none["text"].shape == none["confidence"].shape == (0,)
 
 

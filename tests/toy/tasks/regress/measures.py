@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
 from stages.lib.core.contracts import Metric
 from stages.lib.evaluation import statistics
@@ -20,16 +19,6 @@ def _error(predictions: np.ndarray, targets: np.ndarray, weights: np.ndarray) ->
 
 
 METRICS = {"mean_absolute_error": Metric(_error, lambda first, second: first != second, higher_is_better=False, fraction=False)}
-
-
-def activation(outputs: torch.Tensor) -> torch.Tensor:
-    """The number itself (N,)."""
-    return outputs[:, 0]
-
-
-def predictions(outputs: torch.Tensor) -> np.ndarray:
-    """Numbers (N,)."""
-    return activation(outputs).cpu().numpy()
 
 
 def table(predictions: np.ndarray, targets: np.ndarray, names: Sequence[str]) -> dict[str, Any]:

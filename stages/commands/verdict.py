@@ -1,0 +1,56 @@
+"""Ask for the verdict, with an exit code for CI: python -m stages verdict [--of COMPARISON] [--require helps|better|as_good]
+
+Reads metrics/compare.json and prints each comparison in words. With --require, exits with 1 unless every comparison that --of
+names (default: all) has at least this verdict: `helps` is about the method and needs several seeds; `better` also takes a model
+that is better with the only seed; `as_good` also takes one that is as good, within compare.margin. --schema prints the JSON
+Schema of the file.
+"""
+
+import argparse
+import json
+import sys
+
+from stages.lib.core import cards, runs
+from stages.lib.errors import UserError, listed, nearest
+from stages.lib.evaluation.verdicts import Comparison, Verdict
+
+HELPS = ("helps",)
+BETTER = (*HELPS, "this model is better")
+AS_GOOD = (*BETTER, "as good", "this model is as good")
+LEVELS = {"helps": HELPS, "better": BETTER, "as_good": AS_GOOD}
+
+
+def main(words: list[str]) -> None:
+    parser = argparse.ArgumentParser("python -m stages verdict", description=(__doc__ or "").partition(":")[0])
+    parser.add_argument("--of", action="append", help="a comparison, by its key in metrics/compare.json; may be given again")
+    parser.add_argument("--require", choices=LEVELS, help="the least that each must be; otherwise the exit code is 1")
+    parser.add_argument("--schema", action="store_true", help="print the JSON Schema of metrics/compare.json")
+    asked = parser.parse_args(words)
+    if asked.schema:
+        print(json.dumps(Comparison.model_json_schema(), indent=2))
+        return
+    found = read().verdicts
+    for key in asked.of or ():
+        if key not in found:
+            raise UserError(f"--of: {runs.COMPARISON} has no comparison {key!r}.{nearest(key, found)} Allowed: {listed(found)}.")
+    chosen = {key: found[key] for key in asked.of or found}
+    for key, verdict in chosen.items():
+        print(f"{key}: {sentence(verdict)}")
+    if asked.require:
+        missing = [key for key, verdict in chosen.items() if verdict.verdict not in LEVELS[asked.require]]
+        if missing:
+            sys.exit(f"required: {asked.require} ({' or '.join(LEVELS[asked.require])}). Not so: {', '.join(missing)}.")
+        print(f"required: {asked.require}. So it is.")
+
+
+def read() -> Comparison:
+    """What compare found; a UserError if it has not run, or another version of the code wrote the file."""
+    if not runs.COMPARISON.exists():
+        raise UserError(f"{runs.COMPARISON} is not here. Run `dvc repro` in the root of the repository.")
+    return cards.parsed(runs.COMPARISON, Comparison)
+
+
+def sentence(verdict: Verdict) -> str:
+    """One comparison in words; the numbers are in units of the metric."""
+    return (f"{verdict.verdict}, {verdict.difference:+.4g} ({verdict.lower:+.4g} to {verdict.upper:+.4g}), "
+            f"corrected p {verdict.p_holm:.2g}")  # fmt: skip

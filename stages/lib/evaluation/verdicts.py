@@ -1,0 +1,151 @@
+"""What the differences of one comparison let one say: of each by itself, of all together, and of the method or the models alone.
+
+A report with several comparisons claims something false more often than each of its intervals does. Verdicts are therefore
+corrected for their number (Holm); the intervals stand beside them, each by itself.
+"""
+
+from collections.abc import Mapping
+from typing import Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+from scipy.stats import binom
+
+from stages.lib.core.contracts import Metric
+from stages.lib.evaluation.pairing import Paired, enough
+from stages.lib.evaluation.statistics import interval
+
+Word = Literal[
+    "helps", "hurts", "as good", "this model is better", "this model is worse", "this model is as good", "no difference shown"
+]
+ONE_SEED: dict[Word, Word] = {
+    "helps": "this model is better", "hurts": "this model is worse", "as good": "this model is as good",
+}  # fmt: skip
+
+
+class Verdict(BaseModel):
+    """One comparison in compare.json. Differences are the proposal's value minus the control's."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    difference: float = Field(description="mean over the seeds, on the same test examples")
+    lower: float = Field(description="of the paired interval at compare.confidence, of this comparison by itself")
+    upper: float
+    p: float = Field(ge=0, le=1, description="two-sided, that there is no difference; by itself")
+    p_holm: float = Field(ge=0, le=1, description="the same, corrected for all comparisons of this file")
+    p_margin: float = Field(ge=0, le=1, description="that the difference is compare.margin or more, either way; by itself")
+    p_margin_holm: float = Field(ge=0, le=1, description="the same, corrected for all comparisons of this file")
+    verdict: Word = Field(
+        description="corrected for all comparisons; 'this model is ...' with a single seed, which says nothing about the method"
+    )
+
+
+class Comparison(BaseModel):
+    """metrics/compare.json. Besides these keys, it has the metric's name, under which stands the value of each arm, and a key for
+    each comparison: `transfer` (against random weights), `intermediate`, `training`, `against_<arm>`, ..."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    __pydantic_extra__: dict[str, Verdict | dict[str, float | None]] = Field(init=False)
+
+    ship: str = Field(description="the target to ship, models/target/<ship>, chosen by its validation loss")
+    measured: dict[str, str | None] = Field(
+        description="sha256 of the weights that each folder of metrics/evaluate is of; null for a control without a network"
+    )
+    use: str = Field(
+        description="what the licences of the shipped model's data, weights and code allow: may be sold, copyleft, "
+        "unknown, or not for commercial use"
+    )
+    chance: float | None = Field(description="the metric of answering what is most frequent in the test; null if it has none")
+    without_leaks: dict[str, float | None] | None = Field(
+        description="the metric of each arm on the test examples that are in no training data; null if all are, or none"
+    )
+
+    @property
+    def verdicts(self) -> dict[str, Verdict]:
+        """The comparisons by key."""
+        return {key: value for key, value in (self.__pydantic_extra__ or {}).items() if isinstance(value, Verdict)}
+
+
+def judged(
+    differences: Mapping[str, Paired], metric: Metric, *, num_seeds: int, confidence: float, margin: float
+) -> dict[str, Verdict]:
+    """The verdict of each comparison, corrected for all of them together.
+
+    With probability `confidence` none of the claims of a difference is false, and the same holds for the claims "as good": each
+    kind has a correction of its own.
+
+    Args:
+        differences: of each comparison, by its key.
+        num_seeds: of each arm. With one seed, the verdicts are about these models: another training may turn out otherwise.
+        margin: how far apart models may be that count as equally good, in units of the metric.
+
+    References:
+        Holm, A Simple Sequentially Rejective Multiple Test Procedure, Scandinavian Journal of Statistics 1979. Schuirmann, A
+        Comparison of the Two One-Sided Tests Procedure, J. Pharmacokinetics and Biopharmaceutics 1987.
+    """
+    single = {key: p_difference(each) for key, each in differences.items()}
+    apart = {key: p_margin(each, metric, margin, confidence) for key, each in differences.items()}
+    corrected, corrected_apart = holm(single), holm(apart)
+    found = {}
+    for key, each in differences.items():
+        lower, upper = (float(end) for end in interval(each.samples, confidence))
+        word: Word = "no difference shown"
+        if corrected[key] <= 1 - confidence:
+            word = "helps" if (each.value > 0) == metric.higher_is_better else "hurts"
+        elif corrected_apart[key] <= 1 - confidence:
+            word = "as good"
+        found[key] = Verdict(
+            difference=each.value, lower=lower, upper=upper, p=single[key], p_holm=corrected[key], p_margin=apart[key],
+            p_margin_holm=corrected_apart[key], verdict=ONE_SEED.get(word, word) if num_seeds == 1 else word,
+        )  # fmt: skip
+    return found
+
+
+def p_difference(found: Paired) -> float:
+    """Two-sided p-value that there is no difference: the level at which the percentile interval would just reach 0.
+
+    It is never below what a sign test could give if all examples that tell the models apart favoured the same one: resampling a
+    handful of examples says more than they can.
+
+    Reference:
+        Davison and Hinkley, Bootstrap Methods and their Application, 1997, section 4.4 (duality) and (4.11) (the added 1).
+    """
+    return max(_two_sided(found.samples), min(1.0, 2.0 ** (1 - found.telling)))
+
+
+def p_margin(found: Paired, metric: Metric, margin: float, confidence: float) -> float:
+    """p-value that the models are `margin` or more apart: the larger of two one-sided tests.
+
+    If too few examples tell the models apart for a bootstrap, it is the probability of so few if their share were `margin`: of a
+    metric that is a mean over the examples, the difference is at most that share.
+    """
+    if enough(found.telling, confidence):
+        samples = found.samples[~np.isnan(found.samples)]
+        most = max((samples <= -margin).sum(), (samples >= margin).sum())
+        return float((1 + most) / (1 + len(samples)))
+    return float(binom.cdf(found.telling, found.num, margin)) if metric.fraction else 1.0
+
+
+def holm(values: Mapping[str, float]) -> dict[str, float]:
+    """p-values that are corrected for their number: each times the number of those not smaller, never below a smaller one's."""
+    corrected, most = {}, 0.0
+    for rank, (key, value) in enumerate(sorted(values.items(), key=lambda item: item[1])):
+        most = max(most, min(1.0, (len(values) - rank) * value))
+        corrected[key] = most
+    return corrected
+
+
+def _two_sided(samples: np.ndarray) -> float:
+    known = samples[~np.isnan(samples)]
+    fewest = min((known <= 0).sum(), (known >= 0).sum())
+    return float(min(1.0, 2 * (1 + fewest) / (1 + len(known))))
+
+
+def alone(found: Verdict, confidence: float) -> bool:
+    """Whether a comparison by itself would show a difference that all together do not."""
+    return found.p <= 1 - confidence < found.p_holm
+
+
+def smaller_than_margin(found: Verdict, confidence: float) -> bool:
+    """Whether a difference is shown, and shown to be smaller than the margin."""
+    return max(found.p_holm, found.p_margin_holm) <= 1 - confidence

@@ -1,0 +1,208 @@
+"""Nearly the same image in two sets: resized, slightly cropped, recompressed or mirrored.
+
+Works on fingerprints, which are small grey copies of the images, in three steps: candidates by the correlation of their coarse
+structure under a few crops (what a perceptual hash is, but not rounded to bits), alignment of each candidate, and the correlation
+of what then remains. In data whose images all look alike (digits, cells of one module), the correlation of two different ones is
+high too, so a near-duplicate must also be much nearer than the next candidates.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from matplotlib import pyplot as plt
+from PIL import Image
+from torch.nn.functional import adaptive_avg_pool2d, grid_sample
+
+from stages.lib.plots.style import PIXELS, STYLE, save, short
+
+SIDE, COARSE = 32, 16  # of a fingerprint, and of what candidates are found by, in pixels
+SLOW = 1 / 16  # of the side: brightness that changes more slowly is ignored, because all images of a kind share it
+FAST = 1 / 40  # of the side: what changes faster is lost when an image is resized or compressed
+CROP = 0.9  # of the side: a copy may show this much of the original, anywhere in it
+VIEWS = [(1.0, 0.0, 0.0), *((CROP, y, x) for y in (0.0, 0.05, 0.1) for x in (0.0, 0.05, 0.1))]  # scale, top, left
+NUM_CANDIDATES, NUM_ALIGNED = 12, 5  # of each test image; only if one of the first few fits are the others looked at
+ORDINARY = 4  # this many others may be near-duplicates as well; the next one says how near ordinary images are
+STEPS = 6  # of the alignment
+MOST_AT_ONCE = 20_000_000  # correlations in memory
+PAIRS_AT_ONCE = 512
+
+
+class Match(NamedTuple):
+    """Two images that are nearly the same."""
+
+    test: int  # row
+    other: int  # row
+    correlation: float  # of the aligned fingerprints, up to 1
+    nearness: float  # 1 - correlation, as a fraction of that to an ordinary neighbour: 0 for copies, about 1 for others
+
+
+def fingerprint(image: Image.Image) -> np.ndarray:
+    """A small grey copy (SIDE, SIDE) uint8 of a decoded image."""
+    return np.asarray(image.convert("L").resize((SIDE, SIDE), Image.Resampling.BICUBIC))
+
+
+def find(tests: np.ndarray, others: np.ndarray, *, correlation: float, nearness: float) -> list[Match]:
+    """Pairs of a test image and another that are nearly the same.
+
+    Args:
+        tests: fingerprints (N, SIDE, SIDE) uint8.
+        others: (M, SIDE, SIDE) uint8; of images that none of the tests is one of.
+        correlation: the lowest of a near-duplicate, 0 to 1.
+        nearness: the highest of a near-duplicate, 0 to 1.
+
+    Returns:
+        Matches, ordered by rows.
+
+    Reference:
+        Baker and Matthews, Lucas-Kanade 20 Years On, IJCV 2004 (the alignment). Lowe, Distinctive Image Features from
+        Scale-Invariant Keypoints, IJCV 2004 (the comparison with the next candidates).
+    """
+    if not len(tests) or not len(others):
+        return []
+    found = []
+    mine, theirs = (torch.from_numpy(np.array(each)).float() for each in (tests, others))
+    candidates, views = _candidates(mine, theirs)
+    rows = torch.arange(len(mine))[:, None].expand_as(candidates)
+    first = _aligned(mine, theirs, rows[:, :NUM_ALIGNED], candidates[:, :NUM_ALIGNED], views[:, :NUM_ALIGNED])
+    near = (first.amax(1) >= correlation).nonzero()[:, 0]
+    rest = _aligned(mine, theirs, *(each[near, NUM_ALIGNED:] for each in (rows, candidates, views)))
+    for row, values in zip(near.tolist(), torch.cat([first[near], rest], 1), strict=True):
+        ordered = values.sort(descending=True).values
+        ordinary = ordered[ORDINARY].item() if len(ordered) > ORDINARY else 0.0
+        for other, value in zip(candidates[row].tolist(), values.tolist(), strict=True):
+            relative = (1 - value) / max(1 - ordinary, 1e-6)
+            if value >= correlation and relative <= nearness:
+                found.append(Match(row, other, value, relative))
+    return sorted(found)
+
+
+def show(path: Path, pairs: Sequence[tuple[str, np.ndarray, np.ndarray]]) -> None:
+    """Draw pairs of fingerprints, the test image on the left, each with a title."""
+    columns = 4
+    rows = -(-len(pairs) // columns)
+    with plt.rc_context(STYLE | {"axes.grid": False, "axes.titlesize": 6, "axes.titleweight": "normal"}):
+        figure, grid = plt.subplots(rows, columns, figsize=(7.2, 0.3 + 1.3 * rows), squeeze=False, layout="constrained")
+        for axes in grid.flat:
+            axes.set_axis_off()
+        for axes, (title, test, other) in zip(grid.flat, pairs, strict=False):
+            axes.imshow(np.concatenate([test, np.full((SIDE, 2), 255, np.uint8), other], 1), **PIXELS)
+            axes.set_title(short(title))
+        save(figure, path)
+
+
+def _candidates(tests: torch.Tensor, others: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The rows of the most similar others (N, k), and under which view each is (2 * view + 1 if the other is cropped, and
+    2 * len(VIEWS) more if it is mirrored)."""
+    small = [adaptive_avg_pool2d(each, COARSE) for each in (tests, others)]
+    whole = [_unit(_detail(each)) for each in small]
+    k = min(NUM_CANDIDATES, len(others))
+    rows, views = [], []
+    size = max(1, MOST_AT_ONCE // len(others))
+    cropped = [[_unit(_detail(_crop(each, view))) for view in VIEWS] for each in small]
+    for start in range(0, len(tests), size):
+        part = slice(start, start + size)
+        best, code = torch.full((len(tests[part]), len(others)), -2.0), torch.zeros(1, dtype=torch.int8)
+        code = code.expand_as(best).clone()
+        for mirrored in (0, 1):
+            for index in range(len(VIEWS)):
+                for other_is_cropped in (0, 1):
+                    mine = whole[0][part] if other_is_cropped else cropped[0][index][part]
+                    theirs = cropped[1][index] if other_is_cropped else whole[1]
+                    if mirrored:
+                        theirs = theirs.unflatten(1, (COARSE, COARSE)).flip(2).flatten(1)
+                    similar = mine @ theirs.T
+                    better = similar > best
+                    best[better] = similar[better]
+                    code[better] = 2 * index + other_is_cropped + 2 * len(VIEWS) * mirrored
+        chosen = best.topk(k, 1).indices
+        rows.append(chosen)
+        views.append(code.gather(1, chosen))
+    return torch.cat(rows), torch.cat(views).long()
+
+
+def _aligned(
+    tests: torch.Tensor, others: torch.Tensor, rows: torch.Tensor, candidates: torch.Tensor, views: torch.Tensor
+) -> torch.Tensor:
+    """The correlation of each pair, aligned: of the shape of `rows`."""
+    found = [
+        _correlation(tests[row], torch.where((view >= 2 * len(VIEWS))[:, None, None], others[other].flip(2), others[other]), view)
+        for row, other, view in zip(*(each.flatten().split(PAIRS_AT_ONCE) for each in (rows, candidates, views)), strict=True)
+    ]
+    return torch.cat(found).view(rows.shape) if found else torch.zeros(rows.shape)
+
+
+def _correlation(tests: torch.Tensor, others: torch.Tensor, views: torch.Tensor) -> torch.Tensor:
+    """Correlation of pairs (n, SIDE, SIDE) once the whole one of each is cropped as the other was."""
+    swapped = (views % 2 == 1)[:, None, None]
+    whole, part = torch.where(swapped, others, tests), torch.where(swapped, tests, others)
+    window = torch.tensor(VIEWS)[views % (2 * len(VIEWS)) // 2][:, [0, 1, 0, 2]]  # height, top, width, left (n, 4)
+    wanted = _unit(_detail(part))
+    before = (_unit(_detail(_cut(whole, window))) * wanted).sum(1)
+    after = (_unit(_detail(_cut(whole, _fitted(whole, part, window)))) * wanted).sum(1)
+    return torch.maximum(before, after)
+
+
+def _fitted(whole: torch.Tensor, part: torch.Tensor, window: torch.Tensor) -> torch.Tensor:
+    """The window of each whole image that looks most like its part, up to brightness and contrast (Gauss-Newton)."""
+    places = _places()
+    slopes = [slope * SIDE for slope in torch.gradient(whole, dim=(1, 2))]
+    for _ in range(STEPS):
+        cut, down, right = (_cut(each, window) for each in (whole, *slopes))
+        columns = [down * places[:, None], down, right * places, right, -part, -torch.ones_like(part)]
+        jacobian = torch.stack(columns, -1).flatten(1, 2)
+        square = jacobian.mT @ jacobian
+        damped = square + 1e-3 * torch.diag_embed(square.diagonal(dim1=1, dim2=2) + 1)
+        step = -torch.linalg.solve(damped, jacobian.mT @ cut.flatten(1)[..., None])[..., 0]
+        window = window + step[:, :4].clamp(-0.03, 0.03)
+        sides = window[:, ::2].clamp(CROP - 0.05, 1.02)
+        corners = torch.minimum(window[:, 1::2].clamp(min=-0.02), 1.02 - sides)
+        window = torch.stack([sides, corners], 2).flatten(1)
+    return window
+
+
+def _cut(images: torch.Tensor, window: torch.Tensor) -> torch.Tensor:
+    """A window (height, top, width, left: fractions of the side) of each image, scaled to SIDE."""
+    y, x = ((_places() * window[:, [side]] + window[:, [side + 1]]) * 2 - 1 for side in (0, 2))
+    grid = torch.stack(torch.broadcast_tensors(x[:, None, :], y[:, :, None]), -1)
+    return grid_sample(images[:, None], grid, padding_mode="border", align_corners=False)[:, 0]
+
+
+def _places() -> torch.Tensor:
+    return (torch.arange(SIDE) + 0.5) / SIDE
+
+
+def _crop(images: torch.Tensor, view: tuple[float, float, float]) -> torch.Tensor:
+    """One view of all images (N, side, side), by linear interpolation."""
+    side = images.shape[-1]
+    rows, columns = (_interpolation(side, view[0], start) for start in view[1:])
+    return rows @ images @ columns.T
+
+
+def _interpolation(side: int, scale: float, start: float) -> torch.Tensor:
+    places = (((torch.arange(side) + 0.5) * scale / side + start) * side - 0.5).clamp(0, side - 1)
+    return (1 - (places[:, None] - torch.arange(side)).abs()).clamp(min=0)
+
+
+def _detail(images: torch.Tensor) -> torch.Tensor:
+    """Images (N, side, side) without what changes slowly and what changes fast."""
+    slow, fast = (_blur(images.shape[-1], width) for width in (SLOW, FAST))
+    return fast @ images @ fast.T - slow @ images @ slow.T
+
+
+def _blur(side: int, width: float) -> torch.Tensor:
+    """A Gaussian blur of rows (side, side); `width` is its standard deviation as a fraction of the side."""
+    distance = torch.arange(side)[:, None] - torch.arange(side)
+    weights = torch.exp(-0.5 * (distance / (width * side)) ** 2)
+    blur: torch.Tensor = weights / weights.sum(1, keepdim=True)
+    return blur
+
+
+def _unit(images: torch.Tensor) -> torch.Tensor:
+    """Flattened (N, side * side), with mean 0 and length 1; 0 for an image without structure."""
+    flat = images.flatten(1)
+    flat = flat - flat.mean(1, keepdim=True)
+    flat /= flat.norm(dim=1, keepdim=True).clamp(min=1)  # less is rounding
+    return flat

@@ -1,0 +1,72 @@
+"""The verdict in words: the questions, what the intervals say, and what they do not cover."""
+
+from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+from stages.lib.core import cards, licences, plugins
+from stages.lib.core.cards import ModelCard
+from stages.lib.core.contracts import Metric
+from stages.lib.core.runs import ADVICE, shown
+from stages.lib.evaluation.comparison import Pair, Test
+from stages.lib.evaluation.verdicts import Comparison
+from stages.lib.reporting.verdict import comparisons
+from stages.lib.reporting.verdict.covered import covered
+
+
+def write(
+    p: SimpleNamespace, metric: Metric, test: Test, chain: list[str], pairs: Sequence[Pair], results: Mapping[str, Any],
+    found: Comparison, models: Mapping[str, ModelCard],
+) -> str:  # fmt: skip
+    """The verdict, as Markdown.
+
+    Args:
+        p: the sections `compare`, `checks`, `target`, `inits` and `seeds` of params.yaml.
+        chain: from the source to the proposal.
+        results: value, lower and upper of each arm.
+        found: what is written to compare.json.
+        models: cards of the targets by name.
+    """
+    name, interval, num_seeds = p.compare.metric.replace("_", " "), f"{p.compare.confidence:.0%} interval", len(p.seeds)
+    unit = getattr(plugins.load("tasks", models[found.ship].trained_for), "UNIT", None)
+    noun = unit or plugins.load("modalities", models[found.ship].modality).NOUN
+    lines = [f"# Verdict: {' -> '.join([*chain, test.data])}", "", *comparisons.headline(p, metric, pairs, found)]
+    lines += comparisons.at_chance(metric, pairs, results, found.chance)
+    lines += comparisons.below_probe(cards.read_json(ADVICE), models, p.inits[0], p.target.data, noun)
+    lines += [f"- **Ship models/target/{found.ship}**, the target with the lowest validation loss."]
+    lines += [f"- **Licences: {licences.use(models[found.ship].licences)}.**" + asked_for(p.checks.use)]
+    if found.verdicts["transfer"].verdict in ("hurts", "this model is worse"):
+        lines += [f"- **Random weights did better here**: consider models/scratch/{p.seeds[0]} instead."]
+    lines += [""]
+
+    lines += ["## Measured", "", f"| target trained from | {name} | {interval} |", "| --- | --- | --- |"]
+    for row, (arm, r) in enumerate(results.items()):
+        start = shown(arm) + (" (control)" if row else " (proposal)")
+        lines.append(f"| {start} | {metric.text(r['value'])} | {metric.text(r['lower'])} to {metric.text(r['upper'])} |")
+    if found.chance is not None:
+        lines.append(f"| always the most frequent answer | {metric.text(found.chance)} | |")
+    averaged = f", each figure the mean over {num_seeds} seeds" if num_seeds > 1 else ""
+    lines += [
+        "",
+        f"On {len(test.keys)} test {noun}s of {test.data}{averaged}. "
+        "Intervals of single models may overlap even if one is better:",
+        f"the paired differences decide, because all models are measured on the same {noun}s.",
+        "",
+        "## What the intervals cover, and what they do not",
+        "",
+    ]
+    within = comparisons.margin(p, metric)
+    lines += [f"- {line}" for line in covered(p, test, noun, len(pairs), within, drawn=unit is not None)]
+    lines += ["", "## Which model to ship", "", "| model | validation loss |", "| --- | --- |"]
+    lines += [f"| models/target/{each} | {card.best['val_loss']:.4f} |" for each, card in models.items()]
+    lines += [
+        "",
+        f"The one with the lowest loss is shipped: models/target/{found.ship}. The test plays no part in the choice; otherwise",
+        "its figures would be too good.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def asked_for(use: str) -> str:
+    """What the params ask of the licences, in words."""
+    return "" if use == "any" else f" The params ask for {use} use (checks.use)."

@@ -1,0 +1,66 @@
+"""The verdict on the command line, with its exit code."""
+
+import json
+
+import pytest
+
+from stages.lib.core import cards, runs
+from stages.lib.evaluation.verdicts import Comparison
+from tests.lib.reporting.test_verdict import of
+from tests.tiny import Repo
+
+
+@pytest.fixture
+def repo(tmp_path):
+    def repo(**verdicts):
+        found = Comparison(
+            ship="a-0",
+            measured={},
+            use="unknown",
+            chance=0.5,
+            accuracy={"a": 0.9},
+            **{key: of(word) for key, word in verdicts.items()},
+        )
+        cards.write_json(tmp_path / runs.COMPARISON, found.model_dump())
+        return Repo(tmp_path)
+
+    return repo
+
+
+@pytest.mark.parametrize(
+    ("word", "levels"),
+    [("helps", {"helps", "better", "as_good"}), ("this model is better", {"better", "as_good"}), ("as good", {"as_good"}),
+     ("this model is as good", {"as_good"}), ("no difference shown", set()), ("hurts", set()), ("this model is worse", set())],
+)  # fmt: skip
+def test_the_exit_code_says_whether_it_is_so(repo, call, word, levels):
+    project = repo(transfer=word)
+    for level in ("helps", "better", "as_good"):
+        told = call(project, "verdict", "--require", level, ok=level in levels)
+        assert told.startswith(f"transfer: {word}, +0.25 (+0.125 to +0.5), corrected p 0.03\n")
+        assert ("So it is." in told) == (level in levels) and ("Not so: transfer." in told) == (level not in levels)
+
+
+def test_every_comparison_must_be_so_or_those_that_are_named(repo, call):
+    project = repo(transfer="helps", intermediate="hurts")
+    assert "Not so: intermediate." in call(project, "verdict", "--require", "helps", ok=False)
+    assert "intermediate" not in call(project, "verdict", "--of", "transfer", "--require", "helps")
+    assert call(project, "verdict").count("\n") == 2
+    told = call(project, "verdict", "--of", "transfr", ok=False)
+    assert told.startswith("error: --of: metrics/compare.json has no comparison 'transfr'. Did you mean 'transfer'?")
+
+
+def test_what_is_not_there_or_not_of_this_version_is_said(repo, call, tmp_path):
+    assert "compare.json is not here. Run `dvc repro`" in call(Repo(tmp_path), "verdict", ok=False)
+    project = repo(transfer="helps")
+    path = tmp_path / runs.COMPARISON
+    cards.write_json(path, {"ship": "a-0", "accuracy": {"a": 0.9}, "transfer": {"difference": 0.1, "verdict": "helps"}})
+    told = call(project, "verdict", ok=False)
+    assert "was not written by this version of the code" in told and "dvc repro" in told and "Traceback" not in told
+
+
+def test_the_schema_is_printed_and_the_pipeline_keeps_it(finished, call):
+    schema = json.loads(call(finished, "verdict", "--schema"))
+    assert schema["$defs"]["Verdict"]["properties"]["verdict"]["enum"]
+    found = cards.parsed(finished.path / runs.COMPARISON, Comparison)
+    assert set(found.verdicts) == {"transfer", "intermediate", "training"}
+    assert found.measured["target-dots-0"] == finished.sha256("target/dots-0")

@@ -1,0 +1,123 @@
+"""Several comparisons in one report, against simulated truths and computations by hand."""
+
+import json
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from stages.lib.evaluation import pairing, statistics, verdicts
+from stages.lib.evaluation.verdicts import Comparison
+from stages.lib.tasks.classify.measures import METRICS
+
+ACCURACY = METRICS["accuracy"]
+HOW = {"num_resamples": 600, "seed": 0}
+
+
+def arms(random, num, first, second, shared=0.5):
+    """Predictions (1, N, 2) of two models that are right for these shares of the examples, of which `shared` are as hard for
+    both, and the labels."""
+    labels = random.integers(2, size=num)
+    luck = np.where(random.random(num) < shared, random.random((1, num)), random.random((2, num)))
+    right = luck < np.array([[first], [second]])
+    sure = np.where(right == labels, 0.9, 0.1)
+    return [np.stack([1 - each, each], axis=1)[None] for each in sure], labels
+
+
+def paired(random, num, first, second, **more):
+    (one, other), labels = arms(random, num, first, second, **more)
+    return pairing.paired(ACCURACY, one, other, labels, None, **HOW)
+
+
+def judged(found, num_seeds=2, confidence=0.95, margin=0.02, metric=ACCURACY):
+    return verdicts.judged(found, metric, num_seeds=num_seeds, confidence=confidence, margin=margin)
+
+
+def test_holm_is_what_the_paper_says():
+    """Holm 1979: the smallest times 4, the next times 3, ..., and none below one before it."""
+    found = verdicts.holm({"a": 0.01, "b": 0.04, "c": 0.03, "d": 0.005})
+    assert found == pytest.approx({"d": 0.02, "a": 0.03, "c": 0.06, "b": 0.06})
+    assert verdicts.holm({"a": 0.9, "b": 0.8}) == {"b": 1.0, "a": 1.0}
+    assert verdicts.holm({"a": 0.04}) == {"a": 0.04}
+
+
+@pytest.mark.parametrize("first", [0.7, 0.74, 0.8, 0.6])
+def test_a_p_value_is_below_the_level_where_the_interval_leaves_out_0(first):
+    random = np.random.default_rng(3)
+    for _ in range(5):
+        found = paired(random, 300, first, 0.7)
+        p = verdicts.p_difference(found)
+        for confidence in (0.8, 0.9, 0.95, 0.99):
+            lower, upper = statistics.interval(found.samples, confidence)
+            if abs(p - (1 - confidence)) > 0.004:  # the two round differently between two resamples
+                assert (lower > 0 or upper < 0) == (p < 1 - confidence)
+
+
+def test_of_many_true_nulls_together_few_reports_claim_any():
+    """Five comparisons of equally good models in each of 150 reports."""
+    random = np.random.default_rng(0)
+    together, single = 0, 0
+    for _ in range(150):
+        report = {str(key): paired(random, 200, 0.8, 0.8) for key in range(5)}
+        together += any(each.verdict in ("helps", "hurts") for each in judged(report).values())
+        single += any(each.p <= 0.05 for each in judged(report).values())
+    assert together / 150 <= 0.09 and single / 150 > 0.13
+
+
+def test_as_good_is_rarely_said_of_models_that_are_the_margin_apart():
+    random = np.random.default_rng(1)
+    said = [judged({"x": paired(random, 500, 0.85, 0.80)}, margin=0.05)["x"].verdict for _ in range(200)]
+    assert sum(each == "as good" for each in said) / 200 <= 0.09
+    same = [judged({"x": paired(random, 3000, 0.9, 0.9)}, margin=0.05)["x"] for _ in range(20)]
+    assert all(each.p_margin_holm < 0.05 for each in same) and sum(each.verdict == "as good" for each in same) >= 15
+
+
+@pytest.mark.parametrize(("num", "verdict"), [(100, "no difference shown"), (200, "as good")])
+def test_identical_answers_are_as_good_only_on_enough_examples(num, verdict):
+    """Of 100 examples none differs with probability 0.98^100 = 0.13 if 2 % of all do, of 200 with 0.018."""
+    (one, _), labels = arms(np.random.default_rng(0), num, 0.8, 0.8)
+    found = judged({"x": pairing.paired(ACCURACY, one, one, labels, None, **HOW)})["x"]
+    assert found.verdict == verdict and found.p_margin == pytest.approx(0.98**num) and found.p == 1
+
+
+def test_a_clear_difference_is_a_verdict_in_the_right_direction():
+    random = np.random.default_rng(2)
+    report = {"up": paired(random, 400, 0.9, 0.7), "down": paired(random, 400, 0.6, 0.8)}
+    found = judged(report)
+    assert (found["up"].verdict, found["down"].verdict) == ("helps", "hurts")
+    lower_is_better = judged(report, metric=type(ACCURACY)(ACCURACY.values, ACCURACY.differ, higher_is_better=False))
+    assert (lower_is_better["up"].verdict, lower_is_better["down"].verdict) == ("hurts", "helps")
+
+
+def test_one_seed_never_helps_or_hurts():
+    random = np.random.default_rng(2)
+    report = {
+        "up": paired(random, 400, 0.9, 0.7),
+        "down": paired(random, 400, 0.6, 0.8),
+        "same": paired(random, 4000, 0.99, 0.99),
+    }
+    words = {key: each.verdict for key, each in judged(report, num_seeds=1).items()}
+    assert words == {"up": "this model is better", "down": "this model is worse", "same": "this model is as good"}
+
+
+def test_a_difference_that_the_correction_takes_away_is_marked():
+    random = np.random.default_rng(6)
+    found = next(each for each in iter(lambda: paired(random, 300, 0.76, 0.7), None) if 0.02 < verdicts.p_difference(each) < 0.05)
+    others = {str(key): paired(random, 300, 0.7, 0.7) for key in range(4)}
+    together = judged({"x": found} | others)["x"]
+    assert together.verdict == "no difference shown" and verdicts.alone(together, 0.95)
+    assert judged({"x": found})["x"].verdict == "helps"
+
+
+def test_the_file_has_a_schema_that_refuses_what_is_not_in_it():
+    report = judged({"transfer": paired(np.random.default_rng(2), 400, 0.9, 0.7)})
+    written = Comparison(
+        ship="a-0", measured={"target-a-0": "ab"}, use="may be sold", chance=None, accuracy={"a": 0.9, "b": None}, **report
+    )
+    values = json.loads(json.dumps(written.model_dump()))
+    assert Comparison.model_validate(values) == written and set(written.verdicts) == {"transfer"}
+    for wrong in ({"verdict": "nice"}, {"p": 2}, {"seeds": 1}):
+        with pytest.raises(ValidationError):
+            Comparison.model_validate(values | {"transfer": values["transfer"] | wrong})
+    schema = Comparison.model_json_schema()
+    assert set(schema["required"]) == {"ship", "measured", "use", "chance"} and schema["$defs"]["Verdict"]["required"]
