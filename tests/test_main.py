@@ -1,6 +1,8 @@
 """The command line: python -m stages WORD ..., its help, and mistakes on it answered in words."""
 
 import ast
+import os
+import shutil
 import subprocess
 import sys
 
@@ -21,6 +23,16 @@ def test_help_lists_every_stage_and_command_with_a_line_each():
         assert len(text.split()) > 3 and ast.get_docstring(ast.parse(path.read_text())).startswith(text)
     assert len([line for line in lines if line.startswith("  ")]) == len(FILES) > 15
     assert max(map(len, lines)) <= 130
+
+
+@pytest.mark.skipif(not shutil.which("localedef"), reason="makes a locale with localedef")
+def test_texts_are_utf8_in_a_locale_of_another_encoding(tmp_path):
+    subprocess.run(["localedef", "-i", "de_DE", "-f", "ISO-8859-1", tmp_path / "de_DE.ISO-8859-1"], check=True)
+    latin1 = {name: value for name, value in os.environ.items() if name not in ("PYTHONUTF8", "PYTHONIOENCODING")}
+    latin1 |= {"LOCPATH": str(tmp_path), "LC_ALL": "de_DE.ISO-8859-1", "PYTHONPATH": str(ROOT)}
+    write_params(tmp_path, PARAMS | {"download": {"Käfer→ねこ": {}}})
+    done = subprocess.run([sys.executable, "-m", "stages", "download", "x"], cwd=tmp_path, env=latin1, capture_output=True)
+    assert done.returncode == 1 and "download.Käfer→ねこ: not a usable name" in done.stderr.decode()
 
 
 @pytest.mark.parametrize("words", [[], ["-h"], ["help"]])

@@ -7,6 +7,7 @@ known person, and the answer is who of them it is, or nobody; for few shots it i
 
 import argparse
 import sys
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -36,8 +37,8 @@ def main(words: list[str]) -> None:
     require_answers(card)  # before any file is read
     known = gallery(card, asked.gallery) if asked.gallery else {}
     cells = dict(given(asked.files, getattr(served, "TEXT", False)))
-    people, broken_people = readable_of(served, known)
-    readable, broken = readable_of(served, cells)
+    people, broken_people = readable_of(card, served, known)
+    readable, broken = readable_of(card, served, cells)
     if known and not people:
         raise UserError(f"{asked.gallery} holds no file that can be read as {served.COLUMN}.")
     if readable:
@@ -52,15 +53,21 @@ def main(words: list[str]) -> None:
         raise UserError(f"{broken + broken_people} of {len(cells) + len(known)} files could not be read.")
 
 
-def readable_of(served: ModuleType, cells: dict[str, bytes | str]) -> tuple[dict[str, bytes | str], int]:
-    """Those that can be read, and how many cannot, each of which is named."""
-    readable = {}
+def readable_of(card: cards.ModelCard, served: ModuleType, cells: dict[str, bytes | str]) -> tuple[dict[str, bytes | str], int]:
+    """Those that can be read, and how many cannot, each of which is named. What people should know of the others is said too."""
+    inputs, noun = plugins.load("modalities", card.modality, "inputs"), plugins.load("modalities", card.modality).NOUN
+    readable, amounts = {}, defaultdict(list)
     for name, cell in cells.items():
         try:
-            served.receive(cell)
+            remarks = inputs.remarks(served.receive(cell), card.how)
             readable[name] = cell
         except Exception as error:  # damaged files raise almost any exception
             print(f"{name}: cannot be read as {served.COLUMN} ({error})", file=sys.stderr)
+            continue
+        for remark, amount in remarks.items():
+            amounts[remark].append(amount)
+    for remark, found in sorted(amounts.items()):
+        print(f"{len(found)} of {len(cells)} {noun}s {remark.format(sum(found))}", file=sys.stderr)
     return readable, len(cells) - len(readable)
 
 

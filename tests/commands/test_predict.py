@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from stages.commands import predict
 from stages.lib.errors import UserError
@@ -40,6 +41,14 @@ def test_a_broken_file_is_named_and_the_others_are_answered(repo, tmp_path, caps
         predict.main([str(bad), "images/lines/cross/000.png"])
     told = capsys.readouterr()
     assert "bad.png: cannot be read as image" in told.err and "000.png" in told.out
+
+
+def test_what_is_odd_about_a_file_that_can_be_read_is_said(repo, tmp_path, capsys):
+    dark = tmp_path / "dark.png"
+    Image.fromarray(np.full((40, 40), 4095, np.uint16)).save(dark)
+    predict.main([str(dark), "images/lines/cross/000.png"])
+    told = capsys.readouterr()
+    assert "1 of 2 images are 16-bit grey images without a value above 16,383" in told.err and "dark.png" in told.out
 
 
 @pytest.mark.parametrize(

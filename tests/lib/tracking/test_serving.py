@@ -103,6 +103,14 @@ def test_it_answers_as_evaluation_does(tmp_path, model, fit):
     assert expected.std(0).max() > 0.01, "the images must differ in their answers, or this test shows nothing"
 
 
+def test_a_model_below_a_folder_with_odd_characters_is_logged(tmp_path):
+    """As in the checkouts of some build servers; MLflow would look for the weights below "a b"."""
+    folder = save(tmp_path / "a%20b?c/dots-0")
+    mlflow.pyfunc.save_model(tmp_path / "pyfunc", **serving.package(folder))
+    (copied,) = (tmp_path / "pyfunc/artifacts").iterdir()
+    assert {path.name for path in copied.iterdir()} == {path.name for path in folder.iterdir()}
+
+
 def test_every_kind_of_input_gives_the_same_answer(loaded):
     encoded = [content for content in files() if not content.startswith(b"\xff\xd8")]
     pixels = [np.asarray(Image.open(io.BytesIO(content))) for content in encoded]

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib import font_manager, ft2font
 from matplotlib import pyplot as plt
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
@@ -91,15 +90,5 @@ def confusions(path: Path, pairs: list[dict[str, Any]], totals: dict[str, int], 
 
 
 def _said(pair: dict[str, Any]) -> str:
-    said, heard = (_drawn(pair[side]) for side in ("said", "heard"))
+    said, heard = ("space" if pair[side] == " " else pair[side] for side in ("said", "heard"))
     return f"{said} as {heard}" if said and heard else f"{said} left out" if said else f"{heard} added"
-
-
-def _drawn(character: str) -> str:
-    """A character as a plot can show it: a name for the space, and the code point for what the font lacks."""
-    if not character:
-        return ""
-    font = ft2font.FT2Font(font_manager.findfont("DejaVu Sans"))
-    if character == " ":
-        return "space"
-    return character if font.get_char_index(ord(character)) else f"U+{ord(character):04X}"

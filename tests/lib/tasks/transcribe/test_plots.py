@@ -57,7 +57,7 @@ def test_confusions_of_any_script_fit(tmp_path, num):
 
 @pytest.mark.parametrize(
     ("pair", "words"),
-    [(("e", "a"), "e as a"), (("e", ""), "e left out"), (("", "e"), "e added"), ((" ", "中"), "space as U+4E2D")],
+    [(("e", "a"), "e as a"), (("e", ""), "e left out"), (("", "e"), "e added"), ((" ", "中"), "space as 中")],
 )
 def test_a_confusion_in_words(pair, words):
     assert plots._said(dict(zip(("said", "heard"), pair, strict=True))) == words
