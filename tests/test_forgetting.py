@@ -13,7 +13,7 @@ from stages.lib.core import cards, datasets, runs
 from stages.lib.errors import UserError
 from stages.lib.networks import backbones
 from stages.lib.params import read as params
-from stages.lib.reporting import verdict
+from stages.lib.reporting.verdict import warnings as warnings_of
 from tests.tiny import FULL, HOW, PACKING, PARAMS, RESNET, data_card, model_card, shades, write_params
 
 CLASSES = ["cross", "frame", "ring"]
@@ -293,7 +293,7 @@ def warnings():
     trainings = runs.expected(params.read())
     for training in trainings:
         cards.write_json(training.metrics / "run.json", {"name": training.label, "warnings": []})
-    text = verdict.warnings(p, trainings, {"dots": cards.read_table(runs.forgetting("dots") / "forgetting.csv")})
+    text = warnings_of.write(p, trainings, {"dots": cards.read_table(runs.forgetting("dots") / "forgetting.csv")})
     heading, _, *lines = text.splitlines()
     assert heading == "## Warnings"
     return lines
