@@ -29,10 +29,8 @@ def main() -> None:
     test, predictions = comparison.read_arms(runs.evaluations(arms) | controls, card)
 
     metric, how = comparison.metric_of(card, p.compare.metric), comparison.bootstrap(p.compare)
-    results = {
-        name: pairing.mean_over_seeds(metric, arm, test.targets, test.groups, confidence=p.compare.confidence, **how)
-        for name, arm in predictions.items()
-    }
+    drawn = {name: pairing.resampled_mean(metric, arm, test.targets, test.groups, **how) for name, arm in predictions.items()}
+    results = {name: pairing.mean_of(*each, p.compare.confidence) for name, each in drawn.items()}
     differences = {
         pair.key: pairing.paired(metric, predictions[proposal], predictions[pair.control], test.targets, test.groups, **how)
         for pair in pairs
@@ -46,8 +44,9 @@ def main() -> None:
     values = {name: result["value"] for name, result in results.items()}
     chance = contracts.chance(p.target.task, p.compare.metric, test.targets, card.num_outputs)
     compared = verdicts.Comparison(
-        ship=ship, measured=measured, use=card.use, chance=chance, without_leaks=without, **{p.compare.metric: values}, **judged
-    )
+        ship=ship, measured=measured, use=card.use, chance=chance, luck=verdicts.luck([drawn[arm][1] for arm in arms]),
+        without_leaks=without, **{p.compare.metric: values}, **judged,
+    )  # fmt: skip
     cards.write_json(runs.COMPARISON, cards.rounded(compared.model_dump()))
     words = verdict.write(p, metric, test, chain, pairs, results, compared, models)
     adapted = [found for each in trainings if (found := adaptation.read(each, p.target.test))]

@@ -125,11 +125,14 @@ def test_the_figures_follow_from_the_predictions(project, capsys):
     assert bins["count"].sum() == 60
     settings = {"num_examples": 60, "num_groups": None, "grouped": False, "split_by_group": False, "split_given": False,
                 "confidence": 0.95}  # fmt: skip
+    most = np.bincount(label).max() / 60
+    sha256 = cards.read_model_card(Path("models/target/dots-0")).sha256
+    settings |= {"chance": pytest.approx(most, abs=1e-6), "model": sha256}
     assert report == report | settings | {"classes": CLASSES, "task": "classify"}
     lower, upper = (100 * report["metrics"]["accuracy"][end] for end in ("lower", "upper"))
     assert capsys.readouterr().out == (
-        f"target dots-0 on lines: accuracy {100 * expected['accuracy']:.1f} % ({lower:.1f} % to {upper:.1f} %), 95% interval, "
-        "60 test examples\n"
+        f"target dots-0 on lines: accuracy {100 * expected['accuracy']:.1f} % ({lower:.1f} % to {upper:.1f} %), 95% interval "
+        f"(always the most frequent answer: {100 * most:.1f} %), 60 test examples\n"
     )
 
 

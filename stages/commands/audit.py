@@ -21,7 +21,7 @@ from stages.lib.errors import UserError
 from stages.lib.params import read as params
 from stages.lib.params.validate import validate
 from stages.lib.shell import checkpoints
-from stages.lib.tracking import mixed, records, registry, store
+from stages.lib.tracking import ledger, mixed, records, registry, store
 
 TIMEOUT_S = 60
 
@@ -40,13 +40,15 @@ def main(words: list[str]) -> None:
         inconsistent = [f"missing: {error}"]
     if asked.fill and not inconsistent:  # what does not belong together is not recorded
         records.publish(again=True)
+    if asked.fill:
+        ledger.note_reports()
     expected = ["pipeline", "advise", *(training.label for training in trainings)]
     try:
         client, experiment = store.connect(TIMEOUT_S)
         if asked.fill:
             end_killed(client, everything(client, experiment))
         found = everything(client, experiment)
-        lines = inconsistent + findings(found, state, expected)
+        lines = inconsistent + findings(found, state, expected) + ledger.faults(ledger.openings())
         lines += unregistered(client, experiment, found, state) + mixed_before(client, found)
     except Exception as error:
         if not store.expected(error):

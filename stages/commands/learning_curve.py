@@ -28,6 +28,7 @@ from stages.lib.learning_curve.plot import draw
 from stages.lib.learning_curve.train import train_on_subset
 from stages.lib.networks.device import launch
 from stages.lib.params import read as params
+from stages.lib.tracking import ledger
 
 OUT = runs.METRICS / "learning_curve"
 HALVINGS = 4  # of the training examples, without --examples
@@ -38,7 +39,7 @@ def main(words: list[str]) -> None:
     p = params.load("seed", "strategy", "strategies", "training", "checks", "device", "target", "inits", "seeds", "scratch",
                     "evaluate", "compare")  # fmt: skip
     folder, test = runs.prepared(p.target.data), runs.prepared(p.target.test)
-    packed = cards.read_data_card(folder)
+    packed, tested = cards.read_data_card(folder), cards.read_data_card(test)
     seeds = asked.seeds or p.seeds
     numbers = possible(asked.examples, packed.counts["train"])
     fabric = launch(**p.device.model_dump() | {"devices": 1, "num_nodes": 1})
@@ -62,6 +63,8 @@ def main(words: list[str]) -> None:
             tqdm.write(f"WARNING, {name}, {num} examples, seed {seed}: {warning}", file=sys.stderr)
         model, device = measure.network(fitted.tensors, fitted.card, p.device)
         predictions = measure.predictions(model, device, fitted.card, test, p.evaluate.batch_size)
+        label = f"learning_curve: {name}, {num} examples, seed {seed}"
+        ledger.note([ledger.Opening(cards.digest_of_split(tested, "test"), cards.digest(fitted.tensors), tested.name, label)])
         found.setdefault((name, num), []).append(predictions)
 
     curve = Curve(found, p.target.task, p.compare)

@@ -13,6 +13,7 @@ import sys
 from stages.lib.core import cards, runs
 from stages.lib.errors import UserError, listed, nearest
 from stages.lib.evaluation.verdicts import Comparison, Verdict
+from stages.lib.tracking import ledger
 
 HELPS = ("helps",)
 BETTER = (*HELPS, "this model is better")
@@ -29,13 +30,15 @@ def main(words: list[str]) -> None:
     if asked.schema:
         print(json.dumps(Comparison.model_json_schema(), indent=2))
         return
-    found = read().verdicts
+    found = read()
+    known = found.verdicts
     for key in asked.of or ():
-        if key not in found:
-            raise UserError(f"--of: {runs.COMPARISON} has no comparison {key!r}.{nearest(key, found)} Allowed: {listed(found)}.")
-    chosen = {key: found[key] for key in asked.of or found}
+        if key not in known:
+            raise UserError(f"--of: {runs.COMPARISON} has no comparison {key!r}.{nearest(key, known)} Allowed: {listed(known)}.")
+    chosen = {key: known[key] for key in asked.of or known}
     for key, verdict in chosen.items():
         print(f"{key}: {sentence(verdict)}")
+    print(on_the_test(found))
     if asked.require:
         missing = [key for key, verdict in chosen.items() if verdict.verdict not in LEVELS[asked.require]]
         if missing:
@@ -48,6 +51,17 @@ def read() -> Comparison:
     if not runs.COMPARISON.exists():
         raise UserError(f"{runs.COMPARISON} is not here. Run `dvc repro` in the root of the repository.")
     return cards.parsed(runs.COMPARISON, Comparison)
+
+
+def on_the_test(found: Comparison) -> str:
+    """How many models have been measured on this test, and what choosing the best of them would add to its figure by luck."""
+    report = cards.read_json(runs.Training("target", found.ship, "").evaluation / "report.json")
+    num = ledger.count(report["test"])
+    told = f"models measured on the test of {report['data']}: {num} ({ledger.path().name})"
+    if num < 2:
+        return told
+    flattery = ledger.flattery(num, found.luck["standard_error"] or 0, found.luck["correlation"] or 0)
+    return f"{told}; choosing the best of so many equally good ones by it would flatter it by about {flattery:+.2g}"
 
 
 def sentence(verdict: Verdict) -> str:

@@ -6,6 +6,7 @@ import pytest
 
 from stages.lib.core import cards, runs
 from stages.lib.evaluation.verdicts import Comparison
+from stages.lib.tracking import ledger
 from tests.lib.reporting.test_verdict import of
 from tests.tiny import Repo
 
@@ -17,11 +18,13 @@ def repo(tmp_path):
             ship="a-0",
             measured={},
             use="unknown",
+            luck={"standard_error": 0.02, "correlation": 0.5},
             chance=0.5,
             accuracy={"a": 0.9},
             **{key: of(word) for key, word in verdicts.items()},
         )
         cards.write_json(tmp_path / runs.COMPARISON, found.model_dump())
+        cards.write_json(tmp_path / "metrics/evaluate/target-a-0/report.json", {"test": "t", "data": "lines"})
         return Repo(tmp_path)
 
     return repo
@@ -44,7 +47,7 @@ def test_every_comparison_must_be_so_or_those_that_are_named(repo, call):
     project = repo(transfer="helps", intermediate="hurts")
     assert "Not so: intermediate." in call(project, "verdict", "--require", "helps", ok=False)
     assert "intermediate" not in call(project, "verdict", "--of", "transfer", "--require", "helps")
-    assert call(project, "verdict").count("\n") == 2
+    assert call(project, "verdict").count("\n") == 3
     told = call(project, "verdict", "--of", "transfr", ok=False)
     assert told.startswith("error: --of: metrics/compare.json has no comparison 'transfr'. Did you mean 'transfer'?")
 
@@ -64,3 +67,21 @@ def test_the_schema_is_printed_and_the_pipeline_keeps_it(finished, call):
     found = cards.parsed(finished.path / runs.COMPARISON, Comparison)
     assert set(found.verdicts) == {"transfer", "intermediate", "training"}
     assert found.measured["target-dots-0"] == finished.sha256("target/dots-0")
+
+
+def test_it_says_how_many_models_the_test_has_seen(repo, call):
+    project = repo(transfer="helps")
+    assert "models measured on the test of lines: 0 (ledger.jsonl)\n" in call(project, "verdict")
+    (project.path / "metrics/ledger.jsonl").write_text("")
+    ledger.note([ledger.Opening("t", str(number), "lines", "x") for number in range(10)])
+    told = call(project, "verdict")
+    assert "models measured on the test of lines: 10" in told and "would flatter it by about +0.022" in told
+
+
+def test_every_model_of_a_finished_pipeline_stands_in_the_ledger_once(finished, call):
+    lines = [json.loads(line) for line in (finished.path / "metrics/ledger.jsonl").read_text().splitlines()]
+    models = {cards.read_json(path)["model"] for path in (finished.path / "metrics/evaluate").glob("*/report.json")}
+    lines_test = cards.read_json(finished.path / "metrics/evaluate/target-dots-0/report.json")["test"]
+    assert {line["model"] for line in lines} == models and len(models) == 4
+    assert len([line for line in lines if line["test"] == lines_test]) == 4, "two targets, the control, and the hop as it is"
+    assert "models measured on the test of lines: 4" in call(finished, "verdict")

@@ -135,6 +135,12 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def digest_of_split(card: DataCard, split: str) -> str:
+    """A sha256 of a split's files, from those on the card."""
+    files = {name: digest for name, digest in card.sha256.items() if name.startswith(f"{split}/")}
+    return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write a value so that equal values give equal bytes."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -208,11 +214,22 @@ def write_model(
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in (files or {}).items():
         (folder / name).write_bytes(content)
-    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, folder / "weights.safetensors")
+    save_file(_to_save(tensors), folder / "weights.safetensors")
     digests = {name: sha256(folder / name) for name in files or {}}
     card = card.model_copy(update={"sha256": sha256(folder / "weights.safetensors"), "files": digests})
     write_json(folder / "card.json", card.model_dump())
     return card
+
+
+def digest(tensors: "dict[str, torch.Tensor]") -> str:
+    """The sha256 that the weights would have as a file."""
+    from safetensors.torch import save
+
+    return hashlib.sha256(save(_to_save(tensors))).hexdigest()
+
+
+def _to_save(tensors: "dict[str, torch.Tensor]") -> "dict[str, torch.Tensor]":
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
 
 
 def read_model(folder: Path) -> "tuple[dict[str, torch.Tensor], ModelCard]":

@@ -151,6 +151,7 @@ def report(
         "task": task,
         "data": packed.name,
         "model": model,
+        "test": cards.digest_of_split(packed, "test"),
         "primary": {"name": name, "higher_is_better": metric.higher_is_better, "fraction": metric.fraction},
         "chance": None if chance is None else round(chance, 6),
         "num_examples": len(found.keys),

@@ -49,7 +49,11 @@ def mean_over_seeds(
     seed: int,
 ) -> Mean:
     """The metric of one arm, averaged over its seeds: value, lower, upper. Arguments as for `paired_difference`."""
-    value, samples = resampled_mean(metric, arm, targets, groups, num_resamples=num_resamples, seed=seed)
+    return mean_of(*resampled_mean(metric, arm, targets, groups, num_resamples=num_resamples, seed=seed), confidence)
+
+
+def mean_of(value: float, samples: np.ndarray, confidence: float) -> Mean:
+    """A mean over the seeds with its interval, from what `resampled_mean` returns."""
     lower, upper = interval(samples, confidence)
     return {"value": float(value), "lower": float(lower), "upper": float(upper)}
 

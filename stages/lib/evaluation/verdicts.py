@@ -4,7 +4,7 @@ A report with several comparisons claims something false more often than each of
 corrected for their number (Holm); the intervals stand beside them, each by itself.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -54,6 +54,10 @@ class Comparison(BaseModel):
     use: str = Field(
         description="what the licences of the shipped model's data, weights and code allow: may be sold, copyleft, "
         "unknown, or not for commercial use"
+    )
+    luck: dict[str, float | None] = Field(
+        description="standard_error of one arm's figure, and correlation of two arms' over "
+        "resampled tests: how much choosing the best of many on this test flatters it"
     )
     chance: float | None = Field(description="the metric of answering what is most frequent in the test; null if it has none")
     without_leaks: dict[str, float | None] | None = Field(
@@ -139,6 +143,16 @@ def _two_sided(samples: np.ndarray) -> float:
     known = samples[~np.isnan(samples)]
     fewest = min((known <= 0).sum(), (known >= 0).sum())
     return float(min(1.0, 2 * (1 + fewest) / (1 + len(known))))
+
+
+def luck(samples: Sequence[np.ndarray]) -> dict[str, float | None]:
+    """The mean standard error of the arms' figures, and the mean correlation of two of them, over the same resamples (B,) of the
+    test; resamples in which one is undefined are left out."""
+    values = np.stack(samples)
+    values = values[:, ~np.isnan(values).any(axis=0)]
+    varying = values[values.std(axis=1) > 0]
+    pairs = np.corrcoef(varying)[np.triu_indices(len(varying), 1)] if len(varying) > 1 else np.ones(1)
+    return {"standard_error": float(values.std(axis=1).mean()), "correlation": float(pairs.mean())}
 
 
 def alone(found: Verdict, confidence: float) -> bool:

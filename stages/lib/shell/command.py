@@ -12,6 +12,7 @@ from typing import Any
 from stages.lib.errors import UserError
 from stages.lib.shell import progress
 from stages.lib.shell.locks import alone
+from stages.lib.tracking import ledger
 
 UNWRITABLE = {  # what the operating system says, and what to do
     os.strerror(errno.ENOSPC): "Make room: `python -m stages clean` deletes checkpoints of finished trainings, and "
@@ -48,6 +49,8 @@ def run_stage(name: str, words: list[str], main: Callable[..., None]) -> None:
             stack.enter_context(alone(lock, " ".join([name, *words])))
             stack.enter_context(progress.shown([name, *words]))
         main(*words, **others)
+        if first and name in ledger.OPENED_BY:
+            ledger.note_reports()
 
 
 def run_command(words: list[str], main: Callable[[list[str]], None]) -> None:

@@ -112,7 +112,13 @@ def test_a_difference_that_the_correction_takes_away_is_marked():
 def test_the_file_has_a_schema_that_refuses_what_is_not_in_it():
     report = judged({"transfer": paired(np.random.default_rng(2), 400, 0.9, 0.7)})
     written = Comparison(
-        ship="a-0", measured={"target-a-0": "ab"}, use="may be sold", chance=None, accuracy={"a": 0.9, "b": None}, **report
+        ship="a-0",
+        measured={"target-a-0": "ab"},
+        use="may be sold",
+        luck={},
+        chance=None,
+        accuracy={"a": 0.9, "b": None},
+        **report,
     )
     values = json.loads(json.dumps(written.model_dump()))
     assert Comparison.model_validate(values) == written and set(written.verdicts) == {"transfer"}
@@ -120,4 +126,4 @@ def test_the_file_has_a_schema_that_refuses_what_is_not_in_it():
         with pytest.raises(ValidationError):
             Comparison.model_validate(values | {"transfer": values["transfer"] | wrong})
     schema = Comparison.model_json_schema()
-    assert set(schema["required"]) == {"ship", "measured", "use", "chance"} and schema["$defs"]["Verdict"]["required"]
+    assert set(schema["required"]) == {"ship", "measured", "use", "luck", "chance"} and schema["$defs"]["Verdict"]["required"]

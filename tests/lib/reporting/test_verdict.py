@@ -74,7 +74,7 @@ def told(metric, d, results, *, name="accuracy", seeds=(0,), chance=None, models
     models = models or {"dots-0": model_card("dots-0", best={"val_loss": 0.5})}
     pairs = [comparison.Pair("transfer", "Transfer as a whole", "scratch")]
     values = {arm: r["value"] for arm, r in results.items()}
-    found = Comparison(ship="dots-0", measured={}, use="unknown", chance=chance, **{name: values}, transfer=d)
+    found = Comparison(ship="dots-0", measured={}, use="unknown", luck={}, chance=chance, **{name: values}, transfer=d)
     return verdict.write(p, metric, test, ["tiny", "dots"], pairs, results, found, models)
 
 

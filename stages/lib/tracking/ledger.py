@@ -1,0 +1,151 @@
+"""Which models have been measured on which test, ever: one line each in metrics/ledger.jsonl, which git tracks.
+
+A test that chooses among many models flatters the best of them. The file is an observer: no result depends on it, and a model
+that is measured again adds nothing, so equal runs leave equal files. Lines of two branches are merged by union (.gitattributes).
+Each line holds a hash of its own content, so an edited one shows; a line that git holds and the file does not, shows too.
+"""
+
+import csv
+import hashlib
+import json
+import math
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from statistics import NormalDist
+from typing import Any, NamedTuple
+
+from filelock import FileLock
+
+from stages.lib.core import runs
+
+OPENED_BY = ("evaluate", "controls", "forgetting")  # the stages after which there may be new lines
+
+
+class Opening(NamedTuple):
+    """One model that was measured on one test."""
+
+    test: str  # sha256 of the test split's files
+    model: str  # sha256 of the weights
+    data: str  # the dataset's name
+    what: str  # which model, for people: "target-mono-0"
+
+
+def path() -> Path:
+    """The file, in the main repository, also for an experiment in a temporary clone."""
+    return runs.state_folder().parent / runs.METRICS / "ledger.jsonl"
+
+
+def note(openings: Iterable[Opening]) -> None:
+    """Add the lines that are not there yet."""
+    runs.state_folder().mkdir(parents=True, exist_ok=True)
+    with FileLock(runs.state_folder() / "ledger.lock"):
+        known = {(each.get("test"), each.get("model")) for each in _lines(_text())}
+        new = {(each.test, each.model): each for each in openings if (each.test, each.model) not in known}
+        if new:
+            path().parent.mkdir(parents=True, exist_ok=True)
+            with open(path(), "a", encoding="utf-8") as file:
+                file.writelines(_line(each) + "\n" for each in new.values())
+
+
+def note_reports() -> None:
+    """Add what the reports in metrics/ are of; a disk that cannot be written ends no stage."""
+    try:
+        note(openings())
+    except OSError as error:
+        print(f"{path()} could not be written ({error}); `python -m stages audit --fill` adds what is missing.", file=sys.stderr)
+
+
+def openings() -> list[Opening]:
+    """What the reports in metrics/ are of; a control without a network has no weights."""
+    found, tests = list[Opening](), dict[str, tuple[str, str]]()
+    for report in sorted((runs.METRICS / "evaluate").glob("**/report.json")):
+        read, name = json.loads(report.read_text(encoding="utf-8")), report.parent.name
+        if "test" not in read:  # an earlier version of this code wrote it, and its stage has yet to run again
+            continue
+        tests[name] = (read["test"], read["data"])
+        if read["model"]:
+            found.append(Opening(read["test"], read["model"], read["data"], name))
+    for table in sorted((runs.METRICS / "forgetting").glob("*/forgetting.csv")):
+        if (measured := f"intermediate-{table.parent.name}") not in tests:
+            continue
+        test, data = tests[measured]
+        with open(table, newline="", encoding="utf-8") as file:
+            found += [Opening(test, row["sha256"], data, f"forgetting: {row['model']}") for row in csv.DictReader(file)]
+    return found
+
+
+def count(test: str) -> int:
+    """How many models have been measured on a test."""
+    return len({each["model"] for each in _lines(_text()) if each.get("test") == test})
+
+
+def faults(expected: Iterable[Opening]) -> list[str]:
+    """Lines that were edited, that git holds and that are gone, and openings without a line; one line each."""
+    text, lines = _text(), []
+    for number, line in enumerate(text.splitlines(), start=1):
+        read = _read(line)
+        if read is None or line != _line(read):
+            lines.append(f"ledger: line {number} of {path()} was edited; restore it with git")
+    held = _held_by_git()
+    if gone := set(held.splitlines()) - set(text.splitlines()):
+        lines.append(f"ledger: {len(gone)} lines of {path()} that git holds are gone; restore them with git")
+    known = {(each.get("test"), each.get("model")) for each in _lines(text)}
+    lines += [f"ledger: {each.what} was measured on the test of {each.data} and has no line in {path()} (--fill adds it)"
+              for each in expected if (each.test, each.model) not in known]  # fmt: skip
+    return lines
+
+
+def flattery(num: int, standard_error: float, correlation: float) -> float:
+    """How much the best of `num` equally good models is expected to look better on a test than it is.
+
+    The expected maximum of equally correlated normal deviates: models err on the same examples, so their figures rise and fall
+    together, and only the rest is up to luck.
+
+    Args:
+        standard_error: of one model's figure, in units of the metric.
+        correlation: of two models' figures over resampled tests, below 1.
+
+    Returns:
+        In units of the metric; 0 for one model.
+
+    Reference:
+        Recht et al., Do ImageNet Classifiers Generalize to ImageNet?, ICML 2019, on reused tests; Blom, Statistical Estimates
+        and Transformed Beta-Variables, 1958, for the expected maximum.
+    """
+    if num < 2:
+        return 0.0
+    own = math.sqrt(1 - min(1.0, max(0.0, correlation)))
+    return standard_error * own * NormalDist().inv_cdf((num - 0.375) / (num + 0.25))
+
+
+def _line(opening: Opening) -> str:
+    values = opening._asdict()
+    content = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+    return json.dumps(values | {"sha256": content}, sort_keys=True, ensure_ascii=False)
+
+
+def _read(line: str) -> Opening | None:
+    try:
+        values = json.loads(line)
+        return Opening(**{name: values[name] for name in Opening._fields})
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _lines(text: str) -> list[dict[str, Any]]:
+    return [each._asdict() for line in text.splitlines() if (each := _read(line))]
+
+
+def _text() -> str:
+    return path().read_text(encoding="utf-8") if path().exists() else ""
+
+
+def _held_by_git() -> str:
+    """The file as the last commit has it; "" if it has none, or there is no git."""
+    try:
+        shown = subprocess.run(["git", "show", f"HEAD:./{path().name}"], cwd=path().parent, capture_output=True, text=True)
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
+    return shown.stdout if shown.returncode == 0 else ""
