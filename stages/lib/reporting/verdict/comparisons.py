@@ -47,8 +47,8 @@ def at_chance(metric: Metric, pairs: Sequence[Pair], results: Mapping[str, Any],
 
 
 def below_probe(advice: Mapping[str, Any], models: Mapping[str, ModelCard], proposal: str, data: str, noun: str) -> list[str]:
-    """A line for each target from the proposal's starting point that is right less often on validation than a linear probe on the
-    features that it started from.
+    """A line that names the targets from the proposal's starting point that are right less often on validation than a linear probe
+    on the features that they started from; none if there are none.
 
     Args:
         advice: what the stage advise found.
@@ -58,15 +58,17 @@ def below_probe(advice: Mapping[str, Any], models: Mapping[str, ModelCard], prop
     probe = advice.get("probe")
     if not probe:
         return []
-    mine = {name: card.best["val_accuracy"] for name, card in models.items()
+    num, right = probe["num_val"], round(probe["accuracy"] * probe["num_val"])
+    mine = {name: round(card.best["val_accuracy"] * num) for name, card in models.items()
             if name.rpartition("-")[0] == proposal and "val_accuracy" in card.best}  # fmt: skip
+    below = ", ".join(f"{name} ({100 * found / num:.1f} %)" for name, found in mine.items() if found < right)
+    if not below:
+        return []
     return [
-        f"- **A linear probe did better than models/target/{name}**: it is right for {100 * probe['accuracy']:.1f} % of the "
-        f"{probe['num_val']} validation {noun}s of {data}, the target for {100 * accuracy:.1f} %. The probe was fitted to frozen "
-        f"features of {proposal} on {probe['num_train']} training {noun}s. Compare with strategy: feature_extraction."
-        for name, accuracy in mine.items()
-        if accuracy < probe["accuracy"]
-    ]  # fmt: skip
+        f"- **A linear probe did better than {below}** on the {num} validation {noun}s of {data}: it is right for "
+        f"{100 * right / num:.1f} % of them. It was fitted to frozen features of {proposal} on {probe['num_train']} training "
+        f"{noun}s. Compare with strategy: linear_probe."
+    ]
 
 
 def headline(p: SimpleNamespace, metric: Metric, pairs: Sequence[Pair], found: Comparison) -> list[str]:
