@@ -198,7 +198,7 @@ CASES: dict[str, tuple[Callable[[Path, Repo], Seen], Callable[[Seen], bool]]] = 
     "export_a_source": (asked_of_source("export", "x.onnx"), refused("source")),
     "folder_with_percent": (in_percent, whole),
     "grey_12_in_16": (prepared, warned("24 of 24 images are 16-bit", "nearly black")),
-    "grey_signed_16": (prepared, either(air_is_darker, refused("signed"))),
+    "grey_signed_16": (prepared, either(air_is_darker, refused("with a sign"))),
     "locale_latin1": (in_latin1, whole),
     "png_broken_exif": (prepared, classes("bus", "car")),
     "predict_a_source": (asked_of_source("predict", "good.png"), refused("source")),
