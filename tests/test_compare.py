@@ -31,7 +31,7 @@ from tests.outcomes import (
 )
 from tests.tiny import FULL, PARAMS, write_params
 
-BESIDE = ("ship", "measured", "chance", "use", "luck")  # in compare.json, beside the arms and the comparisons
+BESIDE = ("ship", "measured", "chance", "use", "luck", "without_leaks")  # in compare.json, beside the arms and the comparisons
 BETTER, WORSE = "this model is better", "this model is worse"  # with one seed
 FEATURES = {"epochs": 3, "head_lr": 0.05}
 PLOTS = ["comparison.png", "confusion.png", "curves.png", "forgetting.png", "reliability.png"]

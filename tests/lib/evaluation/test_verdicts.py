@@ -117,6 +117,7 @@ def test_the_file_has_a_schema_that_refuses_what_is_not_in_it():
         use="may be sold",
         luck={},
         chance=None,
+        without_leaks=None,
         accuracy={"a": 0.9, "b": None},
         **report,
     )

@@ -47,8 +47,8 @@ def at_chance(metric: Metric, pairs: Sequence[Pair], results: Mapping[str, Any],
 
 
 def below_probe(advice: Mapping[str, Any], models: Mapping[str, ModelCard], proposal: str, data: str, noun: str) -> list[str]:
-    """A line that names the targets from the proposal's starting point that are right less often on validation than a linear probe
-    on the features that they started from; none if there are none.
+    """A line that names the targets from the proposal's starting point that are right less often on validation than a linear
+    probe on the features that they started from; none if there are none.
 
     Args:
         advice: what the stage advise found.
