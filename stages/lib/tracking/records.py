@@ -79,7 +79,13 @@ def stages_of(trainings: list[Training]) -> list[str]:
 
 def inconsistent(raw: dict[str, Any], trainings: list[Training]) -> list[str]:
     """What does not belong together in dvc.lock and in the reports, one line each."""
-    return mixed.in_lock(params.read(LOCK)["stages"], [*stages_of(trainings), "report"], raw) + mixed.in_files(trainings)
+    lines = mixed.in_lock(params.read(LOCK)["stages"], [*stages_of(trainings), "report"], raw)
+    try:
+        return lines + mixed.in_files(trainings)
+    except UserError as error:  # a file is missing
+        if not lines:
+            raise
+        return [*lines, str(error)]
 
 
 def parent(raw: dict[str, Any], trainings: list[Training]) -> Run:
