@@ -142,7 +142,7 @@ def test_a_finished_lock_has_nothing_mixed(repo):
             "evaluate@dots-0 ran with another models/target/dots-0 than target@dots-0",
         ),
         (("compare", "outs", "metrics/compare.json"), "report ran with another metrics/compare.json than compare"),
-        (("evaluate@tiny-0", "deps", "stages/lib/evaluation"), "ran with another stages/lib/evaluation than"),
+        (("evaluate@tiny-0", "deps", "stages/lib/evaluation"), "evaluate@tiny-0 ran with another stages/lib/evaluation than"),
     ],
 )
 def test_what_a_stage_by_itself_leaves_behind_is_found_and_not_recorded(repo, call, change, told):

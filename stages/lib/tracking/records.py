@@ -79,7 +79,13 @@ def stages_of(trainings: list[Training]) -> list[str]:
 
 def inconsistent(raw: dict[str, Any], trainings: list[Training]) -> list[str]:
     """What does not belong together in dvc.lock and in the reports, one line each."""
-    return mixed.in_lock(params.read(LOCK)["stages"], [*stages_of(trainings), "report"], raw) + mixed.in_files(trainings)
+    lines = mixed.in_lock(params.read(LOCK)["stages"], [*stages_of(trainings), "report"], raw)
+    try:
+        return lines + mixed.in_files(trainings)
+    except UserError as error:
+        if not lines:
+            raise
+        return [*lines, str(error)]
 
 
 def parent(raw: dict[str, Any], trainings: list[Training]) -> Run:
@@ -119,7 +125,6 @@ def child(training: Training) -> Run:
         history = [{name: _number(text) for name, text in row.items()} for row in csv.DictReader(file)]
     needed = [there(metrics / name) for name in ("history.csv", "certificate.csv", "layers.csv")]
     files = [(path, "") for path in dict.fromkeys([*needed, *sorted(metrics.glob("*.csv"))])]  # a strategy may add tables
-    evaluated = sorted(path for path in evaluation.iterdir() if path.is_file())
     return Run(
         stage=run["name"],
         kind=training.kind,
@@ -132,7 +137,7 @@ def child(training: Training) -> Run:
         params=run["settings"],
         metrics=figures(report),
         history=history,
-        files=files + [(path, "evaluate") for path in evaluated],
+        files=files + [(path, "evaluate") for path in sorted(evaluation.iterdir()) if path.is_file()],
         data=[_data(training.data)],
     )
 
@@ -144,8 +149,7 @@ def figures(report: dict[str, Any]) -> dict[str, float]:
 
 def advice(raw: dict[str, Any]) -> Run:
     """The run of the stage advise, which analyses the target's data before any training."""
-    path = runs.ADVICE
-    told = read(path)
+    told = read(runs.ADVICE)
     lines = [f"{entry['strategy']}: {entry['expected']:.1%} expected, {entry['why']}" for entry in told["ranking"]]
     lines += [f"Unsure: {told['unsure']}"] if told["unsure"] else []
     return Run(
@@ -156,7 +160,7 @@ def advice(raw: dict[str, Any]) -> Run:
         params=told["settings"],
         metrics=told["figures"],
         history=[],
-        files=[(path, "")],
+        files=[(runs.ADVICE, "")],
         data=[_data(raw["target"]["data"])],
     )
 

@@ -199,7 +199,8 @@ def test_a_state_becomes_one_run_with_everything_in_it(tracked):
     evaluated = {f"evaluate/{name}" for name in [*EVALUATED, "report.json"]}
     assert files(client, child) == {"alpha.csv", "certificate.csv", "history.csv", "layers.csv"} | evaluated
     assert child.data.tags["mlflow.note.content"].startswith(
-        "The target, trained on lines by partial.\nTest accuracy 90.0 % (80.0 % to 100.0 %).\n3 epochs; kept: epoch 3."
+        "The target, trained on lines by partial.\nTest accuracy 90.0 % (80.0 % to 100.0 %). Always the most frequent answer: "
+        "50.0 %.\n3 epochs; kept: epoch 3."
     )
     (model,) = client.search_logged_models([experiment])
     version = client.get_model_version_by_alias("transfer-learning", "champion")
