@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 from ruamel.yaml import YAML
 
+from stages.commands import scenario
 from stages.lib.core import cards, plugins
 from stages.lib.evaluation import comparison
 from stages.lib.params import read as params
@@ -36,17 +37,15 @@ def test_every_yaml_block_is_valid_in_params_yaml(block):
     validate(merged(raw, block))
 
 
-def test_own_data_is_what_the_text_says_it_is():
-    """The first block takes the place of whole sections, and the sentence under it says what else to set."""
+def test_own_data_needs_one_command_whose_params_have_the_keys_that_are_named():
     section = README.partition("## Your own data")[2].partition("\n## ")[0]
-    (text,) = re.findall(r"```yaml\n(.*?)```", section, re.S)
-    block, raw = YAML(typ="safe").load(text), params.read(ROOT / "params.yaml")
-    named = set(re.findall(r"`(\w+)`", section.partition("replace the sections")[2].partition("```")[0]))
-    assert set(block) == named & raw.keys()
-    set_too = re.findall(r"`(\w+): (\S+?)`", section.partition("```yaml")[2].partition("```")[2])
-    assert dict(set_too) == {"download": "{}", "augment": "light"}
-    p = validate(raw | block | {"download": {}, "training": raw["training"] | {"augment": "light"}})
-    assert list(p.datasets) == [p.target.data] and not p.intermediate
+    name, repro = re.search(r"```bash\npython -m stages scenario (\w+) --raw \S+ && (.+)\n```", section).groups()
+    assert repro == "dvc repro"
+    overlay = (scenario.FOLDER / f"{name}.yaml").read_text(encoding="utf-8")
+    block = YAML(typ="safe").load(overlay)["datasets"]["photos"]
+    keys = {key for row in re.findall(r"(?m)^\| (`.+?`) \|", section) for key in re.findall(r"`([\w.]+)`", row)}
+    assert "split.by_group" in keys
+    assert keys <= {*block, *(f"split.{key}" for key in block["split"])}
 
 
 def test_the_figures_are_those_of_the_committed_metrics():
