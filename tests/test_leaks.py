@@ -143,7 +143,7 @@ def test_drop_leaves_them_out_of_training_by_the_recipe(project):
         assert after.targets.equal(before.targets[kept])
         rows = torch.arange(len(kept))
         assert after.inputs(rows, "none", None).equal(before.inputs(torch.tensor(kept), "none", None))
-    with pytest.raises(UserError, match="leaves dots without a class in its val split"):
+    with pytest.raises(UserError, match="leaves no example of a label of dots in its val split"):
         hop.load(runs.prepared("dots"), card, "classify", options(), how, cpu, {"val": list(range(len(whole.val.targets)))})
 
 

@@ -36,7 +36,13 @@ def leaks(left_out):
 
 def code_of(strategy):
     """Of what a training with it runs, and of nothing that only evaluation or people look at."""
-    files = [f"strategies/{strategy}", "tasks/classify/learning", "modalities/image/inputs"]
+    files = [
+        f"strategies/{strategy}",
+        "tasks/classify/learning",
+        "modalities/image/inputs",
+        "modalities/image/files",
+        "modalities/image/__init__",
+    ]
     return closure.digest([ROOT / f"stages/lib/{file}.py" for file in files])
 
 

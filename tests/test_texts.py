@@ -14,7 +14,7 @@ from tests import texts
 from tests.fragments import Shown
 from tests.tiny import Repo, write_params
 
-TRAINING = [("recipe", "hops"), ("advise",), ("recipe", "target"), ("target", "tiny", "0"), ("scratch", "0"),
+TRAINING = [("leaks",), ("recipe", "hops"), ("advise",), ("recipe", "target"), ("target", "tiny", "0"), ("scratch", "0"),
             ("evaluate", "target", "tiny-0", "reviews"), ("evaluate", "scratch", "0", "reviews"),
             ("controls",), ("compare",), ("report",)]  # fmt: skip
 
@@ -97,7 +97,7 @@ def test_a_network_that_is_too_short_for_the_texts_is_told_before_training(proje
     project.values["datasets"]["reviews"]["max_tokens"] = 25
     write_params(project.path, project.values)
     call(project, "prepare", "reviews")
-    for words in (("recipe", "hops"), ("recipe", "target")):
+    for words in (("leaks",), ("recipe", "hops"), ("recipe", "target")):
         call(project, *words)
     said = call(project, "target", "tiny", "0", ok=False)
     assert "transformers bert does not take inputs as datasets.reviews packs them (max_tokens 25)" in said

@@ -129,7 +129,7 @@ def load(
         rows = contracts.others(len(split.labels), left_out.get(name, ()))
         if not len(rows) or (packed.labels and {split.labels[row] for row in rows} != set(split.labels)):
             raise UserError(
-                f"leaks.action: drop leaves {packed.name} without a class in its {name} split, because all examples of it "
+                f"leaks.action: drop leaves no example of a label of {packed.name} in its {name} split, because all of them "
                 "are in a test. Train on other data, or set leaks.action to report (metrics/leaks/pairs.csv lists the pairs)."
             )
         whole = contracts.load(split, packed.modality, task, names, preprocessing, device)

@@ -51,7 +51,8 @@ def test_the_other_files_are_those_of_dvc_yaml():
     assert body("advise")["outs"] == [str(runs.ADVICE)] and body("report")["outs"] == [str(runs.REPORT)]
     assert [*body("compare")["metrics"][0]] == [str(runs.COMPARISON)]
     assert [name for out in body("compare")["outs"] for name in out] == [str(runs.VERDICT), str(runs.PLOTS)]
-    assert body("download")["outs"] == [str(runs.raw("${key}"))] and body("prepare")["outs"] == [str(runs.prepared("${key}"))]
+    assert body("download")["outs"] == [str(runs.raw("${key}"))]
+    assert body("prepare")["outs"] == [str(runs.prepared("${key}")), str(runs.fingerprints("${key}"))]
     assert body("source")["outs"] == [str(runs.starting_point("${key}"))]
     assert body("forgetting")["outs"] == [str(runs.forgetting("${key}"))]
 
@@ -70,9 +71,10 @@ def test_every_training_that_params_ask_for_in_the_order_of_reading():
     assert [each.stage for each in runs.expected(none)] == ["target@tiny-0", "scratch@0"]
 
 
-def test_the_default_task_has_its_four_trainings():
+def test_the_default_task_has_a_hop_and_three_arms_of_three_seeds():
     shown = [each.label for each in runs.expected(params.read(ROOT / "params.yaml"))]
-    assert shown == ["intermediate mono", "target mono-0", "target imagenet-0", "scratch 0"]
+    arms = [f"{arm}{seed}" for arm in ("target mono-", "target imagenet-", "scratch ") for seed in (0, 1, 2)]
+    assert shown == ["intermediate mono", *arms]
 
 
 def test_arms_have_the_proposal_first_and_random_weights_last():

@@ -127,4 +127,7 @@ def test_the_file_has_a_schema_that_refuses_what_is_not_in_it():
         with pytest.raises(ValidationError):
             Comparison.model_validate(values | {"transfer": values["transfer"] | wrong})
     schema = Comparison.model_json_schema()
-    assert set(schema["required"]) == {"ship", "measured", "use", "luck", "chance", "without_leaks"} and schema["$defs"]["Verdict"]["required"]
+    assert (
+        set(schema["required"]) == {"ship", "measured", "use", "luck", "chance", "without_leaks"}
+        and schema["$defs"]["Verdict"]["required"]
+    )

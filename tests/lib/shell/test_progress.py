@@ -91,6 +91,8 @@ def test_on_a_terminal_a_stage_says_so_and_its_time_is_kept(tmp_path, monkeypatc
     for name in ("dvc.yaml", "requirements.in", "stages"):
         (tmp_path / name).symlink_to(ROOT / name)
     write_params(tmp_path, PARAMS)
+    for name in PARAMS["datasets"]:
+        (tmp_path / "images" / name).mkdir(parents=True)
     (tmp_path / "metrics").mkdir()
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     seen = []
