@@ -48,7 +48,9 @@ def main() -> None:
         without_leaks=without, **{p.compare.metric: values}, **judged,
     )  # fmt: skip
     cards.write_json(runs.COMPARISON, cards.rounded(compared.model_dump()))
-    words = verdict.write(p, metric, test, chain, pairs, results, compared, models)
+    shipped, measures = runs.Training("target", ship, p.target.data), plugins.load("tasks", p.target.task, "measures")
+    said = measures.said(cards.read_json(shipped.evaluation / "report.json")) if hasattr(measures, "said") else ""
+    words = verdict.write(p, metric, test, chain, pairs, results, compared, models, said)
     adapted = [found for each in trainings if (found := adaptation.read(each, p.target.test))]
     words += "\n" + warnings.domains(adapted, p.target.test) if adapted else ""
     seen = cards.read_json(runs.CONTROLS / "shortcuts.json")
@@ -63,7 +65,6 @@ def main() -> None:
     gallery.comparison(p.compare, metric, results, named)
     gallery.forgetting(forgotten, p.target.task)
     gallery.domains(arms)
-    shipped = runs.Training("target", ship, p.target.data)
-    for name in plugins.load("tasks", p.target.task, "measures").PLOTS:
+    for name in measures.PLOTS:
         shutil.copyfile(shipped.evaluation / name, runs.PLOTS / name)
     print(words.split("\n## ")[0].partition("\n\n")[2].strip())

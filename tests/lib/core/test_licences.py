@@ -50,7 +50,7 @@ def test_the_code_of_a_library_has_the_licence_that_its_package_states(name):
 
 
 def test_what_the_project_itself_offers_is_not_unknown():
-    """The licences of params.yaml and of the scenarios are SPDX, or words that are known; of your own data you say it yourself."""
+    """The licences of params.yaml and of the scenarios are SPDX, or known words; your own data are your matter."""
     for path in [ROOT / "params.yaml", *sorted((ROOT / "stages/scenarios").glob("*.yaml"))]:
         raw = YAML(typ="safe").load(path)
         stated = [

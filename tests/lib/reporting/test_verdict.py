@@ -60,7 +60,7 @@ def project(tmp_path, monkeypatch, **advice):
     cards.write_json(runs.ADVICE, {"probe": None} | advice)
 
 
-def told(metric, d, results, *, name="accuracy", seeds=(0,), chance=None, models=None):
+def told(metric, d, results, *, name="accuracy", seeds=(0,), chance=None, models=None, said=""):
     """The verdict on one comparison of dots with random weights."""
     compare = Compare.model_validate(PARAMS["compare"] | {"metric": name, "margin": 0.25})
     p = SimpleNamespace(
@@ -77,7 +77,7 @@ def told(metric, d, results, *, name="accuracy", seeds=(0,), chance=None, models
     found = Comparison(
         ship="dots-0", measured={}, use="unknown", luck={}, without_leaks=None, chance=chance, **{name: values}, transfer=d
     )
-    return verdict.write(p, metric, test, ["tiny", "dots"], pairs, results, found, models)
+    return verdict.write(p, metric, test, ["tiny", "dots"], pairs, results, found, models, said)
 
 
 def of(word, difference=0.25, lower=0.125, upper=0.5, **changes):
@@ -140,3 +140,10 @@ def test_a_target_below_the_probe_is_named_with_the_images_that_both_were_measur
     )
     assert (said in text) == named
     assert "tiny-0 (" not in text, "the probe was fitted to features of dots"
+
+
+def test_what_matters_of_the_model_to_ship_stands_beside_its_name(tmp_path, monkeypatch):
+    project(tmp_path, monkeypatch)
+    text = told(ACCURACY, of("helps"), ARMS, seeds=(0, 1), said="It finds half of them.")
+    assert "- **Ship models/target/dots-0**, the target with the lowest validation loss. It finds half of them.\n" in text
+    assert "lowest validation loss.\n" in told(ACCURACY, of("helps"), ARMS, seeds=(0, 1))

@@ -16,7 +16,7 @@ from stages.lib.reporting.verdict.covered import covered
 
 def write(
     p: SimpleNamespace, metric: Metric, test: Test, chain: list[str], pairs: Sequence[Pair], results: Mapping[str, Any],
-    found: Comparison, models: Mapping[str, ModelCard],
+    found: Comparison, models: Mapping[str, ModelCard], said: str,
 ) -> str:  # fmt: skip
     """The verdict, as Markdown.
 
@@ -26,6 +26,7 @@ def write(
         results: value, lower and upper of each arm.
         found: what is written to compare.json.
         models: cards of the targets by name.
+        said: a sentence on the test of the model to ship, or "".
     """
     name, interval, num_seeds = p.compare.metric.replace("_", " "), f"{p.compare.confidence:.0%} interval", len(p.seeds)
     unit = getattr(plugins.load("tasks", models[found.ship].trained_for), "UNIT", None)
@@ -33,7 +34,9 @@ def write(
     lines = [f"# Verdict: {' -> '.join([*chain, test.data])}", "", *comparisons.headline(p, metric, pairs, found)]
     lines += comparisons.at_chance(metric, pairs, results, found.chance)
     lines += comparisons.below_probe(cards.read_json(ADVICE), models, p.inits[0], p.target.data, noun)
-    lines += [f"- **Ship models/target/{found.ship}**, the target with the lowest validation loss."]
+    lines += [
+        f"- **Ship models/target/{found.ship}**, the target with the lowest validation loss." + (f" {said}" if said else "")
+    ]
     lines += [f"- **Licences: {licences.use(models[found.ship].licences)}.**" + asked_for(p.checks.use)]
     if found.verdicts["transfer"].verdict in ("hurts", "this model is worse"):
         lines += [f"- **Random weights did better here**: consider models/scratch/{p.seeds[0]} instead."]

@@ -1,6 +1,6 @@
 """What evaluation needs to know about classification: predictions, metrics, tables, plots."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +106,19 @@ def report(
         "confusion": metrics.confusion(exact.argmax(1), targets, len(classes)).tolist(),
         "classes": list(classes),
     }
+
+
+def said(report: Mapping[str, Any]) -> str:
+    """What its accuracy does not tell of a model: the class that it misses most; nothing if it misses none."""
+    missed = {label: each["support"] - round(each["recall"]["value"] * each["support"])
+              for label, each in report["per_class"].items() if each["support"]}  # fmt: skip
+    if not any(missed.values()):
+        return ""
+    label = max(missed, key=lambda label: missed[label] / report["per_class"][label]["support"])
+    each = report["per_class"][label]
+    found = " to ".join(f"{100 * each['recall'][end]:.1f} %" for end in ("lower", "upper"))
+    return (f"It finds {100 * each['recall']['value']:.1f} % ({found}) of the test examples of {label}, which it misses most: "
+            f"{missed[label]} of {each['support']}.")  # fmt: skip
 
 
 def write(
