@@ -23,6 +23,7 @@ import pandas as pd
 from PIL import Image
 from ruamel.yaml import YAML
 
+from stages.lib.params import read as params
 from tests.tiny import Repo, write_params
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
@@ -198,7 +199,8 @@ def serving(repo: Repo, folder: Path) -> Iterator[Callable[[str, list[Any]], pd.
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", "models:/transfer-learning@champion", "--env-manager",
+    name = f"transfer-learning-{params.read(repo.path / params.PATH)['target']['test']}"
+    command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", f"models:/{name}@champion", "--env-manager",
                "local", "-p", str(port)]  # fmt: skip
     own = {"MLFLOW_TRACKING_URI": f"sqlite:///{repo.path}/mlflow.db", "MLFLOW_DISABLE_TELEMETRY": "true"}
     with open(folder / "log", "w") as log:

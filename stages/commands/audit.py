@@ -125,7 +125,7 @@ def findings(found: list[Any], state: str, expected: list[str]) -> list[str]:
 
 def unregistered(client: Any, experiment: str, found: list[Any], state: str) -> list[str]:
     """What was deleted by hand of the current state's shipped model, and a registered model without a champion; one line each."""
-    name, lines = registry.model_name(), []
+    name, lines = registry.model_name(params.read()["target"]["test"]), []
     for run in found:
         if (run.data.tags["transfer.stage"], run.data.tags.get("transfer.state"), run.info.status) != (
             "pipeline",

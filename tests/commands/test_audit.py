@@ -96,24 +96,24 @@ def test_a_store_that_is_no_store_is_said(repo, call):
 
 def test_a_registered_model_that_was_deleted_is_found_and_registered_again(repo, call):
     client, _, runs = store(repo)
-    (before,) = client.search_model_versions("name = 'transfer-learning'")
-    client.delete_registered_model("transfer-learning")
+    (before,) = client.search_model_versions("name = 'transfer-learning-lines'")
+    client.delete_registered_model("transfer-learning-lines")
     told = call(repo, "audit", ok=False)
     run_id = runs["pipeline"].info.run_id
-    assert f"missing: transfer-learning has no version of the pipeline's run {run_id}" in told and ": 1 finding." in told
+    assert f"missing: transfer-learning-lines has no version of the pipeline's run {run_id}" in told and ": 1 finding." in told
     assert ": 0 findings." in call(repo, "audit", "--fill")
-    (after,) = client.search_model_versions("name = 'transfer-learning'")
+    (after,) = client.search_model_versions("name = 'transfer-learning-lines'")
     assert (after.run_id, after.model_id) == (before.run_id, before.model_id)
-    assert client.get_registered_model("transfer-learning").aliases == {"champion": after.version}
+    assert client.get_registered_model("transfer-learning-lines").aliases == {"champion": after.version}
 
 
 def test_a_champion_and_a_logged_model_that_were_deleted_are_found(repo, call):
     client, experiment, _ = store(repo)
-    client.delete_registered_model_alias("transfer-learning", "champion")
+    client.delete_registered_model_alias("transfer-learning-lines", "champion")
     (logged,) = client.search_logged_models([experiment])
     client.delete_logged_model(logged.model_id)
     told = call(repo, "audit", ok=False)
-    assert "missing: no version of transfer-learning is the champion any more" in told
+    assert "missing: no version of transfer-learning-lines is the champion any more" in told
     assert "missing: the model of the pipeline's run" in told and ": 2 findings." in told
 
 

@@ -1,7 +1,8 @@
-"""The registered model in MLflow: one version per shipped model, and an alias for the best so far.
+"""The registered models in MLflow: one for each dataset that models are tested on, so that those of other tasks never meet; a
+version per shipped model, and an alias for the best so far.
 
-`champion` moves only to a model that is better on the same test images beyond the paired interval; any other new one is the
-`candidate`. Load the best with models:/transfer-learning@champion.
+`champion` moves only to a model that is better on the same test examples beyond the paired interval; any other new one is the
+`candidate`. Load the best with models:/transfer-learning-DATASET@champion.
 """
 
 import re
@@ -13,6 +14,7 @@ from typing import Any
 from stages.lib.tracking import store
 
 CHAMPION, CANDIDATE = "champion", "candidate"
+NAME = "transfer.registered"  # tag of a pipeline's run: the registered model of which its model is a version
 COPIED = ("transfer.model", "transfer.use")  # tags of the run that its version has too
 VERDICT = "transfer.verdict"  # version tag that says how it was judged; a version without it is judged by the next `publish`
 
@@ -21,17 +23,17 @@ def register(client: Any, run_id: str, model_id: str, predictions: str, judge: C
     """Make sure that a run's model is a version of the registered model and has been judged.
 
     Args:
-        run_id: of the pipeline's run, which logged the model `model_id`.
+        run_id: of the pipeline's run, which logged the model `model_id`, and whose tag NAME names the registered model.
         predictions: path within such a run of its model's predictions on the test images.
         judge: (the champion's predictions, or None if they are gone) -> whether the new model is better than the champion, and
             why.
     """
-    name = model_name()
+    tags = client.get_run(run_id).data.tags
+    name = tags[NAME]
     mine = [version for version in client.search_model_versions(f"run_id = '{run_id}'") if version.name == name]
     if not mine and not client.search_registered_models(f"name = '{name}'"):
         client.create_registered_model(name, description=" ".join(__doc__.partition("\n\n")[2].split()))
     version = mine[0] if mine else client.create_model_version(name, f"models:/{model_id}", run_id, model_id=model_id)
-    tags = client.get_run(run_id).data.tags
     for key in COPIED:
         if key in tags and version.tags.get(key) != tags[key]:
             client.set_model_version_tag(name, version.version, key, tags[key])
@@ -49,9 +51,9 @@ def register(client: Any, run_id: str, model_id: str, predictions: str, judge: C
     client.set_model_version_tag(name, version.version, VERDICT, CHAMPION if better else CANDIDATE)
 
 
-def model_name() -> str:
-    """The experiment's name, without characters that MLflow forbids in model names."""
-    return re.sub(r"[/:'\"]", "-", store.experiment_name())
+def model_name(tested_on: str) -> str:
+    """Names of the experiment and of the dataset of the test, without characters that MLflow forbids in model names."""
+    return re.sub(r"[/:'\"]", "-", f"{store.experiment_name()}-{tested_on}")
 
 
 def download(client: Any, run_id: str, file: str, folder: str) -> Path | None:

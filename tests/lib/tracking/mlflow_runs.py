@@ -15,13 +15,14 @@ from pathlib import Path
 
 import mlflow
 
-from stages.lib.tracking import live
+from stages.lib.tracking import live, registry
 from stages.lib.tracking import publish as publishing
 from tests.tiny import ROOT
 
 SETTINGS = {"strategy": "partial", "lr": 0.01}
 COLUMNS = ("phase", "lr_backbone", "lr_head", "train_loss", "val_loss", "val_accuracy", "best")
 JUDGE = ("shipped/predictions.csv", lambda champion: (False, "they are equal."))
+REGISTERED = "transfer-learning-poly"
 PACKAGE = {"python_model": str(Path(__file__).parent / "answer.py"), "pip_requirements": ["mlflow"]}
 
 
@@ -39,8 +40,9 @@ def child(key="k1", stage="target mono-0", epochs=3, **changes):
     )._replace(**changes)  # fmt: skip
 
 
-def parent(**changes):
-    return child(**{"stage": "pipeline", "kind": "pipeline", "name": "mono -> poly", "tags": {}, "history": []} | changes)
+def parent(tags=None, **changes):
+    tags = {registry.NAME: REGISTERED} | (tags or {})
+    return child(**{"stage": "pipeline", "kind": "pipeline", "name": "mono -> poly", "tags": tags, "history": []} | changes)
 
 
 def publish(state, *children, **changes):

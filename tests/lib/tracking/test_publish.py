@@ -11,6 +11,7 @@ from stages.lib.tracking import publish as publishing
 from tests.lib.tracking.mlflow_runs import (
     JUDGE,
     PACKAGE,
+    REGISTERED,
     SETTINGS,
     child,
     client_of,
@@ -177,6 +178,6 @@ def test_a_run_whose_model_could_not_be_registered_is_not_finished_and_gone_on_w
     publish("s2", child(key="k2"))
     (run,) = runs(client, state="s2", stage="pipeline")
     assert run.info.status == "FINISHED" and publishing.published("s2")
-    aliases = client.get_registered_model("transfer-learning").aliases
+    aliases = client.get_registered_model(REGISTERED).aliases
     assert {alias: str(version) for alias, version in aliases.items()} == {"champion": "1", "candidate": "2"}
     assert len(client.search_logged_models([run.info.experiment_id])) == 2

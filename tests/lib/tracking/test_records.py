@@ -203,7 +203,7 @@ def test_a_state_becomes_one_run_with_everything_in_it(tracked):
         "50.0 %.\n3 epochs; kept: epoch 3."
     )
     (model,) = client.search_logged_models([experiment])
-    version = client.get_model_version_by_alias("transfer-learning", "champion")
+    version = client.get_model_version_by_alias("transfer-learning-lines", "champion")
     assert (version.source, version.run_id) == (f"models:/{model.model_id}", parent.info.run_id)
     assert version.description == "The first model of this name."
 
@@ -211,7 +211,7 @@ def test_a_state_becomes_one_run_with_everything_in_it(tracked):
 def test_the_champion_answers(tracked):
     mlflow.set_tracking_uri(f"sqlite:///{tracked}/mlflow.db")
     try:
-        model = mlflow.pyfunc.load_model("models:/transfer-learning@champion")
+        model = mlflow.pyfunc.load_model("models:/transfer-learning-lines@champion")
     finally:
         mlflow.set_tracking_uri(None)
     image = torch.zeros(40, 40, 3, dtype=torch.uint8).numpy()

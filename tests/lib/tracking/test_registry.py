@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from stages.lib.tracking import registry, store
-from tests.lib.tracking.mlflow_runs import PACKAGE
+from tests.lib.tracking.mlflow_runs import PACKAGE, REGISTERED
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*Add type hints")
 FILE = "shipped/predictions.csv"
@@ -22,7 +22,7 @@ def shipped(root, tmp_path):
     mlflow.set_tracking_uri(store.uri())
 
     def ship(better: bool, number: int, judged: list | None = None):
-        run = client.create_run(experiment)
+        run = client.create_run(experiment, tags={registry.NAME: REGISTERED})
         path = tmp_path / "predictions.csv"
         path.write_text(f"key\n{number}\n")
         client.log_artifact(run.info.run_id, str(path), "shipped")
@@ -40,7 +40,7 @@ def shipped(root, tmp_path):
 
 
 def aliases(client):
-    return {alias: str(version) for alias, version in client.get_registered_model("transfer-learning").aliases.items()}
+    return {alias: str(version) for alias, version in client.get_registered_model(REGISTERED).aliases.items()}
 
 
 def test_the_first_is_champion_and_only_a_better_one_takes_its_place(shipped):
@@ -55,7 +55,7 @@ def test_the_first_is_champion_and_only_a_better_one_takes_its_place(shipped):
     ship(False, 4, judged)
     assert aliases(client) == {"champion": "3", "candidate": "4"}
     assert judged == [1, 1, 3]
-    version = client.get_model_version("transfer-learning", "4")
+    version = client.get_model_version(REGISTERED, "4")
     assert version.description == "Against version 3, the champion then: so it is."
     assert version.tags["transfer.verdict"] == "candidate"
 
@@ -66,16 +66,16 @@ def test_again_it_changes_nothing(shipped):
     ship(True, 2)
     registry.register(client, run_id, model_id, FILE, lambda old: pytest.fail("judged again"))
     assert aliases(client) == {"champion": "2"}
-    assert len(client.search_model_versions("name = 'transfer-learning'")) == 2
+    assert len(client.search_model_versions(f"name = '{REGISTERED}'")) == 2
 
 
 def test_what_was_cut_off_before_the_verdict_is_gone_on_with(shipped):
     client, ship = shipped
     ship(True, 1)
     run_id, model_id = ship(True, 2)
-    client.delete_model_version_tag("transfer-learning", "2", "transfer.verdict")  # as if killed after the alias
+    client.delete_model_version_tag(REGISTERED, "2", "transfer.verdict")  # as if killed after the alias
     registry.register(client, run_id, model_id, FILE, lambda old: pytest.fail("it is champion already"))
-    assert client.get_model_version("transfer-learning", "2").tags["transfer.verdict"] == "champion"
+    assert client.get_model_version(REGISTERED, "2").tags["transfer.verdict"] == "champion"
 
 
 def test_a_champion_without_its_run_cannot_be_compared_with(shipped):
@@ -88,6 +88,16 @@ def test_a_champion_without_its_run_cannot_be_compared_with(shipped):
     assert judged == [None] and aliases(client) == {"champion": "1", "candidate": "2"}
 
 
-def test_the_model_is_named_after_the_experiment(root, monkeypatch):
+def test_the_model_is_named_after_the_experiment_and_the_data_of_its_test(root, monkeypatch):
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "cells / 2026: new")
-    assert registry.model_name() == "cells - 2026- new"
+    assert registry.model_name("poly") == "cells - 2026- new-poly"
+
+
+def test_models_of_other_data_never_meet(shipped):
+    client, ship = shipped
+    ship(True, 1)
+    run_id, model_id = ship(False, 2)
+    client.set_tag(run_id, registry.NAME, "transfer-learning-photos")
+    registry.register(client, run_id, model_id, FILE, lambda old: pytest.fail("there is no champion of photos yet"))
+    assert aliases(client) == {"champion": "1", "candidate": "2"}
+    assert dict(client.get_registered_model("transfer-learning-photos").aliases).keys() == {"champion"}
