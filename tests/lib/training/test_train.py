@@ -78,7 +78,8 @@ def test_the_history_and_the_best_values_are_those_of_the_model(strategy, networ
     assert trained.best["val_loss"] == pytest.approx(cross_entropy(logits, val.targets).item(), abs=1e-4)
     assert trained.best["val_accuracy"] == pytest.approx((logits.argmax(1) == val.targets).float().mean().item())
     answers = logits.argmax(1).unique()  # two epochs are few: some networks answer the same for all, and nothing else is wrong
-    assert [warning[:18] for warning in trained.warnings] == ["The model predicts"] * (len(answers) == 1)
+    told = [warning[:18] for warning in trained.warnings if "the validation loss rose" not in warning]  # it may, on noise
+    assert told == ["The model predicts"] * (len(answers) == 1)
     assert list(history.epoch) == list(range(1, len(history) + 1))
     kept = history[history.epoch == trained.best["epoch"]].iloc[0]
     assert kept.best

@@ -5,7 +5,6 @@ the value on the test set itself; other rows are resamples of it (stages.lib.eva
 """
 
 import numpy as np
-from scipy.sparse import csc_array
 
 
 def accuracy(probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -80,6 +79,8 @@ def auroc_per_class(probabilities: np.ndarray, labels: np.ndarray, weights: np.n
     It is the probability that an example of the class gets a higher score than one of the rest; a tie counts half
     (Hanley and McNeil, Radiology 1982).
     """
+    from scipy.sparse import csc_array  # here, because the served model needs this module and not its metrics
+
     drawn, total, columns = np.ascontiguousarray(weights.T), weights.sum(1), np.arange(len(labels) + 1)
     areas = []
     for index in range(probabilities.shape[1]):
