@@ -68,6 +68,7 @@ def reduce(values: dict[str, Any]) -> None:
 
 def run(name: str) -> None:
     """Set it up, run everything, and require a comparison and a certificate of each training."""
+    subprocess.run(["git", "checkout", "-q", "--", str(PARAMS)], check=True)  # without what an earlier scenario left there
     subprocess.run([sys.executable, "-m", "stages", "scenario", name, "--force"], check=True, stdout=subprocess.DEVNULL)
     values = YAML().load(PARAMS)
     reduce(values)
