@@ -150,6 +150,7 @@ def test_a_common_option_retrains_only_what_has_none_of_its_own(finished, copy_o
     assert status["scratch@0"] == [{"changed deps": {"metrics/recipes/scratch.json": "modified"}}]
 
 
+OF_TARGET = {"leaks", "recipe-hops", "recipe", "advise", "controls", "compare", "report"}
 STALE = {  # what a change of each section makes stale by itself, beside check, which reads all of params.yaml
     "modality": EVERYTHING - TRAININGS - {"check", "track"},  # and the trainings by their recipes
     "seed": TRAININGS,
@@ -166,25 +167,9 @@ STALE = {  # what a change of each section makes stale by itself, beside check, 
     "source.tiny": {"source@tiny"},
     "leaks": {"leaks"},
     "intermediate.dots": {"leaks", "recipe-hops", "intermediate@dots", "forgetting@dots", "compare", "report"},
-    "target.test": {
-        "leaks",
-        "recipe-hops",
-        "recipe",
-        "advise",
-        "controls",
-        "compare",
-        "report",
-    },  # trains nothing again by itself
-    "target.task": {
-        "leaks",
-        "recipe-hops",
-        "recipe",
-        "advise",
-        "controls",
-        "compare",
-        "report",
-    },  # and the trainings by their recipes
-    "target": TARGETS | {"scratch@0", "leaks", "recipe-hops", "recipe", "advise", "controls", "compare", "report"},
+    "target.test": OF_TARGET,  # trains nothing again by itself
+    "target.task": OF_TARGET,  # and the trainings by their recipes
+    "target": OF_TARGET | TARGETS | {"scratch@0"},
     "scratch": {"recipe-hops", "scratch@0"},
     "advise": {"advise"},
     "evaluate": EVALUATIONS | {"forgetting@dots", "controls"},

@@ -16,7 +16,7 @@ from stages.lib.core.contracts import Variant
 from stages.lib.evaluation import statistics
 
 NEAR = (
-    0.4  # nats per channel: photos under the right preprocessing are 0.01 to 0.2 from ImageNet's, drawings and digits 0.5 or more
+    0.4  # nats per channel: with the right preprocessing, photos are 0.01 to 0.2 from ImageNet's, drawings and digits 0.5 or more
 )
 
 
@@ -34,9 +34,7 @@ class _Seen(Exception):
     """Ends a forward pass at the layer that was looked for."""
 
 
-def moments(
-    backbone: torch.nn.Module, batches: Iterable[Callable[[], Any]]
-) -> tuple[_NormBase, np.ndarray] | None:  # fmt: skip
+def moments(backbone: torch.nn.Module, batches: Iterable[Callable[[], Any]]) -> tuple[_NormBase, np.ndarray] | None:
     """The first BatchNorm layer that a network runs, and the mean and mean square of its inputs by example and channel (N, C, 2).
 
     None if there is no such layer, or if it remembers nothing (a mean of 0 and a variance of 1 everywhere).
@@ -109,9 +107,8 @@ def compare(
     def measure(weights: np.ndarray) -> dict[str, np.ndarray]:
         return {name: divergence(layer, each, weights) for name, each in seen.items()}
 
-    values, samples = statistics.bootstrap(
-        measure, groups, num_examples=len(seen["card"]), num_resamples=num_resamples, seed=seed
-    )  # fmt: skip
+    num = len(seen["card"])
+    values, samples = statistics.bootstrap(measure, groups, num_examples=num, num_resamples=num_resamples, seed=seed)
     rows = []
     for name in seen:
         reduction = (values["card"] - values[name]) / max(values["card"], 1e-9)

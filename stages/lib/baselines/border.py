@@ -4,10 +4,11 @@ The border should say nothing about what an image shows. Where it tells the clas
 marker, another scanner), and a network may have learned this shortcut.
 """
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
+from stages.lib.baselines._logistic import Strengths, probabilities
 from stages.lib.params.fields import Strict
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ SHORTCUT = "the border of the images"  # what it sees, and should learn nothing 
 
 class Params(Strict):
     width: float = Field(gt=0, lt=0.5)
-    strengths: Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1)]
+    strengths: Strengths
 
 
 def predictions(
@@ -39,18 +40,12 @@ def predictions(
         Geirhos et al., Shortcut learning in deep neural networks, Nature Machine Intelligence 2020; DeGrave et al., AI for
         radiographic COVID-19 detection selects shortcuts over signal, Nature Machine Intelligence 2021.
     """
-    import numpy as np
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.metrics import log_loss
     from sklearn.preprocessing import StandardScaler
 
-    learned, chosen, asked = (_border(split.inputs, width) for split in (train, val, test))
+    learned, *others = (_border(split.inputs, width) for split in (train, val, test))
     scaler = StandardScaler().fit(learned)
-    fitted = [LogisticRegression(C=each, max_iter=1000).fit(scaler.transform(learned), train.labels) for each in strengths]
-    losses = [log_loss(val.labels, each.predict_proba(scaler.transform(chosen)), labels=classes) for each in fitted]
-    best = fitted[int(np.argmin(losses))]
-    found: np.ndarray = best.predict_proba(scaler.transform(asked)).astype(np.float32)
-    return found
+    chosen, asked = (scaler.transform(each) for each in others)
+    return probabilities(scaler.transform(learned), chosen, asked, train.labels, val.labels, classes, strengths)
 
 
 def _border(images: "np.ndarray", width: float) -> "np.ndarray":

@@ -1,9 +1,10 @@
 """The control without a network for classes of texts: TF-IDF of words and pairs of words, with logistic regression."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
+from stages.lib.baselines._logistic import Strengths, probabilities
 from stages.lib.errors import UserError
 from stages.lib.params.fields import Strict
 
@@ -18,7 +19,7 @@ TASKS, MODALITIES = ("classify",), ("text",)
 
 class Params(Strict):
     ngrams: int = Field(ge=1, le=5)
-    strengths: Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1)]
+    strengths: Strengths
 
 
 def predictions(
@@ -36,8 +37,6 @@ def predictions(
     """
     import numpy as np
     from sklearn.feature_extraction.text import TfidfVectorizer
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.metrics import log_loss
 
     from stages.lib.modalities.text.inputs import texts
 
@@ -49,9 +48,5 @@ def predictions(
         raise UserError(
             "baselines.tfidf: no training text has a word of two letters or more, which is what TF-IDF counts; leave it out."
         ) from None
-    others = [vectors.transform(each) for each in words[1:]]
-    fitted = [LogisticRegression(C=strength, max_iter=1000).fit(learned, train.labels) for strength in strengths]
-    losses = [log_loss(val.labels, each.predict_proba(others[0]), labels=classes) for each in fitted]
-    best = fitted[int(np.argmin(losses))]
-    found: np.ndarray = best.predict_proba(others[1]).astype(np.float32)
-    return found
+    chosen, asked = (vectors.transform(each) for each in words[1:])
+    return probabilities(learned, chosen, asked, train.labels, val.labels, classes, strengths)

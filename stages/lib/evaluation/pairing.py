@@ -39,17 +39,10 @@ class Paired(NamedTuple):
 
 
 def mean_over_seeds(
-    metric: Metric,
-    arm: np.ndarray,
-    targets: np.ndarray,
-    groups: np.ndarray | None,
-    *,
-    num_resamples: int,
-    confidence: float,
-    seed: int,
+    metric: Metric, arm: np.ndarray, targets: np.ndarray, groups: np.ndarray | None, *, confidence: float, **drawn: int
 ) -> Mean:
-    """The metric of one arm, averaged over its seeds: value, lower, upper. Arguments as for `paired_difference`."""
-    return mean_of(*resampled_mean(metric, arm, targets, groups, num_resamples=num_resamples, seed=seed), confidence)
+    """The metric of one arm, averaged over its seeds: value, lower, upper. Arguments as for `resampled_mean`."""
+    return mean_of(*resampled_mean(metric, arm, targets, groups, **drawn), confidence)
 
 
 def mean_of(value: float, samples: np.ndarray, confidence: float) -> Mean:
@@ -70,22 +63,13 @@ def resampled_mean(
 
 
 def paired_difference(
-    metric: Metric,
-    first: np.ndarray,
-    second: np.ndarray,
-    targets: np.ndarray,
-    groups: np.ndarray | None,
-    *,
-    num_resamples: int,
-    confidence: float,
-    seed: int,
-) -> Difference:
+    metric: Metric, first: np.ndarray, second: np.ndarray, targets: np.ndarray, groups: np.ndarray | None, *, confidence: float,
+    **drawn: int,
+) -> Difference:  # fmt: skip
     """How much better the first arm is than the second, and whether chance may explain it, of this comparison by itself.
 
-    Arguments as for `paired`.
-
     Args:
-        confidence: of the interval, 0 to 1.
+        confidence: of the interval, 0 to 1; all others as for `paired`.
 
     Returns:
         difference (mean over the seeds), lower, upper, and verdict: "helps" (the whole interval is above 0, or below 0 if lower
@@ -93,7 +77,7 @@ def paired_difference(
         few examples (or groups) distinguish the arms that a sign test would not be significant even if all of them favoured the
         same arm (fewer than 6 at 95 %): resampling a handful of examples gives intervals that are much too narrow.
     """
-    found = paired(metric, first, second, targets, groups, num_resamples=num_resamples, seed=seed)
+    found = paired(metric, first, second, targets, groups, **drawn)
     lower, upper = interval(found.samples, confidence)
     shown = enough(found.telling, confidence)
     above, below = ("helps", "hurts") if metric.higher_is_better else ("hurts", "helps")

@@ -126,15 +126,12 @@ def child(training: Training) -> Run:
         history = [{name: _number(text) for name, text in row.items()} for row in csv.DictReader(file)]
     needed = [there(metrics / name) for name in ("history.csv", "certificate.csv", "layers.csv")]
     files = [(path, "") for path in dict.fromkeys([*needed, *sorted(metrics.glob("*.csv"))])]  # a strategy may add tables
+    note = _note(training, run, history, report)
     return Run(
         stage=run["name"],
         kind=training.kind,
         name=f"{run['name']}: {run['settings']['strategy']} on {training.data}",
-        tags={
-            "transfer.key": run["key"],
-            "transfer.model": report["model"],
-            "mlflow.note.content": _note(training, run, history, report),
-        },
+        tags={"transfer.key": run["key"], "transfer.model": report["model"], "mlflow.note.content": note},
         params=run["settings"],
         metrics=figures(report),
         history=history,
