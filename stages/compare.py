@@ -29,15 +29,14 @@ def main() -> None:
     test, predictions = comparison.read_arms(runs.evaluations(arms) | controls, card)
 
     metric, how = comparison.metric_of(card, p.compare.metric), comparison.bootstrap(p.compare)
+    sure = verdicts.at_this_look(p.compare, len(p.seeds))
     drawn = {name: pairing.resampled_mean(metric, arm, test.targets, test.groups, **how) for name, arm in predictions.items()}
-    results = {name: pairing.mean_of(*each, p.compare.confidence) for name, each in drawn.items()}
+    results = {name: pairing.mean_of(*each, sure) for name, each in drawn.items()}
     differences = {
         pair.key: pairing.paired(metric, predictions[proposal], predictions[pair.control], test.targets, test.groups, **how)
         for pair in pairs
     }
-    judged = verdicts.judged(
-        differences, metric, num_seeds=len(p.seeds), confidence=p.compare.confidence, margin=p.compare.margin
-    )
+    judged = verdicts.judged(differences, metric, p.compare, len(p.seeds))
     measured = {each.evaluation.name: cards.read_json(each.evaluation / "report.json")["model"] for each in trainings}
     leaks = cards.read_json(runs.LEAKS / "leaks.json")
     without = comparison.without_leaks(leaks, p.target.test, metric, test, predictions, how)

@@ -56,7 +56,7 @@ PARAMS = {
     "leaks": {"action": "report", "correlation": 0.9, "nearness": 0.2},
     "advise": {"num_examples": 100, "neighbours": 3, "preprocessing": "warn", "margin": 0.05, "confidence": 0.95},
     "evaluate": {"batch_size": 16, "num_resamples": 200, "confidence": 0.95, "ece_bins": 5, "num_shown": 3},
-    "compare": {"metric": "accuracy", "num_resamples": 500, "confidence": 0.95, "margin": 0.02},
+    "compare": {"metric": "accuracy", "num_resamples": 500, "confidence": 0.95, "margin": 0.02, "looks": []},
 }
 PARAMS = json.loads(json.dumps(PARAMS))  # no block is another's object
 

@@ -9,6 +9,7 @@ Schema of the file.
 import argparse
 import json
 import sys
+from collections.abc import Iterable, Mapping
 
 from stages.lib.core import cards, runs
 from stages.lib.errors import UserError, listed, nearest
@@ -32,9 +33,7 @@ def main(words: list[str]) -> None:
         return
     found = read()
     known = found.verdicts
-    for key in asked.of or ():
-        if key not in known:
-            raise UserError(f"--of: {runs.COMPARISON} has no comparison {key!r}.{nearest(key, known)} Allowed: {listed(known)}.")
+    require_known(asked.of or (), known)
     chosen = {key: known[key] for key in asked.of or known}
     for key, verdict in chosen.items():
         print(f"{key}: {sentence(verdict)}")
@@ -51,6 +50,13 @@ def read() -> Comparison:
     if not runs.COMPARISON.exists():
         raise UserError(f"{runs.COMPARISON} is not here. Run `dvc repro` in the root of the repository.")
     return cards.parsed(runs.COMPARISON, Comparison)
+
+
+def require_known(keys: Iterable[str], known: Mapping[str, Verdict]) -> None:
+    """A UserError if --of names what is no comparison."""
+    for key in keys:
+        if key not in known:
+            raise UserError(f"--of: {runs.COMPARISON} has no comparison {key!r}.{nearest(key, known)} Allowed: {listed(known)}.")
 
 
 def on_the_test(found: Comparison) -> str:

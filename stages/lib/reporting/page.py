@@ -15,7 +15,7 @@ from stages.lib.core import cards, plugins, runs
 from stages.lib.core.cards import ModelCard
 from stages.lib.core.contracts import Metric, scale_of
 from stages.lib.core.runs import Training
-from stages.lib.evaluation import comparison, pairing
+from stages.lib.evaluation import comparison, pairing, verdicts
 from stages.lib.plots import trainings as plots
 
 TEMPLATE = Path(__file__).parent / "report.html"
@@ -45,7 +45,7 @@ def steps(p: SimpleNamespace, arms: Mapping[str, Sequence[Training]], card: Mode
     """What each starting point along the proposal's chain added, beginning with random weights.
 
     Args:
-        p: the sections `compare`, `intermediate` and `inits` of params.yaml.
+        p: the sections `compare`, `intermediate`, `inits` and `seeds` of params.yaml.
         card: of any target; gives the task and the outputs.
 
     Returns:
@@ -57,7 +57,7 @@ def steps(p: SimpleNamespace, arms: Mapping[str, Sequence[Training]], card: Mode
     names = [runs.SCRATCH, *(name for name in chain if name in p.inits)]
     test, predictions = comparison.read_arms(runs.evaluations(arms), card)
     metric = comparison.metric_of(card, p.compare.metric)
-    how = comparison.bootstrap(p.compare) | {"confidence": p.compare.confidence}
+    how = comparison.bootstrap(p.compare) | {"confidence": verdicts.at_this_look(p.compare, len(p.seeds))}
     found = []
     for before, name in zip([None, *names], names, strict=False):
         value = pairing.mean_over_seeds(metric, predictions[name], test.targets, test.groups, **how)["value"]

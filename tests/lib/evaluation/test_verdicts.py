@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from stages.lib.evaluation import pairing, statistics, verdicts
 from stages.lib.evaluation.verdicts import Comparison
+from stages.lib.params.schema import Compare
 from stages.lib.tasks.classify.measures import METRICS
 
 ACCURACY = METRICS["accuracy"]
@@ -29,8 +30,9 @@ def paired(random, num, first, second, **more):
     return pairing.paired(ACCURACY, one, other, labels, None, **HOW)
 
 
-def judged(found, num_seeds=2, confidence=0.95, margin=0.02, metric=ACCURACY):
-    return verdicts.judged(found, metric, num_seeds=num_seeds, confidence=confidence, margin=margin)
+def judged(found, num_seeds=2, margin=0.02, metric=ACCURACY, looks=()):
+    settings = Compare(metric="accuracy", num_resamples=600, confidence=0.95, margin=margin, looks=list(looks))
+    return verdicts.judged(found, metric, settings, num_seeds)
 
 
 def test_holm_is_what_the_paper_says():

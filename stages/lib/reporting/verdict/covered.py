@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 
+from stages.lib.errors import listed
 from stages.lib.evaluation.comparison import Test
 
 
@@ -44,6 +45,10 @@ def covered(p: SimpleNamespace, test: Test, noun: str, num_pairs: int, within: s
     if num_pairs > 1:
         together = [f"The {num_pairs} verdicts hold together with {sure} confidence (corrected by Holm's procedure); each "
                     "interval by itself."]  # fmt: skip
+    if p.compare.looks:
+        together += [f"Seeds are added until the verdicts decide: looks are planned at {listed(p.compare.looks)} seeds, and this "
+                     f"is the one at {num_seeds}. Intervals and verdicts hold over all looks together with {sure} confidence; "
+                     "each has a share of the error."]  # fmt: skip
     return [
         *lines,
         "Not covered: the hyperparameters. The control from random weights has its own (section scratch); all other targets "
