@@ -33,8 +33,8 @@ def covered(p: SimpleNamespace, test: Test, noun: str, num_pairs: int, within: s
         lines += [f"Not covered: variation between trainings, because there is only one seed ({p.seeds[0]}); with another the "
                   "ranking may change. Add more under `seeds` in params.yaml."]  # fmt: skip
     else:
-        few = " So few seeds show only roughly how much a seed changes." if num_seeds < 5 else ""
-        lines += [f"Covered: variation between trainings; the {num_seeds} seeds are resampled too, as pairs.{few}"]
+        few = ", which are few, so that the intervals are wide" if num_seeds < 5 else ""
+        lines += [f"Covered: variation between trainings, by Student's t from the spread of the {num_seeds} seeds{few}."]
     if test.split_given:
         lines += [f"Unknown: how the test {noun}s were chosen; the split came with the data."]
     elif not test.split_by_group:
