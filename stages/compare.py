@@ -30,8 +30,8 @@ def main() -> None:
 
     metric, how = comparison.metric_of(card, p.compare.metric), comparison.bootstrap(p.compare)
     sure = verdicts.at_this_look(p.compare, len(p.seeds))
-    drawn = {name: pairing.resampled_mean(metric, arm, test.targets, test.groups, **how) for name, arm in predictions.items()}
-    results = {name: pairing.mean_of(*each, sure) for name, each in drawn.items()}
+    drawn = {name: pairing.resampled(metric, arm, test.targets, test.groups, **how) for name, arm in predictions.items()}
+    results = {name: pairing.mean_of(*pairing.over_seeds(metric, *each, how["seed"]), sure) for name, each in drawn.items()}
     differences = {
         pair.key: pairing.paired(metric, predictions[proposal], predictions[pair.control], test.targets, test.groups, **how)
         for pair in pairs
@@ -43,7 +43,7 @@ def main() -> None:
     values = {name: result["value"] for name, result in results.items()}
     chance = contracts.chance(p.target.task, p.compare.metric, test.targets, card.num_outputs)
     compared = verdicts.Comparison(
-        ship=ship, measured=measured, use=card.use, chance=chance, luck=verdicts.luck([drawn[arm][1] for arm in arms]),
+        ship=ship, measured=measured, use=card.use, chance=chance, luck=verdicts.luck([one for arm in arms for one in drawn[arm][1].T]),
         without_leaks=without, **{p.compare.metric: values}, **judged,
     )  # fmt: skip
     cards.write_json(runs.COMPARISON, cards.rounded(compared.model_dump()))

@@ -19,6 +19,7 @@ from stages.lib.tracking import ledger
 HELPS = ("helps",)
 BETTER = (*HELPS, "this model is better")
 AS_GOOD = (*BETTER, "as good", "this model is as good")
+SURE = 0.9  # of what is said of the best of many models
 LEVELS = {"helps": HELPS, "better": BETTER, "as_good": AS_GOOD}
 
 
@@ -66,8 +67,10 @@ def on_the_test(found: Comparison) -> str:
     told = f"models measured on the test of {report['data']}: {num} ({ledger.path().name})"
     if num < 2:
         return told
-    flattery = ledger.flattery(num, found.luck["standard_error"] or 0, found.luck["correlation"] or 0)
-    return f"{told}; choosing the best of so many equally good ones by it would flatter it by about {flattery:+.2g}"
+    error, correlation = found.luck["standard_error"] or 0, found.luck["correlation"] or 0
+    most = ledger.flattered_at_most(num, error, correlation, SURE)
+    return (f"{told}; choosing the best of so many equally good ones by it would flatter it by about "
+            f"{ledger.flattery(num, error, correlation):+.2g}, and by {most:+.2g} at most with {SURE:.0%} confidence")  # fmt: skip
 
 
 def sentence(verdict: Verdict) -> str:

@@ -56,12 +56,24 @@ def resampled_mean(
 ) -> tuple[float, np.ndarray]:
     """The mean of a metric over an arm's seeds, and its resampled values (B,), with other seeds as in `paired`; arms with equally
     many seeds share what is drawn."""
+    return over_seeds(metric, *resampled(metric, arm, targets, groups, num_resamples=num_resamples, seed=seed), seed)
+
+
+def resampled(
+    metric: Metric, arm: np.ndarray, targets: np.ndarray, groups: np.ndarray | None, *, num_resamples: int, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The metric of each of an arm's models on the test itself (S,), and on its resamples (B, S), which all arms share."""
 
     def values(weights: np.ndarray) -> np.ndarray:
         return np.stack([metric.values(each, targets, weights) for each in arm], axis=1)
 
-    found, samples = _seed_means(values, len(targets), groups, num_resamples, seed)
-    return found, samples.clip(0, 1) if metric.fraction else samples
+    return _resampled(values, len(targets), groups, num_resamples, seed)
+
+
+def over_seeds(metric: Metric, values: np.ndarray, samples: np.ndarray, seed: int) -> tuple[float, np.ndarray]:
+    """The mean over an arm's seeds and its values (B,) with other examples and seeds, from what `resampled` gives."""
+    means = with_other_seeds(values, samples, seed)
+    return float(values.mean()), means.clip(0, 1) if metric.fraction else means
 
 
 def paired_difference(
@@ -119,11 +131,12 @@ def paired(
         each = [metric.values(a, targets, weights) - metric.values(b, targets, weights) for a, b in pairs]
         return np.stack(each, axis=1)
 
-    value, samples = _seed_means(differences, len(targets), groups, num_resamples, seed)
+    values, single = _resampled(differences, len(targets), groups, num_resamples, seed)
+    samples = with_other_seeds(values, single, seed)
     samples = samples.clip(-1, 1) if metric.fraction else samples
     differ = metric.differ(first, second).any(0)  # in a way that the metric can detect
     telling = int(differ.sum()) if groups is None else len(set(groups[differ]))
-    return Paired(value, samples, telling, len(targets) if groups is None else len(set(groups)))
+    return Paired(float(values.mean()), samples, telling, len(targets) if groups is None else len(set(groups)))
 
 
 def with_other_seeds(values: np.ndarray, samples: np.ndarray, seed: int) -> np.ndarray:
@@ -167,11 +180,11 @@ def enough(telling: int, confidence: float) -> bool:
     return bool(2.0 ** (1 - telling) <= 1 - confidence)
 
 
-def _seed_means(
+def _resampled(
     measure: Callable[[np.ndarray], np.ndarray], num_examples: int, groups: np.ndarray | None, num_resamples: int, seed: int
-) -> tuple[float, np.ndarray]:
-    """The mean over the seeds, and its values (B,) with other examples and seeds; `measure` returns (b, S)."""
+) -> tuple[np.ndarray, np.ndarray]:
+    """What `measure` gives of each seed: weights (b, N) -> (b, S), on the test itself (S,) and on its resamples (B, S)."""
     values, samples = bootstrap(
         lambda weights: {"": measure(weights)}, groups, num_examples=num_examples, num_resamples=num_resamples, seed=seed
     )
-    return float(values[""].mean()), with_other_seeds(values[""], samples[""], seed)
+    return values[""], samples[""]

@@ -60,7 +60,7 @@ class Comparison(BaseModel):
         "unknown, or not for commercial use"
     )
     luck: dict[str, float | None] = Field(
-        description="standard_error of one arm's figure, and correlation of two arms' over "
+        description="standard_error of one model's figure, and correlation of two models' over "
         "resampled tests: how much choosing the best of many on this test flatters it"
     )
     chance: float | None = Field(description="the metric of answering what is most frequent in the test; null if it has none")
@@ -173,8 +173,8 @@ def _two_sided(samples: np.ndarray) -> float:
 
 
 def luck(samples: Sequence[np.ndarray]) -> dict[str, float | None]:
-    """The mean standard error of the arms' figures, and the mean correlation of two of them, over the same resamples (B,) of the
-    test; resamples in which one is undefined are left out."""
+    """The mean standard error of the models' figures, and the mean correlation of two of them, over the same resamples (B,) of
+    the test; resamples in which one is undefined are left out."""
     values = np.stack(samples)
     values = values[:, ~np.isnan(values).any(axis=0)]
     varying = values[values.std(axis=1) > 0]

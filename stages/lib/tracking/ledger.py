@@ -120,6 +120,37 @@ def flattery(num: int, standard_error: float, correlation: float) -> float:
     return standard_error * own * NormalDist().inv_cdf((num - 0.375) / (num + 0.25))
 
 
+def flattered_at_most(num: int, standard_error: float, correlation: float, sure: float) -> float:
+    """How much better the best of `num` equally good models looks on a test than it is, in all but 1 - `sure` of all tests.
+
+    Beside what choosing adds, this holds how easy the whole test happens to be. That models are equally good is the worst case:
+    where some are better than others, luck has less of a say in which looks best.
+
+    Args:
+        standard_error, correlation: as for `flattery`.
+        sure: above 0.5 and below 1.
+
+    Returns:
+        The quantile of standard_error (sqrt(c) g + sqrt(1 - c) max of `num`), of normal deviates, in units of the metric.
+
+    Reference:
+        Dunnett and Sobel, Approximations to the Probability Integral and Certain Percentage Points of a Multivariate Analogue of
+        Student's t-Distribution, Biometrika 1955, for the integral over g.
+    """
+    normal, correlation = NormalDist(), min(1.0, max(0.0, correlation))
+    shared, own = math.sqrt(correlation), max(math.sqrt(1 - correlation), 1e-9)
+    grid = [step / 20 for step in range(-120, 121)]
+
+    def below(limit: float) -> float:
+        return sum(normal.pdf(each) / 20 * normal.cdf((limit - shared * each) / own) ** num for each in grid)
+
+    low, high = -6.0, 12.0
+    while high - low > 1e-4:
+        middle = (low + high) / 2
+        low, high = (middle, high) if below(middle) < sure else (low, middle)
+    return standard_error * high
+
+
 def _line(opening: Opening) -> str:
     values = opening._asdict()
     content = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()

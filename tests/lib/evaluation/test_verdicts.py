@@ -166,3 +166,14 @@ def test_equal_arms_are_seldom_told_apart_however_often_one_looks():
             words = [judged({"": each}, num_seeds=num, looks=planned)[""].verdict for num, each in looks.items()]
             wrong[name] += bool({"helps", "hurts"} & set(words))
     assert wrong["planned"] / 200 <= 0.08 and wrong["alone"] / 200 > 0.08
+
+
+def test_luck_is_of_single_models_over_the_same_tests():
+    """Two models of accuracy 0.8 that are right for the same examples or not, and a constant one, which has no luck."""
+    random = np.random.default_rng(0)
+    (one, other), labels = arms(random, 400, 0.8, 0.8, shared=0.7)
+    _, samples = pairing.resampled(ACCURACY, np.concatenate([one, other, one]), labels, None, **HOW)
+    right = [(each[0].argmax(1) == labels).astype(float) for each in (one, other)]
+    found = verdicts.luck(list(samples.T))
+    assert found["standard_error"] == pytest.approx(np.sqrt(0.8 * 0.2 / 400), rel=0.12)
+    assert found["correlation"] == pytest.approx((1 + 2 * np.corrcoef(right)[0, 1]) / 3, abs=0.05)
