@@ -42,8 +42,9 @@ def main() -> None:
     without = comparison.without_leaks(leaks, p.target.test, metric, test, predictions, how)
     values = {name: result["value"] for name, result in results.items()}
     chance = contracts.chance(p.target.task, p.compare.metric, test.targets, card.num_outputs)
+    luck = verdicts.luck([one for arm in arms for one in drawn[arm][1].T])
     compared = verdicts.Comparison(
-        ship=ship, measured=measured, use=card.use, chance=chance, luck=verdicts.luck([one for arm in arms for one in drawn[arm][1].T]),
+        ship=ship, measured=measured, use=card.use, chance=chance, luck=luck,
         without_leaks=without, **{p.compare.metric: values}, **judged,
     )  # fmt: skip
     cards.write_json(runs.COMPARISON, cards.rounded(compared.model_dump()))

@@ -69,8 +69,9 @@ def on_the_test(found: Comparison) -> str:
         return told
     error, correlation = found.luck["standard_error"] or 0, found.luck["correlation"] or 0
     most = ledger.flattered_at_most(num, error, correlation, SURE)
-    return (f"{told}; choosing the best of so many equally good ones by it would flatter it by about "
-            f"{ledger.flattery(num, error, correlation):+.2g}, and by {most:+.2g} at most with {SURE:.0%} confidence")  # fmt: skip
+    about = ledger.flattery(num, error, correlation)
+    return (f"{told}; choosing the best of so many equally good ones by it would flatter it by about {about:+.2g}, and by "
+            f"{most:+.2g} at most with {SURE:.0%} confidence")  # fmt: skip
 
 
 def sentence(verdict: Verdict) -> str:
