@@ -10,11 +10,12 @@ import argparse
 import json
 import sys
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from stages.lib.core import cards, runs
 from stages.lib.errors import UserError, listed, nearest
 from stages.lib.evaluation.verdicts import Comparison, Verdict
-from stages.lib.tracking import ledger
+from stages.lib.tracking import ledger, tried
 
 HELPS = ("helps",)
 BETTER = (*HELPS, "this model is better")
@@ -39,6 +40,7 @@ def main(words: list[str]) -> None:
     for key, verdict in chosen.items():
         print(f"{key}: {sentence(verdict)}")
     print(on_the_test(found))
+    print(*tried.told(ledger.trials(tested_on(found)["data"]), tried.arms(found.measured)), sep="\n")
     if asked.require:
         missing = [key for key, verdict in chosen.items() if verdict.verdict not in LEVELS[asked.require]]
         if missing:
@@ -60,9 +62,15 @@ def require_known(keys: Iterable[str], known: Mapping[str, Verdict]) -> None:
             raise UserError(f"--of: {runs.COMPARISON} has no comparison {key!r}.{nearest(key, known)} Allowed: {listed(known)}.")
 
 
+def tested_on(found: Comparison) -> dict[str, Any]:
+    """The report of the shipped target's test."""
+    report: dict[str, Any] = cards.read_json(runs.Training("target", found.ship, "").evaluation / "report.json")
+    return report
+
+
 def on_the_test(found: Comparison) -> str:
     """How many models have been measured on this test, and what choosing the best of them would add to its figure by luck."""
-    report = cards.read_json(runs.Training("target", found.ship, "").evaluation / "report.json")
+    report = tested_on(found)
     num = ledger.count(report["test"])
     told = f"models measured on the test of {report['data']}: {num} ({ledger.path().name})"
     if num < 2:

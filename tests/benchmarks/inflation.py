@@ -2,11 +2,11 @@
 
     python -m tests.benchmarks.inflation --folder PATH
 
-Fits heads of `--models` random configurations (kind, strength, training images, features) to frozen features of models/imagenet on
-a folder of images, with one folder for each class anywhere in it; and as many that differ in nothing but their training images,
-which is the worst case. In each repeat some of the other images, drawn at random, are the test that chooses the best model, and
-all others say how good it is. What the verdict would say comes from six of the models and their number. Needs the root of a
-repository in which `dvc repro source` has run.
+Fits heads of `--models` random configurations (kind, strength, training images, features) to frozen features of models/imagenet
+on a folder of images, with one folder for each class anywhere in it; and as many that differ in nothing but the training images
+and features that they were given, which is the worst case. In each repeat some of the other images, drawn at random, are the test
+that chooses the best model, and all others say how good it is. What the verdict would say comes from six of the models and their
+number. Needs the root of a repository in which `dvc repro source` has run.
 """
 
 import argparse

@@ -19,7 +19,7 @@ from stages.lib.core.runs import Training
 from stages.lib.errors import UserError
 from stages.lib.params import read as params
 from stages.lib.params.validate import validate
-from stages.lib.tracking import mixed, registry
+from stages.lib.tracking import ledger, mixed, registry, tried
 from stages.lib.tracking import publish as publishing
 from stages.lib.tracking.files import read, there
 from stages.lib.tracking.publish import PIPELINE, Data, Run
@@ -94,6 +94,7 @@ def parent(raw: dict[str, Any], trainings: list[Training]) -> Run:
     shipped = _shipped(raw).evaluation
     tags = {"mlflow.note.content": verdict.read_text(encoding="utf-8"),  # MLflow shows it at the top of the run's page
             "transfer.model": read(shipped / "report.json")["model"], "transfer.use": compare["use"],
+            "transfer.tried": tried.counts(ledger.trials(raw["target"]["test"]), tried.arms(compare["measured"])),
             registry.NAME: registry.model_name(raw["target"]["test"])}  # fmt: skip
     if commit := _commit():
         tags["mlflow.source.git.commit"] = commit

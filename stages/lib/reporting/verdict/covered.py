@@ -52,7 +52,7 @@ def covered(p: SimpleNamespace, test: Test, noun: str, num_pairs: int, within: s
     return [
         *lines,
         "Not covered: the hyperparameters. The control from random weights has its own (section scratch); all other targets "
-        "share theirs.",
+        "share theirs. `python -m stages verdict` says how many settings were tried for each.",
         *together,
         f"As good, within {within}: the difference is shown to be smaller than that, either way (compare.margin). No difference "
         "shown does not mean that there is none: any value in the interval is possible.",
