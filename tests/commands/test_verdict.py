@@ -78,7 +78,7 @@ def test_it_says_how_many_models_the_test_has_seen(repo, call):
     told = call(project, "verdict")
     assert (
         "models measured on the test of lines: 10" in told
-        and "would flatter it by about +0.022, and by +0.044 at most with 90% confidence" in told
+        and "would flatter it by about +0.022, and by +0.043 at most with 90% confidence" in told
     )
 
 
