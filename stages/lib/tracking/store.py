@@ -9,6 +9,7 @@ Every run of this pipeline has these tags:
     transfer.key    hash of everything that a training depends on; a training that resumes continues the run with its key
     transfer.model  sha256 of the weights that were measured; of the parent, of those that are shipped
     transfer.use    what the licences of the shipped model allow (of the parent)
+    transfer.tried  how many settings each arm had until then (of the parent)
     transfer.state  the state of the pipeline that the run belongs to, set by `tracking.publish`
 """
 

@@ -76,7 +76,7 @@ def finish(folder: Path, values: dict = PARAMS) -> Path:
         "accuracy": {"dots": 0.9, "scratch": None},
         "transfer": transfer,
         "ship": "dots-0",
-        "measured": {},
+        "measured": {"target-dots-0": "targetdots-0", "scratch-0": "scratch0"},
         "use": "may be sold",
     }
     cards.write_json(folder / "metrics/compare.json", compare)
@@ -177,6 +177,7 @@ def test_a_state_becomes_one_run_with_everything_in_it(tracked):
     assert parent.data.tags["mlflow.note.content"] == "No difference shown.\n"
     about = {"transfer.model": "targetdots-0", "transfer.use": "may be sold"}
     assert about.items() <= parent.data.tags.items()
+    assert parent.data.tags["transfer.tried"] == "dots 0, scratch 0"
     (version,) = client.search_model_versions(f"run_id = '{parent.info.run_id}'")
     assert about.items() <= version.tags.items()
     assert {entry.dataset.name for entry in parent.inputs.dataset_inputs} == {"dots", "lines"}
