@@ -76,7 +76,7 @@ COARSE = {
     "compare": CLOSURE | {"stages/lib/evaluation": ["forgetting", "measure"], TASK: ["learning", "outputs"]},
     "report": CORE
     | {
-        "stages/lib/evaluation": ["adaptation", "forgetting", "measure", "verdicts"],
+        "stages/lib/evaluation": ["adaptation", "forgetting", "measure"],
         "stages/lib/plots": ["gallery"],
         "stages/lib/reporting": ["__init__", "comparisons", "covered", "warnings"],
         TASK: ["learning", "outputs"],
