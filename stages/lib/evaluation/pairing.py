@@ -122,7 +122,7 @@ def paired(
         first, second: predictions (S, N, ...) for the same seeds and examples in the same order.
         targets: (N, ...).
         groups: (N,) examples of a group are drawn together; or None.
-        num_resamples: number of bootstrap samples, each of examples and seeds.
+        num_resamples: number of bootstrap samples of the examples, and of draws of other seeds.
         seed: decides what is drawn.
     """
 
