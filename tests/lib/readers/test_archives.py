@@ -1,4 +1,4 @@
-"""Archives that mean harm, or were packed by mistake: nothing is written, memory and disk are bounded, and errors say what to do."""
+"""Archives that mean harm, or were packed by mistake: nothing is written, memory and disk are bounded, errors say what to do."""
 
 import io
 import os
@@ -176,6 +176,7 @@ def test_an_archive_with_a_password_is_an_error_in_words(tmp_path):
     (["cats.zip", "dogs.zip"], "Unpack the archives that are inside"),
     (["photos.zip"], "Unpack the archives that are inside"),
     (["cats/1.heic", "dogs/1.HEIC", "dogs/2.heif"], "heif-convert IN.heic OUT.jpg"),
+    (["cats/1.NEF"], "Export raw files of cameras as JPEG"),
     (["cats/1.txt"], "Allowed endings: .jpg"),
 ])  # fmt: skip
 def test_files_that_could_be_images_after_all_are_answered_with_what_to_do(tmp_path, paths, remedy):
@@ -192,7 +193,7 @@ def test_photos_that_are_skipped_among_others_are_a_warning(tmp_path, capsys):
     raw = made(tmp_path / "raw", [*GOOD, "cats/2.heic"])
     assert len(read(raw)) == 2
     told = capsys.readouterr().out
-    assert told.startswith(f"WARNING: {raw}: skipping files that are not images: 1 .heic. Convert them to JPEG")
+    assert told.startswith(f"WARNING: {raw}: skipping files that are not images: 1 .heic. Convert .heic and")
     (raw / "cats/2.heic").rename(raw / "cats/notes.txt")
     assert len(read(raw)) == 2
     assert "WARNING" not in capsys.readouterr().out

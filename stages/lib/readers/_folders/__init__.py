@@ -22,8 +22,9 @@ ARCHIVE = (
 )
 REMEDIES = {  # what to do about files that could be examples after all
     **dict.fromkeys((".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar"), ARCHIVE),
-    **dict.fromkeys((".heic", ".heif"), "Convert them to JPEG, with heif-convert IN.heic OUT.jpg (of libheif), or on a Mac with "
+    **dict.fromkeys((".heic", ".heif"), "Convert .heic and .heif to JPEG: heif-convert IN.heic OUT.jpg (of libheif); on a Mac: "
                                         "sips -s format jpeg IN.heic --out OUT.jpg."),
+    **dict.fromkeys((".cr2", ".cr3", ".nef", ".arw", ".dng", ".raf", ".orf"), "Export raw files of cameras as JPEG or TIFF."),
 }  # fmt: skip
 
 
