@@ -26,18 +26,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, required=True)
     parser.add_argument("--seed", type=int, required=True, help="of the moments")
-    parser.add_argument("--longest", type=float, default=10, help="seconds from the start of a stage to a kill, at most")
     asked = parser.parse_args()
     random, found, wrong, pipelines, start = Random(asked.seed), Counter[str](), 0, 0, time.time()
     with tempfile.TemporaryDirectory() as folder:
         fresh = new_repo(Path(folder) / "fresh", longer())
         whole = copied(fresh, "whole")
         whole.run("dvc", "repro")
-        wanted = kills.made(whole)
-        print(f"the undisturbed pipeline took {time.time() - start:.0f} s", flush=True)
+        wanted, took = kills.made(whole), time.time() - start
+        longest_s = 2 * took / len(wanted["files"])  # so that about half of the kills come after the end of the stage
+        print(f"the undisturbed pipeline took {took:.0f} s", flush=True)
         while found.total() < asked.kills:
             repo = copied(fresh, "killed")
-            for stage in kills.struck(repo, asked.kills - found.total(), random, asked.longest):
+            for stage in kills.struck(repo, asked.kills - found.total(), random, longest_s):
                 found[stage] += 1
                 print(f"{found.total():4} {stage}", flush=True)
             repo.run("dvc", "repro")
