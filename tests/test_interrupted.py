@@ -100,6 +100,7 @@ def test_a_pipeline_that_is_killed_twenty_times_makes_what_an_undisturbed_one_ma
     """At random moments of any stage; `tests.benchmarks.kills` does so more often."""
     repo = new_repo(tmp_path / "killed", PARAMS)
     num = sum(1 for _ in kills.struck(repo, 20, Random(0), longest_s=8))
+    kills.clean(repo)
     repo.run("dvc", "repro")
     assert num == 20, "it ended before"
     made, wanted = kills.made(repo), kills.made(copy_of(finished))

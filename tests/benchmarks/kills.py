@@ -40,6 +40,7 @@ def main() -> None:
             for stage in kills.struck(repo, asked.kills - found.total(), random, longest_s):
                 found[stage] += 1
                 print(f"{found.total():4} {stage}", flush=True)
+            kills.clean(repo)
             repo.run("dvc", "repro")
             different = kills.differences(kills.made(repo), wanted)
             pipelines, wrong = pipelines + 1, wrong + bool(different)

@@ -38,3 +38,19 @@ def test_all_of_them(folders, capsys):
     main(["--all"])
     assert "4 MB freed" in capsys.readouterr().out
     assert not any(folder.exists() for folder in folders.values())
+
+
+def test_what_a_killed_dvc_left_half_written_is_deleted(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    noted = tmp_path / ".dvc/tmp/rwlock"
+    noted.parent.mkdir(parents=True)
+    for text in ('{"write": {}, "read": {}}', "{}"):
+        noted.write_text(text)
+        main([])
+        assert noted.read_text() == text
+    for text in ("", '{"write": {"a'):
+        noted.write_text(text)
+        main([])
+        assert not noted.exists()
+        assert "half-written by a dvc that was killed, deleted" in capsys.readouterr().out
