@@ -4,16 +4,19 @@ Checkpoints let a killed training resume. They are kept after a training ends, b
 has stored the result; once `dvc repro` has nothing to do, none of them is needed. Without --all, the checkpoints of trainings
 that finished within the last day are kept, and so are those of interrupted trainings, which may resume.
 
-DVC notes in .dvc/tmp/rwlock which files it uses. If it is killed while it writes that, it starts no more ("JSON structure is
-corrupted") until the file is gone.
+DVC writes .dvc/tmp/rwlock and dvc.lock in place. If it is killed while it does, it starts no more ("JSON structure is corrupted",
+"dvc.lock validation failed") until the file is gone. Results are not lost with dvc.lock: `dvc repro` takes them from its cache.
 """
 
 import argparse
 import json
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import yaml
 from filelock import FileLock, Timeout
 
 from stages.lib.core import runs
@@ -41,16 +44,24 @@ def main(words: list[str]) -> None:
         except Timeout:
             print(f"{folder.name}: in use, kept")
     print(f"{freed / 1e6:.0f} MB freed")
-    mend(runs.state_folder().parent / ".dvc/tmp/rwlock")
+    root = runs.state_folder().parent
+    mend(root / ".dvc/tmp/rwlock", root / ".dvc/tmp/rwlock.lock", json.loads)
+    mend(root / "dvc.lock", root / ".dvc/tmp/lock", lambda text: yaml.safe_load(text)["schema"])
 
 
-def mend(noted: Path) -> None:
-    """Delete DVC's notes if they are no JSON; a dvc that runs has them locked while it writes."""
-    if not noted.exists():
+def mend(path: Path, lock: Path, read: Callable[[str], Any]) -> None:
+    """Delete a file of DVC that cannot be read.
+
+    Args:
+        path: of the file.
+        lock: what a dvc that runs has locked while it writes it.
+        read: raises something if the text is not whole.
+    """
+    if not path.exists():
         return
-    with FileLock(noted.with_name("rwlock.lock"), timeout=60):
+    with FileLock(lock, timeout=60):
         try:
-            json.loads(noted.read_text(encoding="utf-8"))
-        except ValueError:
-            noted.unlink()
-            print(f"{noted}: half-written by a dvc that was killed, deleted")
+            read(path.read_text(encoding="utf-8"))
+        except (ValueError, TypeError, KeyError, yaml.YAMLError):
+            path.unlink()
+            print(f"{path}: half-written by a dvc that was killed, deleted")
