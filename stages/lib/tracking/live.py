@@ -32,10 +32,11 @@ def training(key: str, name: str, stage: str, settings: dict[str, Any]) -> Itera
     run_id: str | None = None
     monitor: Any = None
     away = False
+    logged: set[int] = set()  # epochs, before a kill; what was computed anew has other times
 
     def log(row: dict[str, Any]) -> None:
         nonlocal away
-        if run_id is None or away:
+        if run_id is None or away or row["epoch"] in logged:
             return
         try:
             client.log_batch(run_id, metrics=store.points(row, row["time_ms"]))
@@ -56,6 +57,7 @@ def training(key: str, name: str, stage: str, settings: dict[str, Any]) -> Itera
                     print("MLflow: another clone trains this too, and shows it there.", file=sys.stderr, flush=True)
                 else:
                     run_id = run.info.run_id
+                    logged = store.steps(client, run)
                     client.update_run(run_id, status="RUNNING")
                     client.set_tag(run_id, claims.TAG, claims.mine())
                     store.fill_params(client, run, settings)

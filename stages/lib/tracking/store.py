@@ -145,6 +145,12 @@ def points(row: Mapping[str, Any], time_ms: int) -> list[Any]:
     return [Metric(metric_name(name), float(value), time_ms, step) for name, value in row.items() if name not in NOT_METRICS]
 
 
+def steps(client: Any, run: Any) -> set[int]:
+    """The epochs that a run of a training has; the rows of a history are logged whole."""
+    names = [name for name in run.data.metrics if not name.startswith("system/")][:1]
+    return {point.step for name in names for point in client.get_metric_history(run.info.run_id, name)}
+
+
 def metric_name(name: str) -> str:
     """A name that MLflow accepts: names of classes and tensors may contain any character."""
     return re.sub(r"[^\w.\- ]", "_", name)
