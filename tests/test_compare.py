@@ -292,6 +292,24 @@ def test_results_of_weights_that_were_trained_again_are_refused(project, what):
     assert runs.COMPARISON.read_bytes() == before
 
 
+@pytest.mark.parametrize("kind", ["target", "alternative", "hop after it"])
+def test_what_was_trained_from_a_hop_that_was_trained_again_is_refused(project, kind):
+    hops = PARAMS["intermediate"] | {"more": PARAMS["intermediate"]["dots"] | {"init": "dots"}}
+    ways = {"probe": {"data": "lines", "strategy": "feature_extraction", "epochs": 3, "head_lr": 0.05}}
+    write_params(Path(), PARAMS | {"intermediate": hops, "alternatives": ways})
+    write_arm(probe := runs.alternative("probe", 0, "lines"), 0.8, ["tiny", "dots", "probe-0"])
+    write_history(more := runs.hop("more", "dots"))
+    write_forgetting("more")
+    training = {"target": target("dots"), "alternative": probe, "hop after it": more}[kind]
+    path = training.metrics / "run.json"
+    cards.write_json(path, cards.read_json(path) | {"parent": {"name": "dots", "sha256": WEIGHTS}})
+    compare.main()
+    cards.write_json(path, cards.read_json(path) | {"parent": {"name": "dots", "sha256": "cd" * 32}})
+    stale = f"{training.model} was trained from cdcdcdcd, and models/dots is abababab now"
+    with pytest.raises(UserError, match=f"(?s){re.escape(stale)}.*Run: dvc repro$"):
+        compare.main()
+
+
 def test_plots_are_there_and_the_same_each_time(project):
     def plots():
         return {path.name: path.read_bytes() for path in sorted(runs.PLOTS.iterdir())}

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from filelock import FileLock
 
-from stages.lib.tracking import registry, store
+from stages.lib.tracking import claims, registry, store
 
 PIPELINE = "pipeline"
 TIMEOUT_S = 60  # an upload of weights may take a while
@@ -91,19 +91,25 @@ def publish(
         Exception: a bug in this code. Mistakes of the user and failures of the store are printed and raise nothing.
     """
     try:
-        with FileLock(store.lock("publish")):  # if two run at once, the second finds the first one's run
+        with FileLock(store.lock("publish")):  # between processes of this clone; between clones, see `claims`
             client, experiment = store.connect(TIMEOUT_S)
             found = store.search(client, experiment, state=state, stage=parent.stage)
             if any(run.info.status == "FINISHED" for run in found) and not again:
                 return
             tags = {"transfer.state": state, "transfer.stage": parent.stage, "transfer.kind": parent.kind}
-            run = found[0] if found else client.create_run(experiment, run_name=parent.name, tags=tags)
-            for child in children:
-                _publish_child(client, experiment, state, run.info.run_id, child)
-            _fill(client, run, parent)
-            model_id = _log_model(client, experiment, run.info.run_id, model)
-            registry.register(client, run.info.run_id, model_id, predictions, judge)
-            client.set_terminated(run.info.run_id, "FINISHED")  # last: a run that is not finished will be completed later
+            made = claims.only(
+                client, experiment, lambda claim: client.create_run(experiment, run_name=parent.name, tags=tags | claim),
+                state=state, stage=parent.stage,
+            )  # fmt: skip
+            with claims.held(client, made.info.run_id, again=again) as run:
+                if run is None:  # another clone has recorded it
+                    return
+                for child in children:
+                    _publish_child(client, experiment, state, run.info.run_id, child)
+                _fill(client, run, parent)
+                model_id = _log_model(client, experiment, run.info.run_id, model)
+                registry.register(client, run.info.run_id, model_id, predictions, judge)
+                client.set_terminated(run.info.run_id, "FINISHED")  # last: a run that is not finished will be completed later
     except Exception as error:
         if not store.expected(error):
             raise

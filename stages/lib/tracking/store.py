@@ -10,6 +10,7 @@ Every run of this pipeline has these tags:
     transfer.model  sha256 of the weights that were measured; of the parent, of those that are shipped
     transfer.use    what the licences of the shipped model allow (of the parent)
     transfer.tried  how many settings each arm had until then (of the parent)
+    transfer.claim  which clone writes the run (stages.lib.tracking.claims)
     transfer.state  the state of the pipeline that the run belongs to, set by `tracking.publish`
 """
 
@@ -20,7 +21,7 @@ import re
 import sqlite3
 import sys
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -69,7 +70,9 @@ def connect(timeout_s: int) -> tuple[Any, str]:
         if experiment is None:
             remote = uri().startswith(("http", "databricks"))  # these choose the artifact location themselves
             location = None if remote else (_root() / "mlartifacts").as_uri()
-            return client, client.create_experiment(experiment_name(), artifact_location=location)
+            there(client.create_experiment, experiment_name(), artifact_location=location)
+            experiment = client.get_experiment_by_name(experiment_name())
+            assert experiment is not None
         if experiment.lifecycle_stage != "active":
             raise UserError(
                 f"the experiment {experiment_name()} is deleted; restore it with `mlflow experiments restore -x "
@@ -143,9 +146,27 @@ def points(row: Mapping[str, Any], time_ms: int) -> list[Any]:
     return [Metric(metric_name(name), float(value), time_ms, step) for name, value in row.items() if name not in NOT_METRICS]
 
 
+def steps(client: Any, run: Any) -> set[int]:
+    """The epochs that a run of a training has; the rows of a history are logged whole."""
+    names = [name for name in run.data.metrics if not name.startswith("system/")][:1]
+    return {point.step for name in names for point in client.get_metric_history(run.info.run_id, name)}
+
+
 def metric_name(name: str) -> str:
     """A name that MLflow accepts: names of classes and tensors may contain any character."""
     return re.sub(r"[^\w.\- ]", "_", name)
+
+
+def there(create: Callable[..., Any], *words: Any, **options: Any) -> Any:
+    """Create something that has a name; None if another clone has just done so."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return create(*words, **options)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+        return None
 
 
 def fill_params(client: Any, run: Any, params: dict[str, Any]) -> None:

@@ -100,7 +100,7 @@ def run(
             chain=[*inherited, training.name], data=packed.name, settings=settings, licences=sorted(held),
             use=licences.use(held).answer, best=trained.best,
         ), start_card.contents)  # fmt: skip
-        write_metrics(training, setup, trained, warnings + trained.warnings, key, settings, written.sha256)
+        write_metrics(training, setup, trained, warnings + trained.warnings, key, settings, written)
 
 
 def load(
@@ -188,10 +188,16 @@ def warn(label: str, warnings: list[str]) -> None:
 
 
 def write_metrics(
-    training: Training, setup: setups.Setup, trained: Trained, warnings: list[str], key: str, settings: dict[str, Any], model: str
+    training: Training,
+    setup: setups.Setup,
+    trained: Trained,
+    warnings: list[str],
+    key: str,
+    settings: dict[str, Any],
+    card: ModelCard,
 ) -> None:
     """Write the history, the certificate, the layers, the strategy's own tables, and a summary of the run with the sha256 of the
-    weights that it made (`model`), by which later stages tell whether they measured these."""
+    weights that it made and of those that it started from, by which later stages tell whether results belong together."""
     folder = training.metrics
     folder.mkdir(parents=True, exist_ok=True)
     history = trained.history.drop(columns="time_ms", errors="ignore")  # with times, identical runs would differ
@@ -200,5 +206,5 @@ def write_metrics(
         table.to_csv(folder / f"{name}.csv", index=False)
     cards.write_json(folder / "run.json", {
         "key": key, "name": training.label, "stage": training.kind, "settings": settings, "warnings": warnings,
-        "best": trained.best, "model": model,
+        "best": trained.best, "model": card.sha256, "parent": card.parent.model_dump() if card.parent else None,
     })  # fmt: skip
