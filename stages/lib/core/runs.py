@@ -79,7 +79,9 @@ class Session(NamedTuple):
 class Watch(Protocol):
     """Opens the session of a training, which ends once its model is written."""
 
-    def __call__(self, label: str, kind: str, key: str, settings: dict[str, Any]) -> AbstractContextManager[Session]: ...
+    def __call__(
+        self, label: str, kind: str, key: str, settings: dict[str, Any], phases: Sequence[int]
+    ) -> AbstractContextManager[Session]: ...
 
 
 def hop(name: str, data: str) -> Training:

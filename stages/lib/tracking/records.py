@@ -124,7 +124,8 @@ def child(training: Training) -> Run:
     run, report = read(metrics / "run.json"), read(evaluation / "report.json")
     with open(there(metrics / "history.csv"), newline="", encoding="utf-8") as file:
         history = [{name: _number(text) for name, text in row.items()} for row in csv.DictReader(file)]
-    needed = [there(metrics / name) for name in ("history.csv", "certificate.csv", "layers.csv")]
+    needed = [there(metrics / name) for name in ("history.csv", "certificate.csv", "layers.csv", "run.json")]
+    needed += [there(training.model / "card.json")]
     files = [(path, "") for path in dict.fromkeys([*needed, *sorted(metrics.glob("*.csv"))])]  # a strategy may add tables
     note = _note(training, run, history, report)
     return Run(
