@@ -12,6 +12,7 @@ params.yaml.
 
 import argparse
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -52,11 +53,14 @@ def main(given: list[str]) -> None:
             if isinstance(error, UserError) or not store.expected(error):
                 raise
             raise store.unread(error) from None
+        for line in others:
+            print(f"Left out: {line}.")
         found = compared(states, p.compare)
     write(found, p.compare.confidence)
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     told, kept_in_mind = words.answer(found), words.notes(found, p.compare.confidence)
-    print("", words.aligned(words.table(found)), "", *told, "", *kept_in_mind, sep="\n")
-    for line in [*found.same, *others]:
+    print("", words.aligned(words.table(found), width), "", *told, "", *kept_in_mind, sep="\n")
+    for line in found.same:
         print(f"Left out: {line}.")
     print(f"See {OUT}/strategies.md and strategies.png. `dvc exp apply NAME` takes an experiment into the workspace.")
     if failed:

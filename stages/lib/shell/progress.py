@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
@@ -40,7 +41,7 @@ def shown(words: list[str]) -> Iterator[None]:
             print(f"(progress of the pipeline: {error!r})", file=sys.stderr)
     began = time.monotonic()
     yield
-    path = runs.state_folder() / "seconds" / file_name(words)
+    path = _folder() / file_name(words)
     with suppress(OSError):  # for example, no space left on the disk
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"{time.monotonic() - began:.1f}")
@@ -55,7 +56,7 @@ def _line(words: list[str]) -> str:
     values = params.read()
     stages = expand(_dvc_yaml(), values)
     own = next((stage for stage in stages if stage.words == words), None)
-    return " ".join(words) if own is None else line(own, plans.of_this_run(own, stages, values), stages, read_seconds())
+    return " ".join(words) if own is None else line(own, plans.of_this_run(own, stages, values), stages, read_timed())
 
 
 def line(own: Stage, plan: Plan | None, stages: Sequence[Stage], timed: Mapping[str, Timed]) -> str:
@@ -65,7 +66,7 @@ def line(own: Stage, plan: Plan | None, stages: Sequence[Stage], timed: Mapping[
         own: the stage that begins.
         plan: of the `dvc` that runs it, or None if it was started by hand.
         stages: all stages of the pipeline.
-        timed: how long stages took, from `read_seconds`.
+        timed: how long stages took, from `read_timed`.
     """
     about = expected(own, plan, stages, timed)
     text = own.name + ("" if about is None else f", about {duration(about)}")
@@ -128,10 +129,18 @@ def _fill(template: Any, values: dict[str, Any]) -> Any:
     return look_up(whole[1], values) if whole else re.sub(r"\$\{([^}]+)\}", lambda m: str(look_up(m[1], values)), template)
 
 
-def read_seconds() -> dict[str, Timed]:
-    """How long each stage took in its last run here."""
-    files = (runs.state_folder() / "seconds").glob("*")
-    return {path.name: Timed(float(path.read_text()), path.stat().st_mtime) for path in files}
+def read_seconds() -> dict[str, float]:
+    """How long each stage took in its last run here, in seconds."""
+    return {path.name: float(path.read_text()) for path in _folder().glob("*")}
+
+
+def read_timed() -> dict[str, Timed]:
+    """How long each stage took in its last run here, and when that ended."""
+    return {name: Timed(seconds, (_folder() / name).stat().st_mtime) for name, seconds in read_seconds().items()}
+
+
+def _folder() -> Path:
+    return runs.state_folder() / "seconds"
 
 
 def _dvc_yaml() -> dict[str, Any]:

@@ -27,7 +27,7 @@ def draw(path: Path, found: Compared, confidence: float) -> None:
             if found.primary == found.name:
                 left.plot(scale * way.val, row, "D", color=colour, markerfacecolor="white", markersize=5)
             if way.against is None:
-                right.text(0, row, " the best on validation", va="center", fontsize=8)
+                right.text(0, row, "the best on validation ", va="center", ha="right", fontsize=8)
                 continue
             each, verdict = way.against, words.word(way.against)
             ends = [[scale * (each.difference - each.lower)], [scale * (each.upper - each.difference)]]
@@ -38,10 +38,10 @@ def draw(path: Path, found: Compared, confidence: float) -> None:
         left.set_yticks(range(num), labels)
         left.set_ylim(num - 0.5, -0.6)  # the first at the top
         unit, points = (", %", ", points") if found.metric.fraction else ("", "")
-        left.set(title=f"Test {found.name.replace('_', ' ')}{unit}", xlabel=f"{confidence:.0%} interval")
+        left.set(title=f"Test {found.name.replace('_', ' ')}{unit}", xlabel=f"{100 * confidence:g} % interval")
         if found.primary == found.name:
             left.plot([], [], "D", color=GREY, markerfacecolor="white", markersize=5, label="on validation")
-            figure.legend(loc="outside lower left")
+            figure.legend(loc="outside lower center")
         right.axvline(0, color=DARK, linewidth=1)
         side = "right" if found.metric.higher_is_better else "left"
         right.set(title=f"Difference to {found.ways[0].label}{points}", xlabel=f"better than it: to the {side} of 0")

@@ -10,6 +10,7 @@ from stages.lib.tracking import ledger
 
 MANY = {one: many for many, one in ONE_SEED.items()}
 BETTER, WORSE, SAME, UNKNOWN = "better", "worse", "as good", "no difference shown"
+LEAST = 4  # columns that every table has: strategy, validation, test, against the best
 IN_WORDS: dict[Word, str] = {"helps": BETTER, "hurts": WORSE}
 
 
@@ -41,7 +42,7 @@ def notes(found: Compared, confidence: float) -> list[str]:
     """What to keep in mind, a sentence each."""
     num, unit = len(found.ways), found.metric.unit(found.name)
     lines = [f"{found.num_examples:,} test examples of {found.data}, the same for all; "
-             f"{confidence:.0%} intervals, each by itself; verdicts hold together (Holm)."]  # fmt: skip
+             f"{100 * confidence:g} % intervals, each by itself; the verdicts hold together (Holm)."]  # fmt: skip
     if found.num_seeds == 1:
         lines.append("One training each, so the verdicts are about these models: another seed may turn out otherwise. "
                      "Several seeds say more: -S 'seeds=[0,1,2]'.")  # fmt: skip
@@ -57,9 +58,8 @@ def notes(found: Compared, confidence: float) -> list[str]:
 
 def table(found: Compared) -> list[list[str]]:
     """The rows of the table, its head first."""
-    best = found.ways[0].label
-    head = ["strategy", f"validation {_plain(found.primary)}", f"test {_plain(found.name)}", f"against {best}", "verdict",
-            "best epoch", "training", "experiment or run"]  # fmt: skip
+    head = ["strategy", f"validation {_plain(found.primary)}", f"test {_plain(found.name)}", "against the best", "verdict",
+            "training", "best epoch", "experiment or run"]  # fmt: skip
     rows = [head]
     for each in found.ways:
         against, verdict = "", "the best on validation"
@@ -68,13 +68,16 @@ def table(found: Compared) -> list[list[str]]:
             against, verdict = f"{found.metric.change(each.against.difference)} ({low} to {high})", word(each.against)
         seconds = "" if each.seconds is None else duration(each.seconds)
         rows.append([each.label, found.of_validation.text(each.val), found.metric.interval(dict(each.test)), against, verdict,
-                     f"{each.epochs:.3g}", seconds, each.name])  # fmt: skip
+                     seconds, f"{each.epochs:.3g}", each.name])  # fmt: skip
     return rows
 
 
-def aligned(rows: Sequence[Sequence[str]]) -> str:
-    """A table for the terminal."""
+def aligned(rows: Sequence[Sequence[str]], most: int | None) -> str:
+    """A table for the terminal, without its last columns where it would be wider than `most` (None: as wide as it is)."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    while most is not None and len(widths) > LEAST and sum(widths) + 2 * (len(widths) - 1) > most:
+        widths.pop()
+    rows = [row[: len(widths)] for row in rows]
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
 
 
