@@ -14,6 +14,7 @@ LEAKS = METRICS / "leaks"  # what the training data share with test splits
 CONTROLS = METRICS / "evaluate" / "controls"
 RECIPES = METRICS / "recipe"  # of the target and its alternatives
 COMPARISON = METRICS / "compare.json"
+SHIPPED = METRICS / "shipped.json"  # the few figures that DVC shows
 VERDICT = METRICS / "verdict.md"
 PLOTS = METRICS / "plots"
 REPORT = METRICS / "report.html"

@@ -32,6 +32,7 @@ class Stage(NamedTuple):
     reads: list[str]
     makes: list[str]
     cmd: str = ""
+    always: bool = False  # whether it runs each time
 
 
 class Plan(NamedTuple):
@@ -96,8 +97,8 @@ def will_run(
 
 
 def stale(stage: Stage, entry: Mapping[str, Any] | None, params: Mapping[str, Any]) -> bool:
-    """Whether a stage differs by itself from its entry in dvc.lock: its command, params or code, or an output that is missing."""
-    if entry is None or entry["cmd"] != stage.cmd or not all(Path(path).exists() for path in stage.makes):
+    """Whether a stage runs whatever the others do: its command, params or code differ from dvc.lock, or an output is missing."""
+    if entry is None or stage.always or entry["cmd"] != stage.cmd or not all(Path(path).exists() for path in stage.makes):
         return True
     read = {each["path"]: each["md5"] for each in entry.get("deps", ())}
     if read.keys() != set(stage.reads):

@@ -115,7 +115,8 @@ def expand(dvc: dict[str, Any], params: dict[str, Any]) -> list[Stage]:
             makes = [next(iter(out)) if isinstance(out, dict) else out for out in filled["outs"] + filled["metrics"]]
             command = re.match(r"python -m stages ([^|&;]*)", filled["cmd"])
             assert command, filled["cmd"]
-            found.append(Stage(f"{name}@{case}" if case else name, command[1].split(), filled["deps"], makes, filled["cmd"]))
+            found.append(Stage(f"{name}@{case}" if case else name, command[1].split(), filled["deps"], makes, filled["cmd"],
+                               template.get("always_changed", False)))  # fmt: skip
     return found
 
 

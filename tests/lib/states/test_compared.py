@@ -55,7 +55,7 @@ def test_validation_ranks_and_the_test_only_tells(state):
     assert found.ways[0].against is None and [way.val for way in found.ways] == [0.9, 0.8, 0.6]
     told = "\n".join(words.answer(found))
     assert told.startswith("Best on validation: full, 90.0 %. On the test it reaches 73.5 % (")
-    assert "Better than it on the test, although validation did not say so: knn (+1" in told
+    assert "Better than it on the test, although validation did not say so: knn (+2" in told
     tied = compared([state("a", 0.9, 0.8, val_loss=0.4), state("b", 0.7, 0.8, val_loss=0.3)], SETTINGS)
     assert [way.label for way in tied.ways] == ["b", "a"], "of equals, the one with the lower validation loss"
 
