@@ -46,13 +46,16 @@ def main(given: list[str]) -> None:
                 changes.append(f"strategies.{strategy}.epochs={asked.epochs}")
             beside = own_data([block.raw for block in p.datasets.values()])
             (names if succeeds(name, changes, beside) else failed).append(name)
+    error = f"error: {', '.join(failed)} could not be run, see above."
+    if failed and not names:
+        sys.exit(error)
     with tempfile.TemporaryDirectory() as folder:
         try:
             states, others = (collect.named(names, Path(folder)), []) if names else collect.recorded(params.read(), Path(folder))
-        except Exception as error:
-            if isinstance(error, UserError) or not store.expected(error):
+        except Exception as away:
+            if isinstance(away, UserError) or not store.expected(away):
                 raise
-            raise store.unread(error) from None
+            raise store.unread(away) from None
         for line in others:
             print(f"Left out: {line}.")
         found = compared(states, p.compare)
@@ -64,7 +67,7 @@ def main(given: list[str]) -> None:
         print(f"Left out: {line}.")
     print(f"See {OUT}/strategies.md and strategies.png. `dvc exp apply NAME` takes an experiment into the workspace.")
     if failed:
-        sys.exit(f"error: {', '.join(failed)} could not be run, see above.")
+        sys.exit(error)
 
 
 def arguments(given: list[str]) -> argparse.Namespace:
@@ -72,15 +75,16 @@ def arguments(given: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser("python -m stages strategies", description=(__doc__ or "").partition(":")[0])
     parser.add_argument("experiments", nargs="*", metavar="EXPERIMENT",
                         help="DVC experiments, commits, or beginnings of MLflow runs' ids; default: all in MLflow")  # fmt: skip
-    parser.add_argument("--run", nargs="?", const=",".join(USUAL), metavar="NAMES",
+    parser.add_argument("--run", nargs="?", const="", metavar="NAMES",
                         help=f"first run these, with commas between them; default: {', '.join(USUAL)}")  # fmt: skip
     parser.add_argument("--epochs", type=int, help="with --run: as many for each strategy that has epochs, instead of its own")
     return parser.parse_args(given)
 
 
 def chosen(asked: str, blocks: Mapping[str, Any], task: str) -> list[str]:
-    """The strategies to run: those asked for; of the usual ones those that have a block and that are for the task."""
-    if asked != ",".join(USUAL):
+    """The strategies to run: those asked for, with commas between them; if it is none, the usual ones that have a block in
+    params.yaml and are for the task."""
+    if asked:
         for name in asked.split(","):
             params.block(blocks, "strategies", name)
         return asked.split(",")

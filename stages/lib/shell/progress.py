@@ -17,7 +17,7 @@ from stages.lib.shell import plan as plans
 from stages.lib.shell.epochs import duration
 from stages.lib.shell.plan import Plan, Stage, look_up
 
-WIDTH = 20  # of the bar, in characters
+WIDTH = 10  # of the bar, in characters
 
 
 class Timed(NamedTuple):
@@ -78,9 +78,9 @@ def line(own: Stage, plan: Plan | None, stages: Sequence[Stage], timed: Mapping[
     text = f"[{'#' * filled}{'.' * (WIDTH - filled)}] stage {number} of {num}: {text}"
     if left:
         known = [found for stage in left if (found := expected(stage, plan, stages, timed)) is not None]
-        text += f"; then {len(left)} more" + (f", about {duration(sum(known))}" if known else "")
+        text += f"; {len(left)} more" + (f", about {duration(sum(known))}" if known else "")
         unknown = len(left) - len(known)
-        text += f", {unknown} of them never timed" if known and unknown else ", never timed" if unknown else ""
+        text += f", {unknown} untimed" if known and unknown else ", untimed" if unknown else ""
     return text
 
 
