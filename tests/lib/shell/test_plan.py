@@ -59,7 +59,7 @@ def test_code_params_missing_outputs_and_new_stages_are_seen(repo):
     assert planned() == {"check", "advise", "recipe"} | TARGETS | AFTER
     shutil.rmtree(repo.path / "models/scratch/0")
     code.write_text(code.read_text().removesuffix("# another\n"))
-    assert planned() == {"check", "scratch@0", "evaluate-scratch@0", "compare", "report", "track"}
+    assert planned() == {"check", "scratch@0", "evaluate-scratch@0", "forgetting@dots", "compare", "report", "track"}
     write_params(repo.path, PARAMS | {"seeds": [0, 1]})
     assert planned() >= {"target@dots-1", "target@tiny-1", "scratch@1", "evaluate@dots-1"}
 
