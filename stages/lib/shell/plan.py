@@ -161,12 +161,11 @@ def read_lock() -> Mapping[str, Any]:
 
 
 def _dvc() -> psutil.Process | None:
-    """The `dvc` that started this process, through a shell; the outermost if one started another."""
-    found = None
+    """The `dvc` that started this process, through a shell."""
     for process in psutil.Process(os.getpid()).parents():
         try:
             if any(Path(word).name in ("dvc", "dvc.exe") for word in process.cmdline()[:3]):
-                found = process
+                return process
         except psutil.Error:  # of another user, or gone
             continue
-    return found
+    return None
