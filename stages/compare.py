@@ -1,6 +1,7 @@
 """Compare the target with its controls: did transfer and the hops help, and which model to ship: python -m stages compare"""
 
 import shutil
+from typing import Any
 
 from stages.lib.core import cards, contracts, plugins, runs
 from stages.lib.evaluation import adaptation, comparison, pairing, verdicts
@@ -49,7 +50,10 @@ def main() -> None:
     )  # fmt: skip
     cards.write_json(runs.COMPARISON, cards.rounded(compared.model_dump()))
     shipped, measures = runs.Training("target", ship, p.target.data), plugins.load("tasks", p.target.task, "measures")
-    said = measures.said(cards.read_json(shipped.evaluation / "report.json")) if hasattr(measures, "said") else ""
+    report = cards.read_json(shipped.evaluation / "report.json")
+    transfer = {key: getattr(judged["transfer"], key) for key in ("difference", "verdict")}
+    cards.write_json(runs.SHIPPED, cards.rounded(figures(report) | {"model": ship, "transfer": transfer}))
+    said = measures.said(report) if hasattr(measures, "said") else ""
     words = verdict.write(p, metric, test, chain, pairs, results, compared, models, said)
     adapted = [found for each in trainings if (found := adaptation.read(each, p.target.test))]
     words += "\n" + warnings.domains(adapted, p.target.test) if adapted else ""
@@ -68,3 +72,10 @@ def main() -> None:
     for name in measures.PLOTS:
         shutil.copyfile(shipped.evaluation / name, runs.PLOTS / name)
     print(words.split("\n## ")[0].partition("\n\n")[2].strip())
+
+
+def figures(report: dict[str, Any]) -> dict[str, float | None]:
+    """What DVC shows of a model, from its report.json: all of its metrics, and the interval of the primary one."""
+    found, (primary, _) = report["metrics"], contracts.scale_of(report)
+    ends = {f"{primary}_{end}": found[primary][end] for end in ("lower", "upper")}
+    return {name: figure["value"] for name, figure in found.items()} | ends

@@ -113,6 +113,17 @@ def test_the_verdict_in_numbers_and_words(project, capsys):
     assert BETTER in capsys.readouterr().out
 
 
+def test_dvc_shows_the_figures_of_the_shipped_model_in_one_short_row(project):
+    """Its own, not those of the proposal: here the control has the lower validation loss."""
+    write_arm(target("tiny"), 0.8, ["tiny", "tiny-0"], val_loss=0.1)
+    table, _ = run()
+    row, report = (json.loads(Path(f"metrics/{name}.json").read_text()) for name in ("shipped", "evaluate/target-tiny-0/report"))
+    assert row["model"] == "tiny-0" and row["transfer"] == {key: table["transfer"][key] for key in ("difference", "verdict")}
+    assert row["accuracy"] == report["metrics"]["accuracy"]["value"] != table["accuracy"]["dots"]
+    assert [row["accuracy_lower"], row["accuracy_upper"]] == [report["metrics"]["accuracy"][end] for end in ("lower", "upper")]
+    assert row.keys() == {*report["metrics"], "accuracy_lower", "accuracy_upper", "model", "transfer"} and len(row) < 12
+
+
 def test_harm_and_no_difference_are_said(project):
     write_arm(target("dots"), 0.8, ["tiny", "dots", "dots-0"])
     write_arm(scratch(), 0.95, ["0"])

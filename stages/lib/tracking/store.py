@@ -33,6 +33,7 @@ from stages.lib.core import runs
 from stages.lib.errors import UserError
 
 EXPERIMENT = "transfer-learning"
+LOCAL_SERVER = "http://127.0.0.1:5000"  # of `mlflow server`, as the guide starts it
 LOCKED_TIMEOUT_S = 5  # how long a SQLite store may be locked by another process
 NOT_METRICS = ("epoch", "time_ms")  # the columns of a history row that hold times
 # Packages whose exceptions come from the store or its artifact storage; those of requests and filelock are OSErrors.
@@ -104,6 +105,12 @@ def uri() -> str:
     if {"%", "?"} & set(root.as_posix()):  # they mean something else in a URI, but not where MLflow makes its folder
         root = Path(os.path.relpath(root))
     return f"{scheme}:///{(root / path).as_posix()}"
+
+
+def address(experiment: str, run_id: str) -> str:
+    """Where a run's page is: on the store's own server, or on the one that the guide starts for a local store."""
+    server = _without_password(uri()).rstrip("/") if uri().startswith("http") else LOCAL_SERVER
+    return f"{server}/#/experiments/{experiment}/runs/{run_id}"
 
 
 def unread(error: Exception) -> UserError:

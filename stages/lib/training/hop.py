@@ -80,7 +80,8 @@ def run(
         "loss_jump": checks.loss_jump, "from_random": from_random, "left_out": unseen,
     } | ({"unlabelled": adaptation.identity(other)} if recipe.unlabelled else {}))  # fmt: skip
     told = set(warnings)
-    with opened(fabric, watch, training, key, settings, told) as session:
+    phases = [phase.epochs for phase in setup.phases]
+    with opened(fabric, watch, training, key, settings, phases, told) as session:
         trained = train(
             fabric, setup, data, task, recipe.options, names,
             loss_jump=checks.loss_jump, seed=seed, state=session.state, save=session.save,
@@ -159,13 +160,13 @@ def key_of(training: Training, recipe: Recipe, start: ModelCard, values: dict[st
 
 @contextmanager
 def opened(
-    fabric: Any, watch: Watch, training: Training, key: str, settings: dict[str, Any], told: set[str]
+    fabric: Any, watch: Watch, training: Training, key: str, settings: dict[str, Any], phases: Sequence[int], told: set[str]
 ) -> Iterator[Session]:
     """The session of a training; with several processes the first one opens it and tells the others where to resume."""
     if not fabric.is_global_zero:
         yield Session(fabric.broadcast(None), lambda state: None, lambda row: None)
         return
-    with watch(training.label, training.kind, key, settings) as session:
+    with watch(training.label, training.kind, key, settings, phases) as session:
         state = fabric.broadcast(session.state)
         if state:
             print(f"{training.label} resumes after epoch {len(state['history'])}.", file=sys.stderr)
