@@ -79,7 +79,9 @@ def test_strategies_are_run_and_compared_and_the_workspace_stays_as_it_is(finish
 
     drop = guide_line()
     header = repo.run(*drop, "--csv").splitlines()[0].split(",")
-    assert {"strategy", "accuracy", "transfer.verdict"} <= set(header) and len(header) < 25
+    assert "strategy" in header and len(header) < 20 and not [name for name in header if "/" in name], (
+        "figures alone may not differ"
+    )
     plots = json.loads(repo.run("dvc", "plots", "diff", "HEAD", "strategy-full", "--json"))
     assert not plots.get("errors")
     curves = plots["data"]["metrics/target/dots-0/history.csv"][0]["content"]["data"]["values"]
