@@ -8,40 +8,51 @@ import platform
 from importlib.metadata import version
 
 from stages.lib.core import cards, plugins, runs
-from stages.lib.evaluation import comparison
+from stages.lib.evaluation import comparison, facts
 from stages.lib.params import read as params
-from stages.lib.reporting import page
+from stages.lib.plots import svg
+from stages.lib.reporting import curves, first_screen, page, verdict
+from stages.lib.reporting.verdict.covered import percent
 
 LIBRARIES = ("torch", "torchvision", "timm", "lightning-fabric", "numpy", "dvc", "mlflow")
 
 
 def main() -> None:
     p = params.load("compare", "intermediate", "target", "inits", "seeds", "alternatives")
-    trainings = [runs.hop(name, hop.data) for name, hop in p.intermediate.items()]
+    hops = [runs.hop(name, hop.data) for name, hop in p.intermediate.items()]
     arms = runs.arms(p.inits, {name: block.data for name, block in p.alternatives.items()}, p.seeds, p.target.data)
-    trainings += [each for arm in arms.values() for each in arm]
+    trainings = [*hops, *(each for arm in arms.values() for each in arm)]
     comparison.require_current(trainings, {}, {})
-    trained_on = [each.data for each in trainings]
-    ship = cards.read_json(runs.COMPARISON)["ship"]
-    shipped = cards.read_model_card(runs.Training("target", ship, p.target.data).model)
-    metric = comparison.metric_of(shipped, p.compare.metric)
-    chain = page.steps(p, arms, shipped)
+    found, words = cards.read_json(runs.COMPARISON), runs.VERDICT.read_text(encoding="utf-8")
+    shipped = runs.Training("target", found["ship"], p.target.data)
+    card, report = cards.read_model_card(shipped.model), cards.read_json(shipped.evaluation / "report.json")
+    data = {name: cards.read_data_card(runs.prepared(name))
+            for name in dict.fromkeys([*(each.data for each in trainings), p.target.test])}  # fmt: skip
+    metric, noun, name = comparison.metric_of(card, p.compare.metric), verdict.noun_of(card), p.compare.metric.replace("_", " ")
     text = page.render(
-        runs.VERDICT.read_text(encoding="utf-8"),
-        chain=chain,
-        waterfall=page.waterfall(p.compare.metric.replace("_", " "), metric, chain),
-        metric=p.compare.metric.replace("_", " "),
-        text=metric.text,
-        change=metric.change,
-        data=[cards.read_data_card(runs.prepared(name)) for name in dict.fromkeys([*trained_on, p.target.test])],
+        words,
+        told=facts.of(report, noun),
+        eyebrow=first_screen.eyebrow(card, data[p.target.test], report, noun),
+        reasons=first_screen.reasons(p, found, metric, card, len(p.inits) * len(p.seeds)),
+        chips=first_screen.chips(p, report, card, cards.read_json(runs.LEAKS / "leaks.json"), words, noun),
+        arms=first_screen.arms(found, p.compare.metric, metric, arms, p.target.data, noun),
+        metric=name,
+        num=f"{report['num_examples']:,} {noun}s",
+        noun=noun,
+        confidence=percent(p.compare.confidence),
+        averaged=f", the mean over {len(p.seeds)} seeds" if len(p.seeds) > 1 else "",
+        waterfall=svg.waterfall(page.bars(metric, page.steps(p, arms, card), noun)),
+        curves=curves.curves(hops, arms, p.target.task),
+        own=page.own_section(shipped, report),
+        data=list(data.values()),
         trainings=[page.about(training) for training in trainings],
         advice=cards.read_json(runs.ADVICE),
-        ship=ship,
-        shipped=shipped,
+        ship=found["ship"],
+        shipped=card,
         plots=page.plots_of(p.target.task),
-        caption=plugins.load("modalities", shipped.modality).CAPTION,
+        caption=plugins.load("modalities", card.modality).CAPTION,
         machine={"Python": platform.python_version(), "system": f"{platform.system()} {platform.machine()}",
                  "processors": os.cpu_count()} | {name: version(name) for name in LIBRARIES},
     )  # fmt: skip
     runs.REPORT.write_text(text, encoding="utf-8")
-    print(f"{runs.REPORT}: {len(text) / 1e6:.1f} MB")
+    print(f"{runs.REPORT}: {len(text.encode()) / 1e6:.1f} MB")

@@ -101,7 +101,7 @@ def test_the_verdict_in_numbers_and_words(project, capsys):
         assert d["difference"] == pytest.approx(shown["dots"] - shown[control], abs=1e-5)
         assert 0 < d["lower"] < d["difference"] < d["upper"] < 0.35
         ends = f"{100 * d['lower']:+.1f} to {100 * d['upper']:+.1f}"
-        assert f"{BETTER}**, {100 * d['difference']:+.1f} points of accuracy (95% interval {ends}, one seed only)." in words
+        assert f"{BETTER}**, {100 * d['difference']:+.1f} points of accuracy (95 % interval {ends}, one seed only)." in words
     assert f"Transfer as a whole (tiny -> dots, against random weights): {BETTER}" in words
     assert f"The intermediate hop (dots, against tiny directly): {BETTER}" in words
     assert "On 300 test images of lines." in words

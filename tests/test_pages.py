@@ -61,7 +61,7 @@ def test_the_run_of_a_training_says_what_it_was(pages):
 
 
 def test_what_evaluate_drew_is_shown_as_pictures_and_the_certificate_as_a_table(finished, pages):
-    for picture in ("mistakes.png", "confusion.png", "reliability.png"):
+    for picture in ("confusion.png", "reliability.png"):
         assert "<img" in pages("target dots-0", f"/artifacts/evaluate/{picture}").split(f"evaluate/{picture}", 1)[1]
     shown = pages("target dots-0", "/artifacts/certificate.csv")
     first = pd.read_csv(finished.path / "metrics/target/dots-0/certificate.csv").tensor[0]

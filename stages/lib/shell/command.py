@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.lib.errors import UserError
-from stages.lib.shell import progress
+from stages.lib.shell import beside, progress
 from stages.lib.shell.locks import alone
 from stages.lib.tracking import ledger
 
@@ -51,6 +51,8 @@ def run_stage(name: str, words: list[str], main: Callable[..., None]) -> None:
         main(*words, **others)
         if first and name in ledger.OPENED_BY:
             ledger.note_reports()
+    if first and name in beside.WRITTEN_BY:
+        beside.write(progress.read_seconds())
 
 
 def run_command(words: list[str], main: Callable[[list[str]], None]) -> None:

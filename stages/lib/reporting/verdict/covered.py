@@ -5,6 +5,11 @@ from types import SimpleNamespace
 from stages.lib.evaluation.comparison import Test
 
 
+def percent(confidence: float) -> str:
+    """A confidence for readers: "95 %"."""
+    return f"{100 * confidence:g} %"
+
+
 def covered(p: SimpleNamespace, test: Test, noun: str, num_pairs: int, within: str, *, drawn: bool) -> list[str]:
     """What the intervals cover and what they do not, in one or two sentences each.
 
@@ -15,7 +20,7 @@ def covered(p: SimpleNamespace, test: Test, noun: str, num_pairs: int, within: s
         drawn: whether these are drawn from the test examples, such as episodes.
     """
     num_seeds = len(p.seeds)
-    lines = [f"Covered: the choice of test {noun}s ({p.compare.num_resamples} bootstrap resamples, the same for all models)."]
+    lines = [f"Covered: the choice of test {noun}s ({p.compare.num_resamples:,} bootstrap resamples, the same for all models)."]
     if drawn:
         lines += [f"Not covered: the choice of the test's classes. All {noun}s are drawn from the same examples of them, so the "
                   "intervals say how sure the mean of these is, and not how far other classes would be from it."]  # fmt: skip
@@ -39,16 +44,16 @@ def covered(p: SimpleNamespace, test: Test, noun: str, num_pairs: int, within: s
     elif not test.split_by_group:
         lines += [f"Not covered: data from a new source. Similar {noun}s may be in training and test, so all scores may be "
                   "optimistic."]  # fmt: skip
-    sure = f"{p.compare.confidence:.0%}"
-    together = [f"Each interval has {sure} confidence by itself."]
+    sure = percent(p.compare.confidence)
+    together = [f"Each interval holds with {sure} confidence."]
     if num_pairs > 1:
-        together = [f"The {num_pairs} verdicts hold together with {sure} confidence (corrected by Holm's procedure); each "
-                    "interval by itself."]  # fmt: skip
+        together = [f"The {num_pairs} verdicts hold together with {sure} confidence (corrected by Holm's procedure). Each "
+                    "interval holds with that confidence by itself; all of them together with less."]  # fmt: skip
     return [
         *lines,
         "Not covered: the hyperparameters. The control from random weights has its own (section scratch); all other targets "
         "share theirs.",
         *together,
         f"As good, within {within}: the difference is shown to be smaller than that, either way (compare.margin). No difference "
-        "shown does not mean that there is none: any value in the interval is possible.",
+        "shown is no proof of no difference: any value in the interval is possible.",
     ]
