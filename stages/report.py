@@ -1,6 +1,6 @@
-"""Write one page with all results, to send to a colleague: python -m stages report
+"""Write one page with all results, to send to a colleague, and the card of the model: python -m stages report
 
-metrics/report.html embeds its plots and images, so it opens without internet access.
+metrics/report.html embeds its plots and images, so it opens without internet access; metrics/MODEL_CARD.md goes with the model.
 """
 
 import os
@@ -11,7 +11,7 @@ from stages.lib.core import cards, plugins, runs
 from stages.lib.evaluation import comparison, facts
 from stages.lib.params import read as params
 from stages.lib.plots import svg
-from stages.lib.reporting import curves, first_screen, page, verdict
+from stages.lib.reporting import curves, first_screen, model_card, page, verdict
 from stages.lib.reporting.verdict.covered import percent
 
 LIBRARIES = ("torch", "torchvision", "timm", "lightning-fabric", "numpy", "dvc", "mlflow")
@@ -29,12 +29,18 @@ def main() -> None:
     data = {name: cards.read_data_card(runs.prepared(name))
             for name in dict.fromkeys([*(each.data for each in trainings), p.target.test])}  # fmt: skip
     metric, noun, name = comparison.metric_of(card, p.compare.metric), verdict.noun_of(card), p.compare.metric.replace("_", " ")
+    told, order = facts.of(report, noun), [each for each in data if each != p.target.test] + [p.target.test]
+    chips = first_screen.chips(p, report, card, cards.read_json(runs.LEAKS / "leaks.json"), words, noun)
+    page.MODEL_CARD.write_text(
+        model_card.write(card, told, report, [data[each] for each in order], [text for text, _ in chips], words, noun),
+        encoding="utf-8",
+    )
     text = page.render(
         words,
-        told=facts.of(report, noun),
+        told=told,
         eyebrow=first_screen.eyebrow(card, data[p.target.test], report, noun),
         reasons=first_screen.reasons(p, found, metric, card, len(p.inits) * len(p.seeds)),
-        chips=first_screen.chips(p, report, card, cards.read_json(runs.LEAKS / "leaks.json"), words, noun),
+        chips=chips,
         arms=first_screen.arms(found, p.compare.metric, metric, arms, p.target.data, noun),
         metric=name,
         num=f"{report['num_examples']:,} {noun}s",
@@ -55,4 +61,4 @@ def main() -> None:
                  "processors": os.cpu_count()} | {name: version(name) for name in LIBRARIES},
     )  # fmt: skip
     runs.REPORT.write_text(text, encoding="utf-8")
-    print(f"{runs.REPORT}: {len(text.encode()) / 1e6:.1f} MB")
+    print(f"{runs.REPORT}: {len(text.encode()) / 1e6:.1f} MB; {page.MODEL_CARD}")

@@ -53,7 +53,7 @@ def test_the_run_of_a_training_says_what_it_was(pages):
     for words in (
         "target dots-0: partial on lines",
         "The target, trained on lines by partial.",
-        "test_accuracy",
+        "test/accuracy",
         "lr_head",
         "Finished",
     ):

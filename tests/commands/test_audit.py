@@ -49,7 +49,7 @@ def test_a_child_that_was_deleted_comes_back_under_its_parent(repo, call):
     again = store(repo)[2]
     assert again["pipeline"].info.run_id == runs["pipeline"].info.run_id
     assert again["target dots-0"].data.tags["mlflow.parentRunId"] == runs["pipeline"].info.run_id
-    assert again["target dots-0"].data.metrics["test_accuracy"] == runs["target dots-0"].data.metrics["test_accuracy"]
+    assert again["target dots-0"].data.metrics["test/accuracy"] == runs["target dots-0"].data.metrics["test_accuracy"]
 
 
 def test_a_password_is_not_printed(repo, call):

@@ -20,6 +20,7 @@ from stages.lib.plots import svg
 from stages.lib.reporting.verdict import spent
 
 FOLDER = Path(__file__).parent
+MODEL_CARD = runs.METRICS / "MODEL_CARD.md"
 CONTENTS = (("help", "did it help"), ("predictions", "predictions"), ("mistakes", "mistakes"), ("chain", "chain"),
             ("data", "data"), ("training", "training"), ("forgetting", "forgetting"), ("warnings", "warnings"),
             ("intervals", "intervals"), ("proof", "proof"), ("origin", "origin"), ("words", "words"))  # fmt: skip

@@ -160,7 +160,7 @@ def test_a_target_below_the_probe_is_named_with_the_images_that_both_were_measur
 
 def test_what_matters_of_the_model_to_ship_stands_beside_its_name(tmp_path, monkeypatch):
     project(tmp_path, monkeypatch)
-    text = told(ACCURACY, of("helps"), ARMS, seeds=(0, 1), said="It finds half of them.")
+    text = told(ACCURACY, of("helps"), ARMS, seeds=(0, 1), said="It finds half of them")
     top = text.split("## Did it help?")[0]
     assert "**Ship models/target/dots-0**, the target with the lowest validation loss. It finds half of them.\n" in top
     assert "- Calibration error: 5.0 % (4.0 to 6.0 %)\n" in top
