@@ -40,7 +40,7 @@ def of(report: Mapping[str, Any], noun: str) -> Facts:
 
     Args:
         report: as evaluate writes it.
-        noun: what is measured, in the singular: "image".
+        noun: what is measured, in the singular: "text".
     """
     if plugins.has("tasks", report["task"], "facts"):
         own: Facts = plugins.load("tasks", report["task"], "facts").facts(report, noun)

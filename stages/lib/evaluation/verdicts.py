@@ -47,8 +47,8 @@ class Shipped(BaseModel):
 
     trained_from: str = Field(description="its starting point, one of inits")
     facts: dict[str, dict[str, float | None]] = Field(
-        description="value, lower and upper of what its test says, by name: its metric and, of a classifier, recall_worst (of "
-        "the class that it misses most), false_alarms (others that it takes for this class) and ece (calibration error)"
+        description="value, lower and upper of what its test says, by name: its metric and what its task adds, such as "
+        "recall_worst (of the label that it misses most), false_alarms (others that it takes for it) and ece (calibration error)"
     )
     transfer: dict[str, float] = Field(
         description="difference, lower and upper against random weights of the targets from the same starting point, the mean "

@@ -1,11 +1,13 @@
 """A training in MLflow while it runs, with its use of the machine. `publish` later adds whatever is missing."""
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from stages.lib.tracking import store
 
+BEGAN_MS = [int(1000 * time.time())]  # of this process, whose first training begins with it: advise has long looked at the data
 TIMEOUT_S = 5  # training never waits longer than this for a server: at most twice (one retry), and only once per training
 
 
@@ -48,7 +50,8 @@ def training(key: str, name: str, stage: str, settings: dict[str, Any]) -> Itera
             runs = store.search(client, experiment, key=key)
             if not any(run.info.status == "FINISHED" for run in runs):
                 tags = {"transfer.key": key, "transfer.stage": name, "transfer.kind": stage}
-                run = runs[0] if runs else client.create_run(experiment, run_name=name, tags=tags)
+                began = BEGAN_MS.pop() if BEGAN_MS else None
+                run = runs[0] if runs else client.create_run(experiment, began, run_name=name, tags=tags)
                 run_id = run.info.run_id
                 client.update_run(run_id, status="RUNNING")
                 store.fill_params(client, run, settings)
