@@ -36,18 +36,12 @@ class Line(NamedTuple):
     kept: int | None = None
 
 
-def intervals(rows: Sequence[Row], *, zero: bool = False) -> Markup:
-    """Points with their intervals, one row each, on a common axis.
-
-    Args:
-        zero: whether to draw a line at 0.
-    """
-    place = _placed([each for row in rows for each in (row.value, row.lower, row.upper)] + ([0.0] if zero else []))
+def intervals(rows: Sequence[Row]) -> Markup:
+    """Points with their intervals, one row each, on a common axis."""
+    place = _placed([each for row in rows for each in (row.value, row.lower, row.upper)])
     parts = []
     for row in rows:
         bar = Markup('<line class="axis" x1="0" x2="100%" y1="8" y2="8"/>')
-        if zero:
-            bar += Markup('<line class="zero" x1="{0}%" x2="{0}%" y1="0" y2="16"/>').format(place(0))
         if row.lower is not None and row.upper is not None:
             bar += Markup('<line class="bar {}" x1="{}%" x2="{}%" y1="8" y2="8"/>').format(
                 row.colour, place(row.lower), place(row.upper)
