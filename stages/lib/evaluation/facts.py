@@ -49,6 +49,8 @@ def of(report: Mapping[str, Any], noun: str) -> Facts:
     told = [_metric(name, figure, scale, report["chance"] if name == primary else None)
             for name, figure in report["metrics"].items() if figure["value"] is not None]  # fmt: skip
     told.sort(key=lambda fact: fact.key != primary)
+    if not told:
+        return Facts(f"Test {primary.replace('_', ' ')} is undefined on {report['num_examples']:,} {noun}s", [])
     return Facts(f"Test {primary.replace('_', ' ')} is {told[0].text} on {report['num_examples']:,} {noun}s", told[:4])
 
 

@@ -50,7 +50,7 @@ class Shipped(BaseModel):
         description="value, lower and upper of what its test says, by name: its metric and what its task adds, such as "
         "recall_worst (of the label that it misses most), false_alarms (others that it takes for it) and ece (calibration error)"
     )
-    transfer: dict[str, float] = Field(
+    transfer: dict[str, float | None] = Field(
         description="difference, lower and upper against random weights of the targets from the same starting point, the mean "
         "over the seeds; an interval by itself"
     )
@@ -76,7 +76,9 @@ class Comparison(BaseModel):
         description="standard_error of one arm's figure, and correlation of two arms' over "
         "resampled tests: how much choosing the best of many on this test flatters it"
     )
-    intervals: dict[str, dict[str, float]] = Field(description="lower and upper of the figure of each arm, at compare.confidence")
+    intervals: dict[str, dict[str, float | None]] = Field(
+        description="lower and upper of the figure of each arm, at compare.confidence"
+    )
     chance: float | None = Field(description="the metric of answering what is most frequent in the test; null if it has none")
     without_leaks: dict[str, float | None] | None = Field(
         description="the metric of each arm on the test examples that are in no training data; null if all are, or none"

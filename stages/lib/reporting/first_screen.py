@@ -42,10 +42,11 @@ def reasons(p: SimpleNamespace, found: Mapping[str, Any], metric: Metric, card: 
                     "test played no part in the choice.").format(found["ship"], chain, num_targets)]  # fmt: skip
     trained = "in the one training that was made" if len(p.seeds) == 1 else f"the mean over {len(p.seeds)} seeds"
     said = "Transfer was worth <b>{} {}</b> to it over random weights ({} interval {} to {}, {})."
-    ends = metric.change(gain["lower"]), metric.change(gain["upper"])
     unit = metric.unit(p.compare.metric) if metric.fraction else name
     sure = percent(p.compare.confidence)
-    lines.append(Markup(said).format(metric.change(gain["difference"]), unit, sure, *ends, trained))  # noqa: S704 (our own)
+    if None not in gain.values():  # undefined, as the F1 of a control that never answers
+        ends = metric.change(gain["lower"]), metric.change(gain["upper"])
+        lines.append(Markup(said).format(metric.change(gain["difference"]), unit, sure, *ends, trained))  # noqa: S704 (our own)
     for key, each in found.items():
         if key == "intermediate" or key.startswith("intermediate_after_"):
             skipped = "" if key == "intermediate" else f" after {key.removeprefix('intermediate_after_')}"
@@ -104,7 +105,8 @@ def arms(
     """
     saw = spent.of_arms(arms, data)
     rows = []
-    for arm, value in sorted(found[name].items(), key=lambda item: -item[1] if metric.higher_is_better else item[1]):
+    known = [(arm, value) for arm, value in found[name].items() if None not in (value, *found["intervals"][arm].values())]
+    for arm, value in sorted(known, key=lambda item: -item[1] if metric.higher_is_better else item[1]):
         ends = found["intervals"][arm]
         text = f"{metric.text(value)} ({metric.text(ends['lower']).removesuffix(' %')} to {metric.text(ends['upper'])})"
         epochs, examples = spent.told(saw[arm]) if arm in saw else ("", "")

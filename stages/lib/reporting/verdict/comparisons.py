@@ -29,7 +29,7 @@ def sentence(p: SimpleNamespace, metric: Metric, pair: Pair, found: Verdict, num
 
 def worth(p: SimpleNamespace, metric: Metric, shipped: Shipped) -> str:
     """What transfer was worth to the model to ship."""
-    gain = shipped.transfer
+    gain = {name: float("nan") if value is None else value for name, value in shipped.transfer.items()}
     ends = f"{metric.change(gain['lower'])} to {metric.change(gain['upper'])}"
     mean = f", the mean over {len(p.seeds)} seeds" if len(p.seeds) > 1 else ", one seed only"
     return (f"- What transfer was worth to it: {metric.change(gain['difference'])} {metric.unit(p.compare.metric)} over "
