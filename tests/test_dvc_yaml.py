@@ -25,10 +25,12 @@ OTHERS = re.compile(r"stages/lib/(modalities/(?!image/)|tasks/(?!classify/))")
 CLOSURE = {"stages/lib/core": ["closure"]}
 CORE = {"stages/lib/core": ["closure", "licences"]}
 EVALUATE = CORE | {
-    "stages/lib/evaluation": ["adaptation", "comparison", "forgetting", "pairing", "verdicts"],
+    "stages/lib/evaluation": ["adaptation", "comparison", "facts", "forgetting", "pairing", "verdicts"],
     "stages/lib/networks": ["interpolation", "layers"],
     MODALITY: ["near_duplicates", "served", "show", "standalone", "variants"],
+    TASK: ["facts", "page"],
 }
+OF_A_HOP = {"stages/lib/tasks/${item.task}": ["facts", "page"]}
 RECIPE = {
     "stages/lib/core": ["contracts", "datasets", "licences", "seeds"],
     "stages/lib/modalities": [
@@ -43,7 +45,7 @@ RECIPE = {
         "variants",
     ],
     "stages/lib/strategies": ["_domains"],
-    "stages/lib/tasks": ["__init__", "measures", "metrics", "outputs", "plots"],
+    "stages/lib/tasks": ["__init__", "facts", "measures", "metrics", "outputs", "page", "plots"],
 }
 COARSE = {
     "source": {
@@ -61,24 +63,30 @@ COARSE = {
         "stages/lib/core": ["licences"],
         "stages/lib/networks": ["inference", "interpolation"],
         MODALITY: ["explain", "near_duplicates", "saliency", "served", "show", "standalone"],
-        TASK: ["measures", "metrics", "outputs", "plots"],
+        TASK: ["facts", "measures", "metrics", "outputs", "page", "plots"],
     },
     "evaluate": EVALUATE,
     "evaluate-alternative": EVALUATE,
     "evaluate-scratch": EVALUATE,
-    "evaluate-intermediate": EVALUATE,
+    "evaluate-intermediate": {dep: files for dep, files in EVALUATE.items() if dep != TASK} | OF_A_HOP,
     "forgetting": CORE
+    | OF_A_HOP
     | {
-        "stages/lib/evaluation": ["adaptation", "comparison", "verdicts"],
+        "stages/lib/evaluation": ["adaptation", "comparison", "facts", "verdicts"],
         "stages/lib/networks": ["layers"],
         MODALITY: ["explain", "near_duplicates", "saliency", "served", "show", "standalone", "variants"],
     },
-    "compare": CLOSURE | {"stages/lib/evaluation": ["forgetting", "measure"], TASK: ["learning", "outputs"]},
-    "report": CORE
+    "compare": CLOSURE
+    | {
+        "stages/lib/evaluation": ["forgetting", "measure"],
+        "stages/lib/plots": ["svg"],
+        TASK: ["learning", "outputs", "page"],
+    },
+    "report": CLOSURE
     | {
         "stages/lib/evaluation": ["adaptation", "forgetting", "measure"],
-        "stages/lib/plots": ["gallery"],
-        "stages/lib/reporting": ["__init__", "comparisons", "covered", "warnings"],
+        "stages/lib/plots": ["gallery", "trainings"],
+        "stages/lib/reporting": ["warnings"],
         TASK: ["learning", "outputs"],
     },
 }
@@ -95,7 +103,8 @@ def code_deps(name: str) -> dict[str, set[str]]:
 
 
 def needed(name: str) -> set[str]:
-    return code(name) | ({"stages/lib/reporting/report.html"} if name == "report" else set())
+    own = {f"stages/lib/reporting/report.{ending}" for ending in ("html", "css", "js")}
+    return code(name) | (own if name == "report" else set())
 
 
 @pytest.mark.parametrize("name", CODE)

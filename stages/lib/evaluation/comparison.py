@@ -73,6 +73,23 @@ def plan(
     return pairs
 
 
+def figure(metric_name: str, evaluations: Sequence[Path], drawn: tuple[float, np.ndarray], confidence: float) -> pairing.Mean:
+    """The figure of an arm with its interval: of a single model that of its own test, so that one page has one interval for one
+    figure; of several seeds their mean.
+
+    Args:
+        evaluations: of each seed.
+        drawn: as `pairing.resampled_mean` returns it.
+        confidence: of the interval; a test with another one has another interval.
+    """
+    if len(set(evaluations)) == 1:
+        report = cards.read_json(evaluations[0] / "report.json")
+        own: pairing.Mean | None = report["metrics"].get(metric_name)
+        if report["confidence"] == confidence and own and own["value"] is not None:
+            return own
+    return pairing.mean_of(*drawn, confidence)
+
+
 def metric_of(card: ModelCard, name: str) -> Metric:
     """A metric of a model's task."""
     metric: Metric = plugins.load("tasks", card.trained_for, "measures").METRICS[name]
@@ -205,7 +222,7 @@ def against(old: Path, new: Path, card: ModelCard, settings: Compare) -> tuple[b
     metric, (first, second) = metric_of(card, settings.metric), (predictions.astype(np.float64)[None] for predictions, _ in arms)
     how = bootstrap(settings) | {"confidence": settings.confidence}
     found = pairing.paired_difference(metric, second, first, arms[0][1], groups_of(tables[0]), **how)
-    between = f"{settings.confidence:.0%} interval {metric.change(found['lower'])} to {metric.change(found['upper'])}"
+    between = f"{100 * settings.confidence:g} % interval {metric.change(found['lower'])} to {metric.change(found['upper'])}"
     words = f"{metric.change(found['difference'])} {metric.unit(settings.metric)} on the same {len(tables[0])} test examples"
     better = found["verdict"] == "helps"
     return better, f"{words} ({between}): {'better' if better else 'not shown to be better'}."
