@@ -29,6 +29,11 @@ EVALUATE = CORE | {
     "stages/lib/networks": ["interpolation", "layers"],
     MODALITY: ["near_duplicates", "served", "show", "standalone", "variants"],
 }
+CONTROLS = EVALUATE | {
+    "stages/lib/evaluation": ["adaptation", "calibrated", "comparison", "forgetting", "pairing", "verdicts"],
+    MODALITY: ["explain", "near_duplicates", "saliency", "served", "show", "standalone", "variants"],
+    TASK: ["calibration"],
+}
 RECIPE = {
     "stages/lib/core": ["contracts", "datasets", "licences", "seeds"],
     "stages/lib/modalities": [
@@ -43,13 +48,19 @@ RECIPE = {
         "variants",
     ],
     "stages/lib/strategies": ["_domains"],
-    "stages/lib/tasks": ["__init__", "measures", "metrics", "outputs", "plots"],
+    "stages/lib/tasks": ["__init__", "calibration", "measures", "metrics", "outputs", "plots", "words"],
 }
 COARSE = {
     "source": {
         MODALITY: ["explain", "files", "inputs", "near_duplicates", "saliency", "served", "show", "standalone", "variants"]
     },
-    "controls": EVALUATE | {MODALITY: ["explain", "near_duplicates", "saliency", "served", "show", "standalone", "variants"]},
+    "calibrate": CORE
+    | {
+        "stages/lib/networks": ["interpolation", "layers"],
+        MODALITY: ["explain", "near_duplicates", "saliency", "served", "show", "standalone", "variants"],
+        TASK: ["measures", "plots", "words"],
+    },
+    "controls": CONTROLS,
     "prepare": CORE | {"stages/lib/data": ["fetch"], MODALITY: ["explain", "saliency", "served", "standalone", "variants"]},
     "leaks": {
         "stages/lib/core": ["closure", "contracts", "licences", "seeds"],
@@ -61,7 +72,7 @@ COARSE = {
         "stages/lib/core": ["licences"],
         "stages/lib/networks": ["inference", "interpolation"],
         MODALITY: ["explain", "near_duplicates", "saliency", "served", "show", "standalone"],
-        TASK: ["measures", "metrics", "outputs", "plots"],
+        TASK: ["calibration", "measures", "metrics", "outputs", "plots", "words"],
     },
     "evaluate": EVALUATE,
     "evaluate-alternative": EVALUATE,
@@ -69,17 +80,19 @@ COARSE = {
     "evaluate-intermediate": EVALUATE,
     "forgetting": CORE
     | {
-        "stages/lib/evaluation": ["adaptation", "comparison", "verdicts"],
+        "stages/lib/evaluation": ["adaptation", "calibrated", "comparison", "verdicts"],
         "stages/lib/networks": ["layers"],
         MODALITY: ["explain", "near_duplicates", "saliency", "served", "show", "standalone", "variants"],
+        "stages/lib/tasks/${item.task}": ["calibration"],
     },
-    "compare": CLOSURE | {"stages/lib/evaluation": ["forgetting", "measure"], TASK: ["learning", "outputs"]},
+    "compare": CLOSURE
+    | {"stages/lib/evaluation": ["calibrated", "forgetting", "measure"], TASK: ["calibration", "learning", "outputs"]},
     "report": CORE
     | {
-        "stages/lib/evaluation": ["adaptation", "forgetting", "measure", "verdicts"],
+        "stages/lib/evaluation": ["adaptation", "calibrated", "forgetting", "measure", "verdicts"],
         "stages/lib/plots": ["gallery"],
         "stages/lib/reporting": ["__init__", "comparisons", "covered", "warnings"],
-        TASK: ["learning", "outputs"],
+        TASK: ["calibration", "learning", "outputs"],
     },
 }
 

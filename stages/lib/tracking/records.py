@@ -142,7 +142,8 @@ def child(training: Training) -> Run:
 
 def figures(report: dict[str, Any]) -> dict[str, float]:
     """The metrics from evaluate, under the names that MLflow shows."""
-    return {f"test_{name}": value for name, value in flat(report["metrics"], "_") if _is_number(value)}
+    found = report["metrics"] | report.get("calibrated", {})
+    return {f"test_{name}": value for name, value in flat(found, "_") if _is_number(value)}
 
 
 def advice(raw: dict[str, Any]) -> Run:

@@ -1,6 +1,6 @@
 """What evaluation needs to know about classification: predictions, metrics, tables, plots."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import pandas as pd
 from stages.lib.core.contracts import Metric
 from stages.lib.evaluation import statistics
 from stages.lib.params.schema import Evaluate
-from stages.lib.tasks.classify import metrics
+from stages.lib.tasks.classify import metrics, words
 
 
 def _other_class(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -108,19 +108,6 @@ def report(
     }
 
 
-def said(report: Mapping[str, Any]) -> str:
-    """What its accuracy does not tell of a model: the class that it misses most; nothing if it misses none."""
-    missed = {label: each["support"] - round(each["recall"]["value"] * each["support"])
-              for label, each in report["per_class"].items() if each["support"]}  # fmt: skip
-    if not any(missed.values()):
-        return ""
-    label = max(missed, key=lambda label: missed[label] / report["per_class"][label]["support"])
-    each = report["per_class"][label]
-    found = " to ".join(f"{100 * each['recall'][end]:.1f} %" for end in ("lower", "upper"))
-    return (f"It finds {100 * each['recall']['value']:.1f} % ({found}) of the test examples of {label}, which it misses most: "
-            f"{missed[label]} of {each['support']}.")  # fmt: skip
-
-
 def write(
     folder: Path, predictions: np.ndarray, targets: np.ndarray, report: dict[str, Any], title: str, settings: Evaluate
 ) -> None:
@@ -140,6 +127,7 @@ def write(
     plots.reliability(folder / "reliability.png", bins, f"{title}: calibration")
 
 
+said = words.said  # what matters of a model besides the metric, for the verdict
 PLOTS = ("confusion.png", "reliability.png")  # written by `write`; compare shows those of the shipped model
 
 
