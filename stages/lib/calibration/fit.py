@@ -12,6 +12,7 @@ from stages.lib.calibration.record import Record
 from stages.lib.core import contracts, datasets, plugins, runs
 from stages.lib.core.cards import ModelCard
 from stages.lib.core.seeds import seed_for
+from stages.lib.errors import UserError
 from stages.lib.networks.backbones import Model
 from stages.lib.networks.inference import both
 from stages.lib.params.schema import Calibrate
@@ -37,7 +38,7 @@ def fit(
         left_out: rows of the splits that its training did not see either, because they are in a test.
 
     Raises:
-        UserError: the settings do not fit the model's classes.
+        UserError: the settings do not fit the model's classes, or its training has diverged.
     """
     task, empty = part(card.trained_for), Record(name=card.name, model=card.sha256)
     if task is None or card.data is None:
@@ -52,6 +53,8 @@ def fit(
     )
     bank = neighbours.bank(both(model, contracts.part(train, drawn(len(train.targets), settings.num_examples)), BATCH)[0])
     features, outputs = both(model, val, BATCH)
+    if not torch.isfinite(outputs).all():
+        raise UserError(f"{card.name} predicts numbers that are not finite; its training must have diverged.")
     predictions = plugins.load("tasks", card.trained_for, "outputs").predictions(outputs)
     limit, false_alarms = limit_of(neighbours.distances(features, bank, settings.neighbours).cpu().numpy(), settings.false_alarms)
     record = empty.model_copy(
@@ -87,9 +90,7 @@ def told(record: Record) -> str:
     """A record in words."""
     if record.task is None or record.false_alarms is None:
         return "this task is not calibrated"
-    words = (
-        f"on {record.num_examples} of validation, {record.false_alarms:.1%} of which at most are called unlike the training data"
-    )
+    words = f"on {record.num_examples} validation examples; {record.false_alarms:.1%} of such are called unlike the training data"
     if decision := record.task.get("decision"):
         words += f"; {decision['label']} from a probability of {decision['threshold']:.3g} on"
     return words

@@ -47,8 +47,10 @@ def _calibrated(calibrated: Mapping[str, Any], report: Mapping[str, Any]) -> lis
                          f"{each['needed']} are needed.")  # fmt: skip
         else:
             expected = " to ".join(f"{100 * each[f'expected_{end}']:.1f}" for end in ("lower", "upper"))
-            lines.append(f"Its prediction sets at {share} hold the right class of {_interval(each['coverage'])} of the "
-                         f"examples ({expected} % was to be expected), and {each['classes']:.3g} classes on average.")  # fmt: skip
+            lines.append(
+                f"Its prediction sets at {share} hold the right class of {_interval(each['coverage'])} of the examples "
+                f"({expected} % was to be expected), and {each['classes']:.3g} classes on average."
+            )
     return lines
 
 
