@@ -92,7 +92,7 @@ def export(tensors: "dict[str, torch.Tensor]", card: ModelCard, calibration: Cal
 
     standalone = plugins.load("modalities", card.modality, "standalone")
     activation = plugins.load("tasks", card.trained_for, "outputs").activation
-    model: torch.nn.Module = backbones.trained(tensors, card.architecture, card.num_outputs)
+    model = backbones.trained(tensors, card.architecture, card.num_outputs)
     if calibration:  # the network gives two outputs; the activation is for the first
         model = neighbours.WithDistance(model, calibration.bank, calibration.record.neighbours)
     network = standalone.network(model, card.how, _of_first(activation) if calibration else activation).eval()

@@ -3,8 +3,8 @@
     python -m tests.benchmarks.calibration --folder NAME=PATH --folder ... --out FOLDER
 
 Computes the frozen features of each dataset once (those of `--folder`, and poly of params.yaml). For each of `--seeds` the
-images are split anew (half to train on, a quarter each for validation and test), the strategy linear_probe makes a head, and it is
-calibrated on validation. coverage.csv says how often the prediction sets hold the right class of the test; unlike.csv how
+images are split anew (half to train on, a quarter each for validation and test), the strategy linear_probe makes a head, and it
+is calibrated on validation. coverage.csv says how often the prediction sets hold the right class of the test; unlike.csv how
 well the distance tells the test from all images of another dataset (AUROC, beside that of 1 - the largest probability), and how
 many of them it calls unlike the training data. Needs the root of a repository in which `dvc repro source download` has run.
 """

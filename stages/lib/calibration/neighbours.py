@@ -3,8 +3,9 @@
 from typing import Any
 
 import torch
-from torch import nn
 from torch.nn.functional import normalize
+
+from stages.lib.networks.backbones import Model
 
 
 def bank(features: torch.Tensor) -> torch.Tensor:
@@ -27,18 +28,16 @@ def distances(features: torch.Tensor, bank: torch.Tensor, neighbours: int) -> to
     return 1 - nearest[:, -1]
 
 
-class WithDistance(nn.Module):
+class WithDistance(Model):
     """A network that also says how far its inputs are: outputs (N, ...) and distances (N,), as `distances` measures them."""
 
     bank: torch.Tensor
 
-    def __init__(self, model: nn.Module, bank: torch.Tensor, neighbours: int):
-        """Wrap a stages.lib.networks.backbones.Model."""
-        super().__init__()
-        self.model, self.neighbours = model, neighbours
+    def __init__(self, model: Model, bank: torch.Tensor, neighbours: int):
+        super().__init__(model.backbone, model.head, model.num_outputs)
+        self.neighbours = neighbours
         self.register_buffer("bank", bank)
 
-    def forward(self, inputs: object) -> tuple[torch.Tensor, torch.Tensor]:
-        model: Any = self.model
-        features, outputs = model.both(inputs)
+    def forward(self, inputs: Any) -> Any:
+        features, outputs = self.both(inputs)
         return outputs, distances(features, self.bank, self.neighbours)

@@ -106,7 +106,7 @@ def test_it_answers_as_evaluation_does(tmp_path, model, fit):
 
 
 def test_a_calibrated_model_brings_its_calibration_along(tmp_path):
-    """From elsewhere, once the repository is gone: a decision, sets as lists, and how far each input is from the training data."""
+    """From elsewhere, once the repository is gone: a decision, sets as lists, and how far each input is from the others."""
     folder = save(tmp_path / "a%20b?c/models/target/dots-0")
     tensors, card = cards.read_model(folder)
     packing = {name: card.preprocessing[name] for name in ("px", "fit", "channels", "crop_pct", "interpolation")}
