@@ -121,6 +121,16 @@ def export(tensors: "dict[str, torch.Tensor]", card: ModelCard, calibration: Cal
     return max(differences)
 
 
+def about(path: Path) -> str:
+    """What an .onnx file that was written here says of itself, as JSON."""
+    import onnxruntime
+
+    found: str = (
+        onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"]).get_modelmeta().custom_metadata_map["card"]
+    )
+    return found
+
+
 def _each(outputs: Any) -> tuple[Any, ...]:
     """The outputs of a network that has one or several."""
     return outputs if isinstance(outputs, tuple) else (outputs,)
