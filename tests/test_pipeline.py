@@ -279,6 +279,7 @@ def test_a_backbone_that_forgot_is_named_and_one_that_stayed_is_not(finished, co
         written = cards.write_model(folder, tensors | backbone, card)
         trained = repo.path / "metrics/target/dots-0/run.json"
         cards.write_json(trained, cards.read_json(trained) | {"model": written.sha256})
+        call(repo, "calibrate")
         call(repo, "evaluate", "target", "dots-0", "lines")
         call(repo, "forgetting", "dots", "dots")
         call(repo, "compare")

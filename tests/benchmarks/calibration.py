@@ -42,11 +42,13 @@ def main() -> None:
     parser.add_argument("--neighbours", type=numbers, default="1,5,20", help="which of the nearest counts, each a row")
     parser.add_argument("--source", default="imagenet", help="a model in models/")
     parser.add_argument("--px", type=int, default=128)
+    parser.add_argument("--limit", type=int, default=1200, help="most images of a dataset, drawn at random")
+    parser.add_argument("--cache", type=Path, required=True, help="folder of features, which are computed once")
     parser.add_argument("--out", type=Path, required=True, help="folder of the tables")
     asked = parser.parse_args()
     p = params.load("seed", "strategies", "training", "device", "datasets", "calibrate", "evaluate")
     fabric, folders = launch(**p.device.model_dump() | {"devices": 1, "num_nodes": 1}), dict(asked.folder)
-    known = {name: frozen(name, p, asked, folders, fabric) for name in [*folders, "poly"]}
+    known = {name: cached(name, p, asked, folders, fabric) for name in [*folders, "poly"]}
     coverage, unlike = [], []
     for name, (found, targets, classes) in known.items():
         for seed in asked.seeds:
@@ -67,6 +69,16 @@ def main() -> None:
     print(unlike.groupby(["dataset", "other", "neighbours"], sort=False).mean().round(3).to_string())
 
 
+def cached(name: str, p: Any, asked: Any, folders: dict[str, str], fabric: Any) -> tuple[torch.Tensor, torch.Tensor, list[str]]:
+    """What `frozen` gives, from the cache if it is there."""
+    path = asked.cache / f"{name}-{asked.source}-{asked.px}-{asked.limit}.pt"
+    if not path.exists():
+        asked.cache.mkdir(parents=True, exist_ok=True)
+        torch.save(frozen(name, p, asked, folders, fabric), path)
+    found: tuple[torch.Tensor, torch.Tensor, list[str]] = torch.load(path)
+    return found
+
+
 def frozen(name: str, p: Any, asked: Any, folders: dict[str, str], fabric: Any) -> tuple[torch.Tensor, torch.Tensor, list[str]]:
     """Features (N, D) of all images of a dataset, their classes (N,) and the names of these."""
     tensors, start = cards.read_model(runs.starting_point(asked.source))
@@ -79,6 +91,10 @@ def frozen(name: str, p: Any, asked: Any, folders: dict[str, str], fabric: Any) 
         for part in ("train", "val", "test"):
             split = datasets.read_split(data.folder, part)
             whole = contracts.load(split, "image", cases.TASK, data.names, how, fabric.device)
+            share = asked.limit / sum(data.card.num(each) for each in ("train", "val", "test"))
+            if share < 1:
+                drawn = torch.randperm(len(whole.targets), generator=torch.Generator().manual_seed(0))
+                whole = contracts.part(whole, drawn[: round(share * len(drawn))])
             computed = features(fabric, model, whole, 64)
             parts.append((computed.inputs(torch.arange(len(whole.targets)), "none", None), whole.targets))
     found, targets = (torch.cat(column) for column in zip(*parts, strict=True))

@@ -93,6 +93,17 @@ def test_images_are_packed_to_the_bytes_that_pillow_packs(tmp_path):
     assert len(found) == len(CASES) * len(SIZES)
 
 
+@pytest.mark.slow
+@in_browser
+def test_a_jpeg_is_decoded_as_pillow_decodes_it(tmp_path):
+    """Both decode with libjpeg-turbo; other builds of it may round otherwise."""
+    given = [(drawn(size, "JPEG", seed=row), CASES[1] | {"interpolation": "bicubic"}) for row, size in enumerate(SIZES)]
+    page = f"<body><script>{(demo.PARTS / 'pixels.js').read_text()}</script>"
+    found = asked(page, given, "decoded(file, how.channels).then(image => [...packed(image, how).data])", tmp_path)
+    for (content, how), each in zip(given, found, strict=True):
+        np.testing.assert_allclose(each, inputs.pack(inputs.decode(content), **how).ravel().astype(int), atol=3)
+
+
 @pytest.fixture(scope="module")
 def runtime():
     try:

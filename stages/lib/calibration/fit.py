@@ -38,7 +38,7 @@ def fit(
         left_out: rows of the splits that its training did not see either, because they are in a test.
 
     Raises:
-        UserError: the settings do not fit the model's classes, or its training has diverged.
+        UserError: the settings do not fit the model's outputs, or its training has diverged.
     """
     task, empty = part(card.trained_for), Record(name=card.name, model=card.sha256)
     if task is None or card.data is None:

@@ -1,4 +1,4 @@
-"""What validation says of a model: when it decides for a class, and when it does not know. One folder beside each target."""
+"""What validation says of a model: what it answers, and when it does not know. One folder beside each target."""
 
 from collections.abc import Mapping
 from pathlib import Path
