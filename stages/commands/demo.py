@@ -86,7 +86,7 @@ def page(card: cards.ModelCard, model: bytes, about: str, runtime: dict[str, byt
     }
     text = (PARTS / "page.html").read_text(encoding="utf-8")
     for name, content in filled.items():
-        text = text.replace(f"{{{{ {name} }}}}", content, 1)
+        text = text.replace(f"{{{{ {name} }}}}", content)
     return text
 
 

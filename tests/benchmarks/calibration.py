@@ -3,10 +3,11 @@
     python -m tests.benchmarks.calibration --folder NAME=PATH --folder ... --out FOLDER
 
 Computes the frozen features of each dataset once (those of `--folder`, and poly of params.yaml). For each of `--seeds` the
-images are split anew (half to train on, a quarter each for validation and test), the strategy linear_probe makes a head, and it
-is calibrated on validation. coverage.csv says how often the prediction sets hold the right class of the test; unlike.csv how
-well the distance tells the test from all images of another dataset (AUROC, beside that of 1 - the largest probability), and how
-many of them it calls unlike the training data. Needs the root of a repository in which `dvc repro source download` has run.
+images are split anew (of each class half to train on, a quarter each for validation and test), the strategy linear_probe makes a
+head, and it is calibrated on validation. coverage.csv says how often the prediction sets hold the right class of the test;
+unlike.csv how well the distance tells the test from all images of another dataset (AUROC, beside that of 1 - the largest
+probability), and how many of them it calls unlike the training data. Needs the root of a repository in which `dvc repro source
+download` has run.
 """
 
 import argparse
@@ -33,6 +34,8 @@ from stages.lib.tasks.classify import calibration, learning, outputs
 from tests.benchmarks import cases
 from tests.benchmarks.cases import numbers
 
+cases.SPLIT |= {"val": 0.2, "test": 0.2}  # only to read them: some have five images of a class
+
 
 def main() -> None:
     parser = argparse.ArgumentParser("python -m tests.benchmarks.calibration", description=__doc__.partition("\n\n")[0])
@@ -52,9 +55,7 @@ def main() -> None:
     coverage, unlike = [], []
     for name, (found, targets, classes) in known.items():
         for seed in asked.seeds:
-            order = torch.randperm(len(targets), generator=torch.Generator().manual_seed(seed)).split(-(-len(targets) // 4))
-            rows = {"train": torch.cat(order[:2]), "val": order[2], "test": order[3]}
-            splits = {part: loaded(found[row], targets[row]) for part, row in rows.items()}
+            splits = {part: loaded(found[row], targets[row]) for part, row in drawn(targets, seed).items()}
             model = backbones.Model(nn.Identity(), nn.Linear(found.shape[1], len(classes)), len(classes))
             linear_probe.finish(fabric, model, start=None, train=splits["train"], val=splits["val"], task=learning,
                                 batch_size=4096, options=p.training, l2=p.strategies["linear_probe"].l2)  # fmt: skip
@@ -93,13 +94,25 @@ def frozen(name: str, p: Any, asked: Any, folders: dict[str, str], fabric: Any) 
             whole = contracts.load(split, "image", cases.TASK, data.names, how, fabric.device)
             share = asked.limit / sum(data.card.num(each) for each in ("train", "val", "test"))
             if share < 1:
-                drawn = torch.randperm(len(whole.targets), generator=torch.Generator().manual_seed(0))
-                whole = contracts.part(whole, drawn[: round(share * len(drawn))])
+                order = torch.randperm(len(whole.targets), generator=torch.Generator().manual_seed(0))
+                whole = contracts.part(whole, order[: round(share * len(order))])
             computed = features(fabric, model, whole, 64)
             parts.append((computed.inputs(torch.arange(len(whole.targets)), "none", None), whole.targets))
     found, targets = (torch.cat(column) for column in zip(*parts, strict=True))
     print(f"{name}: {len(targets)} images", flush=True)
     return found, targets, data.names
+
+
+def drawn(targets: torch.Tensor, seed: int) -> dict[str, torch.Tensor]:
+    """Rows of each split: of every class half to train on, at least one, and the rest for validation and test in turn."""
+    order = torch.randperm(len(targets), generator=torch.Generator().manual_seed(seed))
+    rows: dict[str, list[torch.Tensor]] = {"train": [], "val": [], "test": []}
+    for label in targets.unique():
+        own = order[targets[order] == label]
+        half = -(-len(own) // 2)
+        for part, some in zip(rows, (own[:half], own[half::2], own[half + 1 :: 2]), strict=True):
+            rows[part].append(some)
+    return {part: torch.cat(some) for part, some in rows.items()}
 
 
 def loaded(found: torch.Tensor, targets: torch.Tensor) -> LoadedSplit:

@@ -64,7 +64,8 @@ function show(file, found) {
   }
   for (const [name, each] of Object.entries(found.sets)) {
     const share = 100 * card.calibration.task.sets[name].share
-    text("p", `With ${+share.toFixed(3)} % certainty it is ${each.length > 1 ? "one of: " : ""}${each.join(", ")}`, words)
+    const certain = found.unlike > 1 ? "Were it one of the known classes" : "The right class is among these"
+    text("p", `${certain} (${+share.toFixed(3)} %): ${each.join(", ")}`, words)
   }
   const table = document.createElement("table")
   for (const [name, value] of Object.entries(found.classes).sort((a, b) => b[1] - a[1]).slice(0, 5)) {
