@@ -1,7 +1,8 @@
-"""Run scenarios at a size that takes minutes on 2 cores: python -m tests.reduced_scenarios reviews accents faces images xray
+"""Run scenarios at a size that takes minutes on 2 cores: python -m tests.reduced_scenarios reviews accents images:resnet50
 
 Their own weights, readers and stages; but few examples, one epoch, one seed and one chain. The data are made from templates and
-tones, because the real ones are not in the repository. Overwrites params.yaml and data/own.
+tones, because the real ones are not in the repository. With a network of torchvision after the name, that one takes the place of
+the network whose weights a package index has; its weights are random. Overwrites params.yaml and data/own.
 """
 
 import shutil
@@ -51,7 +52,8 @@ def xrays(folder: Path) -> None:
 
 
 DATA = {"reviews": (reviews, "reviews"), "accents": (accents, "fsdd"), "faces": (faces, "orl_faces"),
-        "images": (photos, "photos"), "xray": (xrays, "chest_xray")}  # fmt: skip
+        "images": (photos, "photos"), "products": (photos, "products"), "gentle": (photos, "photos"),
+        "keras": (photos, "photos"), "xray": (xrays, "chest_xray")}  # fmt: skip
 
 
 def reduce(values: dict[str, Any]) -> None:
@@ -66,12 +68,28 @@ def reduce(values: dict[str, Any]) -> None:
     values["evaluate"]["num_resamples"] = values["compare"]["num_resamples"] = 500
 
 
-def run(name: str) -> None:
+def use(network: str, values: dict[str, Any]) -> None:
+    """Of torchvision, for ImageNet's weights: the way that these were trained, and random numbers."""
+    source = values["source"]["imagenet"]
+    kept = {name: source[name] for name in ("preprocessing", "licence")}
+    values["source"]["imagenet"] = {
+        "weights": "random",
+        "seed": 0,
+        "architecture": {"library": "torchvision", "model": network},
+        **kept,
+    }
+    for dataset in values["datasets"].values():
+        dataset["px"] = 64  # which is a ninth of the time
+
+
+def run(name: str, network: str) -> None:
     """Set it up, run everything, and require a comparison and a certificate of each training."""
     subprocess.run(["git", "checkout", "-q", "--", str(PARAMS)], check=True)  # without what an earlier scenario left there
     subprocess.run([sys.executable, "-m", "stages", "scenario", name, "--force"], check=True, stdout=subprocess.DEVNULL)
     values = YAML().load(PARAMS)
     reduce(values)
+    if network:
+        use(network, values)
     YAML().dump(values, PARAMS)
     write, folder = DATA[name]
     shutil.rmtree(OWN / folder, ignore_errors=True)
@@ -92,5 +110,6 @@ def run(name: str) -> None:
 
 
 if __name__ == "__main__":
-    for name in sys.argv[1:]:
-        run(name)
+    for asked in sys.argv[1:]:
+        name, _, network = asked.partition(":")
+        run(name, network)

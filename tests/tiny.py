@@ -18,6 +18,7 @@ from ruamel.yaml import YAML
 
 from stages.lib.core import cards
 from stages.lib.params.schema import TrainingOptions
+from tests import warm
 
 ROOT = Path(__file__).resolve().parents[1]
 TRAINING = {"optimizer": "adamw", "momentum": 0.9, "weight_decay": 0.05, "schedule": "cosine", "warmup_epochs": 0.5,
@@ -91,6 +92,8 @@ class Repo:
                              "GIT_COMMITTER_EMAIL": "a@b"}  # fmt: skip
 
     def run(self, *command: str, ok: bool = True, **environment: str) -> str:
+        if command[0] == "dvc" and not environment:
+            environment["PATH"] = os.pathsep.join([warm.path(), self.environment["PATH"]])
         done = subprocess.run(command, cwd=self.path, env=self.environment | environment, capture_output=True, text=True)
         output = done.stdout + done.stderr
         assert (done.returncode == 0) == ok, output[-5000:]
