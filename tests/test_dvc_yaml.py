@@ -31,6 +31,11 @@ EVALUATE = CORE | {
     TASK: ["facts", "page"],
 }
 OF_A_HOP = {"stages/lib/tasks/${item.task}": ["facts", "page"]}
+CONTROLS = EVALUATE | {
+    "stages/lib/evaluation": ["adaptation", "calibrated", "comparison", "forgetting", "pairing", "verdicts"],
+    MODALITY: ["explain", "near_duplicates", "saliency", "served", "show", "standalone", "variants"],
+    TASK: ["calibration"],
+}
 RECIPE = {
     "stages/lib/core": ["contracts", "datasets", "licences", "seeds"],
     "stages/lib/modalities": [
@@ -45,13 +50,19 @@ RECIPE = {
         "variants",
     ],
     "stages/lib/strategies": ["_domains"],
-    "stages/lib/tasks": ["__init__", "facts", "measures", "metrics", "outputs", "page", "plots"],
+    "stages/lib/tasks": ["__init__", "calibration", "facts", "measures", "metrics", "outputs", "page", "plots", "words"],
 }
 COARSE = {
     "source": {
         MODALITY: ["explain", "files", "inputs", "near_duplicates", "saliency", "served", "show", "standalone", "variants"]
     },
-    "controls": EVALUATE | {MODALITY: ["explain", "near_duplicates", "saliency", "served", "show", "standalone", "variants"]},
+    "calibrate": CORE
+    | {
+        "stages/lib/networks": ["interpolation", "layers"],
+        MODALITY: ["explain", "near_duplicates", "saliency", "served", "show", "standalone", "variants"],
+        TASK: ["measures", "plots", "words"],
+    },
+    "controls": CONTROLS,
     "prepare": CORE | {"stages/lib/data": ["fetch"], MODALITY: ["explain", "saliency", "served", "standalone", "variants"]},
     "leaks": {
         "stages/lib/core": ["closure", "contracts", "licences", "seeds"],
@@ -63,7 +74,7 @@ COARSE = {
         "stages/lib/core": ["licences"],
         "stages/lib/networks": ["inference", "interpolation"],
         MODALITY: ["explain", "near_duplicates", "saliency", "served", "show", "standalone"],
-        TASK: ["facts", "measures", "metrics", "outputs", "page", "plots"],
+        TASK: ["calibration", "facts", "measures", "metrics", "outputs", "page", "plots", "words"],
     },
     "evaluate": EVALUATE,
     "evaluate-alternative": EVALUATE,
@@ -72,22 +83,23 @@ COARSE = {
     "forgetting": CORE
     | OF_A_HOP
     | {
-        "stages/lib/evaluation": ["adaptation", "comparison", "facts", "verdicts"],
+        "stages/lib/evaluation": ["adaptation", "calibrated", "comparison", "facts", "verdicts"],
         "stages/lib/networks": ["layers"],
         MODALITY: ["explain", "near_duplicates", "saliency", "served", "show", "standalone", "variants"],
+        "stages/lib/tasks/${item.task}": ["calibration"],
     },
     "compare": CLOSURE
     | {
-        "stages/lib/evaluation": ["forgetting", "measure"],
+        "stages/lib/evaluation": ["calibrated", "forgetting", "measure"],
         "stages/lib/plots": ["svg"],
-        TASK: ["learning", "outputs", "page"],
+        TASK: ["calibration", "learning", "outputs", "page"],
     },
     "report": CLOSURE
     | {
-        "stages/lib/evaluation": ["adaptation", "forgetting", "measure"],
+        "stages/lib/evaluation": ["adaptation", "calibrated", "forgetting", "measure"],
         "stages/lib/plots": ["gallery", "trainings"],
         "stages/lib/reporting": ["warnings"],
-        TASK: ["learning", "outputs"],
+        TASK: ["calibration", "learning", "outputs"],
     },
 }
 
