@@ -57,6 +57,7 @@ def connect(timeout_s: int) -> tuple[Any, str]:
         path = sqlite_path()
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
+        if path is not None and path.exists():
             with closing(sqlite3.connect(path, timeout=LOCKED_TIMEOUT_S)) as db:
                 db.execute("BEGIN IMMEDIATE")  # if locked, damaged or read-only, fail at once; MLflow takes 100 s
                 db.rollback()
@@ -66,6 +67,8 @@ def connect(timeout_s: int) -> tuple[Any, str]:
             for name in ("mlflow", "alembic", "urllib3"):  # one line here replaces their warnings (retries, migrations)
                 logging.getLogger(name).setLevel(logging.ERROR)
             logging.getLogger("mlflow.system_metrics").setLevel(logging.CRITICAL)  # an observer of the observer
+            if path is not None and not path.exists():
+                _create(path)
             client = mlflow.MlflowClient(uri())
         experiment = client.get_experiment_by_name(experiment_name())
         if experiment is None:
@@ -80,6 +83,17 @@ def connect(timeout_s: int) -> tuple[Any, str]:
                 f"{experiment.experiment_id}`, or set MLFLOW_EXPERIMENT_NAME to another"
             )
         return client, experiment.experiment_id
+
+
+def _create(path: Path) -> None:
+    """Make a SQLite store under another name first: MLflow could never finish its tables if it was killed among them."""
+    import mlflow
+
+    part = path.with_name(f"{path.name}.part")
+    part.unlink(missing_ok=True)
+    before, _, after = uri().rpartition(path.name)
+    mlflow.MlflowClient(f"{before}{part.name}{after}").search_experiments(max_results=1)
+    part.replace(path)
 
 
 @contextmanager
