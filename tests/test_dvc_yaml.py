@@ -24,17 +24,18 @@ OTHERS = re.compile(r"stages/lib/(modalities/(?!image/)|tasks/(?!classify/))")
 # makes it run again for nothing. In exchange dvc.yaml can be read, and nothing that a result depends on is forgotten.
 CLOSURE = {"stages/lib/core": ["closure"]}
 CORE = {"stages/lib/core": ["closure", "licences"]}
+SAID = ["facts", "page", "words"]  # what a task says of its figures, which compare and report alone need
 EVALUATE = CORE | {
     "stages/lib/evaluation": ["adaptation", "comparison", "facts", "forgetting", "pairing", "verdicts"],
     "stages/lib/networks": ["interpolation", "layers"],
     MODALITY: ["near_duplicates", "served", "show", "standalone", "variants"],
-    TASK: ["facts", "page"],
+    TASK: SAID,
 }
-OF_A_HOP = {"stages/lib/tasks/${item.task}": ["facts", "page"]}
+OF_A_HOP = "stages/lib/tasks/${item.task}"
 CONTROLS = EVALUATE | {
-    "stages/lib/evaluation": ["adaptation", "calibrated", "comparison", "forgetting", "pairing", "verdicts"],
+    "stages/lib/evaluation": ["adaptation", "calibrated", "comparison", "facts", "forgetting", "pairing", "verdicts"],
     MODALITY: ["explain", "near_duplicates", "saliency", "served", "show", "standalone", "variants"],
-    TASK: ["calibration"],
+    TASK: ["calibration", *SAID],
 }
 RECIPE = {
     "stages/lib/core": ["contracts", "datasets", "licences", "seeds"],
@@ -60,7 +61,7 @@ COARSE = {
     | {
         "stages/lib/networks": ["interpolation", "layers"],
         MODALITY: ["explain", "near_duplicates", "saliency", "served", "show", "standalone", "variants"],
-        TASK: ["measures", "plots", "words"],
+        TASK: ["facts", "measures", "page", "plots", "words"],
     },
     "controls": CONTROLS,
     "prepare": CORE | {"stages/lib/data": ["fetch"], MODALITY: ["explain", "saliency", "served", "standalone", "variants"]},
@@ -79,14 +80,13 @@ COARSE = {
     "evaluate": EVALUATE,
     "evaluate-alternative": EVALUATE,
     "evaluate-scratch": EVALUATE,
-    "evaluate-intermediate": {dep: files for dep, files in EVALUATE.items() if dep != TASK} | OF_A_HOP,
+    "evaluate-intermediate": {dep: files for dep, files in EVALUATE.items() if dep != TASK} | {OF_A_HOP: SAID},
     "forgetting": CORE
-    | OF_A_HOP
     | {
         "stages/lib/evaluation": ["adaptation", "calibrated", "comparison", "facts", "verdicts"],
         "stages/lib/networks": ["layers"],
         MODALITY: ["explain", "near_duplicates", "saliency", "served", "show", "standalone", "variants"],
-        "stages/lib/tasks/${item.task}": ["calibration"],
+        OF_A_HOP: ["calibration", *SAID],
     },
     "compare": CLOSURE
     | {
