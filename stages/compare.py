@@ -4,7 +4,7 @@ import shutil
 from typing import Any
 
 from stages.lib.core import cards, contracts, plugins, runs
-from stages.lib.evaluation import adaptation, comparison, facts, pairing, statistics, verdicts
+from stages.lib.evaluation import adaptation, comparison, current, facts, pairing, statistics, verdicts
 from stages.lib.params import read as params
 from stages.lib.plots import gallery
 from stages.lib.reporting import verdict
@@ -22,8 +22,8 @@ def main() -> None:
     hops = {name: runs.hop(name, hop.data) for name, hop in p.intermediate.items()}
     trainings = [*hops.values(), *(each for arm in arms.values() for each in arm)]
     forgotten = {hop: cards.read_table(runs.forgetting(hop) / "forgetting.csv", dtype={"only": str}) for hop in hops}
-    comparison.require_current(trainings, {runs.as_is(name): hop for name, hop in hops.items() if runs.as_is(name) in titles},
-                               forgotten)  # fmt: skip
+    measured_as_is = {runs.as_is(name): hop for name, hop in hops.items() if runs.as_is(name) in titles}
+    current.require(trainings, measured_as_is, forgotten)
     controls = {arm: [runs.control(arm)] * len(p.seeds) for arm in titles}
     ways = {name: f"{block.strategy} on {block.data}" for name, block in p.alternatives.items()}
     pairs = comparison.plan(proposal, chain, p.inits[1:], ways, titles)

@@ -26,14 +26,14 @@ CLOSURE = {"stages/lib/core": ["closure"]}
 CORE = {"stages/lib/core": ["closure", "licences"]}
 SAID = ["facts", "page", "words"]  # what a task says of its figures, which compare and report alone need
 EVALUATE = CORE | {
-    "stages/lib/evaluation": ["adaptation", "comparison", "facts", "forgetting", "pairing", "verdicts"],
+    "stages/lib/evaluation": ["adaptation", "comparison", "current", "facts", "forgetting", "pairing", "verdicts"],
     "stages/lib/networks": ["interpolation", "layers"],
     MODALITY: ["near_duplicates", "served", "show", "standalone", "variants"],
     TASK: SAID,
 }
 OF_A_HOP = "stages/lib/tasks/${item.task}"
 CONTROLS = EVALUATE | {
-    "stages/lib/evaluation": ["adaptation", "calibrated", "comparison", "facts", "forgetting", "pairing", "verdicts"],
+    "stages/lib/evaluation": ["adaptation", "calibrated", "comparison", "current", "facts", "forgetting", "pairing", "verdicts"],
     MODALITY: ["explain", "near_duplicates", "saliency", "served", "show", "standalone", "variants"],
     TASK: ["calibration", *SAID],
 }
@@ -83,7 +83,7 @@ COARSE = {
     "evaluate-intermediate": {dep: files for dep, files in EVALUATE.items() if dep != TASK} | {OF_A_HOP: SAID},
     "forgetting": CORE
     | {
-        "stages/lib/evaluation": ["adaptation", "calibrated", "comparison", "facts", "verdicts"],
+        "stages/lib/evaluation": ["adaptation", "calibrated", "comparison", "current", "facts", "verdicts"],
         "stages/lib/networks": ["layers"],
         MODALITY: ["explain", "near_duplicates", "saliency", "served", "show", "standalone", "variants"],
         OF_A_HOP: ["calibration", *SAID],
