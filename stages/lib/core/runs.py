@@ -68,6 +68,11 @@ class Training(NamedTuple):
         """Folder of the evaluation of its model."""
         return METRICS / "evaluate" / f"{self.kind}-{self.name}"
 
+    @property
+    def calibration(self) -> Path | None:
+        """Folder of what validation says of its model (stages.lib.calibration); None for models that are not shipped."""
+        return METRICS / "calibrate" / self.name if self.kind == "target" else None
+
 
 class Session(NamedTuple):
     """What the command line provides to a running training."""

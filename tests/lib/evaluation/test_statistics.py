@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 from scipy.stats import t as student
 
 from stages.lib.errors import UserError
@@ -329,3 +330,20 @@ def test_examples_without_a_group_are_drawn_singly():
     singles = weights[:, 10:]
     assert np.unique(singles[0]).size > 1
     assert abs(np.corrcoef(singles[:, 0], singles[:, 1])[0, 1]) < 0.2
+
+
+@pytest.mark.parametrize(("num", "of"), [(0, 30), (3, 30), (30, 30), (950, 1000)])
+def test_the_interval_of_a_proportion_is_exact(num, of):
+    hits = np.arange(of) < num
+    found = statistics.proportion(hits, None, num_resamples=100, confidence=0.95, seed=0)
+    exact = binomtest(num, of).proportion_ci(0.95, method="exact")
+    assert list(found.values()) == pytest.approx([num / of, exact.low, exact.high], abs=1e-6)
+
+
+def test_the_interval_of_a_proportion_is_wider_where_groups_are_alike():
+    groups = np.repeat([f"patient {number}" for number in range(20)], 10)
+    hits = np.repeat(np.arange(20) < 12, 10)
+    how = {"num_resamples": 2000, "confidence": 0.95, "seed": 0}
+    alone, alike = statistics.proportion(hits, None, **how), statistics.proportion(hits, groups, **how)
+    assert alone["value"] == alike["value"] == 0.6
+    assert alike["upper"] - alike["lower"] > 2.5 * (alone["upper"] - alone["lower"]), "about the root of 10 times"

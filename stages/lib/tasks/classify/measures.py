@@ -1,6 +1,6 @@
 """What evaluation needs to know about classification: predictions, metrics, tables, plots."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -108,19 +108,6 @@ def report(
     }
 
 
-def said(report: Mapping[str, Any]) -> str:
-    """What its accuracy does not tell of a model: the class that it misses most; nothing if it misses none."""
-    missed = {label: each["support"] - round(each["recall"]["value"] * each["support"])
-              for label, each in report["per_class"].items() if each["support"]}  # fmt: skip
-    if not any(missed.values()):
-        return ""
-    label = max(missed, key=lambda label: missed[label] / report["per_class"][label]["support"])
-    each = report["per_class"][label]
-    found = " to ".join(f"{100 * each['recall'][end]:.1f} %" for end in ("lower", "upper"))
-    return (f"It finds {100 * each['recall']['value']:.1f} % ({found}) of the test examples of {label}, which it misses most: "
-            f"{missed[label]} of {each['support']}.")  # fmt: skip
-
-
 def write(
     folder: Path, predictions: np.ndarray, targets: np.ndarray, report: dict[str, Any], title: str, settings: Evaluate
 ) -> None:
@@ -140,13 +127,14 @@ def write(
     plots.reliability(folder / "reliability.png", bins, f"{title}: calibration")
 
 
+EARLIER = "balanced_accuracy"  # the metric of what was forgotten: a model that answers one class for everything is at chance
 PLOTS = ("confusion.png", "reliability.png")  # written by `write`; compare shows those of the shipped model
 
 
 def most_certain(
     predictions: np.ndarray, targets: np.ndarray, keys: Sequence[str], classes: Sequence[str], num: int
 ) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """The `num` most confident mistakes, and half as many correct predictions.
+    """The most confident mistakes, `num` in turn from the classes and in their order, and half as many correct predictions.
 
     Returns:
         Rows (n,), the index of the predicted output of each (n,), and titles.
@@ -154,7 +142,12 @@ def most_certain(
     confidence, predicted = predictions.max(1), predictions.argmax(1)
     order = np.argsort(-confidence, kind="stable")
     right = predicted[order] == targets[order]
-    rows = np.concatenate([order[~right][:num], order[right][: num // 2]])
+    wrong = order[~right]
+    rank = np.zeros(len(wrong), dtype=int)  # of each mistake among those of its class
+    for label in np.unique(targets[wrong]):
+        rank[targets[wrong] == label] = np.arange((targets[wrong] == label).sum())
+    chosen = wrong[np.argsort(rank, kind="stable")][:num]
+    rows = np.concatenate([chosen[np.argsort(targets[chosen], kind="stable")], order[right][: num // 2]])
     titles = [
         f"{classes[predicted[row]]} ({confidence[row]:.0%})"
         + (", right" if predicted[row] == targets[row] else f"\nis {classes[targets[row]]}")
