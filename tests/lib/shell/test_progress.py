@@ -2,6 +2,7 @@
 
 import os
 import pty
+import re
 import sys
 from pathlib import Path
 
@@ -108,7 +109,8 @@ def test_on_a_terminal_a_stage_says_so_and_its_time_is_kept(tmp_path, monkeypatc
 
     (tmp_path / "dvc").write_text(f"import subprocess\nsubprocess.run('{sys.executable} -m stages check || exit 1', shell=True)")
     assert pty.spawn([sys.executable, "dvc", "repro"], read) == 0
-    assert b"[..........] stage 1 of 21: check; 20 more, untimed" in b"".join(seen)
+    told = re.search(rb"\[\.{10}\] stage 1 of (\d+): check; (\d+) more, untimed", b"".join(seen))
+    assert told and int(told[1]) - 1 == int(told[2]) > 10
     assert float((tmp_path / ".transfer/seconds/check").read_text()) >= 0
     seen.clear()
     assert pty.spawn([sys.executable, "-m", "stages", "check"], read) == 0
