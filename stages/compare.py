@@ -62,7 +62,8 @@ def main() -> None:
     )  # fmt: skip
     cards.write_json(runs.COMPARISON, cards.rounded(compared.model_dump()))
     transfer = {key: getattr(judged["transfer"], key) for key in ("difference", "verdict")}
-    cards.write_json(runs.SHIPPED, cards.rounded(figures(report) | {"model": ship, "transfer": transfer}))
+    row = figures(report) | {fact.key: fact.value for fact in told.facts} | {"model": ship, "transfer": transfer}
+    cards.write_json(runs.SHIPPED, cards.rounded(row))
     measures = plugins.load("tasks", p.target.task, "measures")
     words = verdict.write(p, metric, test, chain, pairs, results, compared, models, told, spent.of_arms(arms, p.target.data))
     adapted = [found for each in trainings if (found := adaptation.read(each, p.target.test))]

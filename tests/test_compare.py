@@ -122,7 +122,9 @@ def test_dvc_shows_the_figures_of_the_shipped_model_in_one_short_row(project):
     assert row["model"] == "tiny-0" and row["transfer"] == {key: table["transfer"][key] for key in ("difference", "verdict")}
     assert row["accuracy"] == report["metrics"]["accuracy"]["value"] != table["accuracy"]["dots"]
     assert [row["accuracy_lower"], row["accuracy_upper"]] == [report["metrics"]["accuracy"][end] for end in ("lower", "upper")]
-    assert row.keys() == {*report["metrics"], "accuracy_lower", "accuracy_upper", "model", "transfer"} and len(row) < 12
+    facts = table["shipped"]["facts"]
+    assert row["recall_worst"] == facts["recall_worst"]["value"]
+    assert row.keys() == {*report["metrics"], *facts, "accuracy_lower", "accuracy_upper", "model", "transfer"} and len(row) < 13
 
 
 def test_harm_and_no_difference_are_said(project):
