@@ -514,7 +514,5 @@ def test_another_domain_is_adapted_to_and_other_ways_to_train_are_arms(finished,
 @pytest.mark.parametrize(("words", "without"), [(("recipe", "target"), {"torch", "pandas"}), (("compare",), {"torch"}),
                                                 (("report",), {"torch"})])  # fmt: skip
 def test_what_needs_no_network_starts_without_torch(finished, copy_of, words, without):
-    program = (
-        f"import sys; from stages.__main__ import main; main(sys.argv[1:]); sys.exit(str({without} & set(sys.modules) or ''))"
-    )
+    program = f"import sys; from stages.__main__ import main; main(sys.argv[1:]); sys.exit(bool({without} & set(sys.modules)))"
     copy_of(finished).run(sys.executable, "-c", program, *words)

@@ -139,7 +139,7 @@ def _folders(raw: Mapping[str, Any], into: Path, fetch: Callable[[Training, str,
 
 
 def _params(client: Any, run: Any, folder: Path) -> dict[str, Any]:
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     path = registry.download(client, run.info.run_id, params.PATH.name, str(folder))
     if path is None:
         raise UserError(f"{_name(run)}: it holds no {params.PATH}")
