@@ -1,6 +1,7 @@
 """Compare the target with its controls: did transfer and the hops help, and which model to ship: python -m stages compare"""
 
 import shutil
+from typing import Any
 
 from stages.lib.core import cards, contracts, plugins, runs
 from stages.lib.evaluation import adaptation, comparison, pairing, verdicts
@@ -29,27 +30,30 @@ def main() -> None:
     test, predictions = comparison.read_arms(runs.evaluations(arms) | controls, card)
 
     metric, how = comparison.metric_of(card, p.compare.metric), comparison.bootstrap(p.compare)
-    drawn = {name: pairing.resampled_mean(metric, arm, test.targets, test.groups, **how) for name, arm in predictions.items()}
-    results = {name: pairing.mean_of(*each, p.compare.confidence) for name, each in drawn.items()}
+    sure = verdicts.at_this_look(p.compare, len(p.seeds))
+    drawn = {name: pairing.resampled(metric, arm, test.targets, test.groups, **how) for name, arm in predictions.items()}
+    results = {name: pairing.mean_of(*pairing.over_seeds(metric, *each, how["seed"]), sure) for name, each in drawn.items()}
     differences = {
         pair.key: pairing.paired(metric, predictions[proposal], predictions[pair.control], test.targets, test.groups, **how)
         for pair in pairs
     }
-    judged = verdicts.judged(
-        differences, metric, num_seeds=len(p.seeds), confidence=p.compare.confidence, margin=p.compare.margin
-    )
+    judged = verdicts.judged(differences, metric, p.compare, len(p.seeds))
     measured = {each.evaluation.name: cards.read_json(each.evaluation / "report.json")["model"] for each in trainings}
     leaks = cards.read_json(runs.LEAKS / "leaks.json")
     without = comparison.without_leaks(leaks, p.target.test, metric, test, predictions, how)
     values = {name: result["value"] for name, result in results.items()}
     chance = contracts.chance(p.target.task, p.compare.metric, test.targets, card.num_outputs)
+    luck = verdicts.luck([one for arm in arms for one in drawn[arm][1].T])
     compared = verdicts.Comparison(
-        ship=ship, measured=measured, use=card.use, chance=chance, luck=verdicts.luck([drawn[arm][1] for arm in arms]),
+        ship=ship, measured=measured, use=card.use, chance=chance, luck=luck,
         without_leaks=without, **{p.compare.metric: values}, **judged,
     )  # fmt: skip
     cards.write_json(runs.COMPARISON, cards.rounded(compared.model_dump()))
     shipped, measures = runs.Training("target", ship, p.target.data), plugins.load("tasks", p.target.task, "measures")
-    said = measures.said(cards.read_json(shipped.evaluation / "report.json")) if hasattr(measures, "said") else ""
+    report = cards.read_json(shipped.evaluation / "report.json")
+    transfer = {key: getattr(judged["transfer"], key) for key in ("difference", "verdict")}
+    cards.write_json(runs.SHIPPED, cards.rounded(figures(report) | {"model": ship, "transfer": transfer}))
+    said = measures.said(report) if hasattr(measures, "said") else ""
     words = verdict.write(p, metric, test, chain, pairs, results, compared, models, said)
     adapted = [found for each in trainings if (found := adaptation.read(each, p.target.test))]
     words += "\n" + warnings.domains(adapted, p.target.test) if adapted else ""
@@ -68,3 +72,10 @@ def main() -> None:
     for name in measures.PLOTS:
         shutil.copyfile(shipped.evaluation / name, runs.PLOTS / name)
     print(words.split("\n## ")[0].partition("\n\n")[2].strip())
+
+
+def figures(report: dict[str, Any]) -> dict[str, float | None]:
+    """What DVC shows of a model, from its report.json: all of its metrics, and the interval of the primary one."""
+    found, (primary, _) = report["metrics"], contracts.scale_of(report)
+    ends = {f"{primary}_{end}": found[primary][end] for end in ("lower", "upper")}
+    return {name: figure["value"] for name, figure in found.items()} | ends

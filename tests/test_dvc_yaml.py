@@ -89,7 +89,7 @@ COARSE = {
     | {"stages/lib/evaluation": ["calibrated", "forgetting", "measure"], TASK: ["calibration", "learning", "outputs"]},
     "report": CORE
     | {
-        "stages/lib/evaluation": ["adaptation", "calibrated", "forgetting", "measure", "verdicts"],
+        "stages/lib/evaluation": ["adaptation", "calibrated", "forgetting", "measure"],
         "stages/lib/plots": ["gallery"],
         "stages/lib/reporting": ["__init__", "comparisons", "covered", "warnings"],
         TASK: ["calibration", "learning", "outputs"],

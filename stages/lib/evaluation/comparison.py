@@ -124,7 +124,8 @@ def read_arms(evaluations: Mapping[str, Sequence[Path]], card: ModelCard) -> tup
 def require_current(
     trainings: Sequence[Training], controls: Mapping[str, Training], forgotten: Mapping[str, pd.DataFrame]
 ) -> None:
-    """Raise a UserError if a test was of other weights than its training has made since: their figures do not belong together.
+    """Raise a UserError if a test was of other weights than its training has made since, or a training started from other weights
+    than its hop has made since: their figures do not belong together.
 
     Args:
         trainings: all whose evaluations are compared.
@@ -137,11 +138,18 @@ def require_current(
     for hop, table in forgotten.items():
         asked = (row for row in table.itertuples() if row.model in later)
         found += [(runs.forgetting(hop), later[row.model], row.sha256) for row in asked]
-    stale = []
-    for folder, each, measured in found:
-        made = cards.read_json(each.metrics / "run.json")["model"]
-        if made != measured:
-            stale.append(f"  {folder} measured {measured[:8]}, and {each.model} is {made[:8]} now")
+    told = {each: cards.read_json(each.metrics / "run.json") for each in trainings}
+    stale = [
+        f"  {folder} measured {measured[:8]}, and {each.model} is {told[each]['model'][:8]} now"
+        for folder, each, measured in found
+        if told[each]["model"] != measured
+    ]
+    hops = {each.name: each for each in trainings if each.kind == "intermediate"}
+    for each in trainings:
+        parent = told[each]["parent"]
+        if parent and parent["name"] in hops and (made := told[hops[parent["name"]]]["model"]) != parent["sha256"]:
+            start = hops[parent["name"]].model
+            stale.append(f"  {each.model} was trained from {parent['sha256'][:8]}, and {start} is {made[:8]} now")
     if stale:
         raise UserError("\n".join(["These results are of weights (by sha256) that have been trained again since:", *stale,
                                    "They cannot be compared. Run: dvc repro"]))  # fmt: skip

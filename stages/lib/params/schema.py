@@ -203,6 +203,7 @@ class Compare(Strict):
     num_resamples: int = Field(ge=100)
     confidence: float = Field(gt=0.5, lt=1)
     margin: float = Field(gt=0)
+    looks: list[Annotated[int, Field(ge=2)]]
 
 
 FORBIDDEN = ("size", "nfiles")  # DVC's run cache ignores these keys at any depth and would restore old outputs

@@ -15,7 +15,7 @@ from stages.lib.core import cards, plugins, runs
 from stages.lib.core.cards import ModelCard
 from stages.lib.core.contracts import Metric, scale_of
 from stages.lib.core.runs import Training
-from stages.lib.evaluation import comparison, pairing
+from stages.lib.evaluation import comparison, pairing, verdicts
 from stages.lib.plots import trainings as plots
 
 TEMPLATE = Path(__file__).parent / "report.html"
@@ -45,7 +45,7 @@ def steps(p: SimpleNamespace, arms: Mapping[str, Sequence[Training]], card: Mode
     """What each starting point along the proposal's chain added, beginning with random weights.
 
     Args:
-        p: the sections `compare`, `intermediate` and `inits` of params.yaml.
+        p: the sections `compare`, `intermediate`, `inits` and `seeds` of params.yaml.
         card: of any target; gives the task and the outputs.
 
     Returns:
@@ -57,7 +57,7 @@ def steps(p: SimpleNamespace, arms: Mapping[str, Sequence[Training]], card: Mode
     names = [runs.SCRATCH, *(name for name in chain if name in p.inits)]
     test, predictions = comparison.read_arms(runs.evaluations(arms), card)
     metric = comparison.metric_of(card, p.compare.metric)
-    how = comparison.bootstrap(p.compare) | {"confidence": p.compare.confidence}
+    how = comparison.bootstrap(p.compare) | {"confidence": verdicts.at_this_look(p.compare, len(p.seeds))}
     found = []
     for before, name in zip([None, *names], names, strict=False):
         value = pairing.mean_over_seeds(metric, predictions[name], test.targets, test.groups, **how)["value"]
@@ -91,13 +91,15 @@ def about(training: Training) -> dict[str, Any]:
     run, proof = cards.read_json(training.metrics / "run.json"), cards.read_table(training.metrics / "certificate.csv")
     report = cards.read_json(training.evaluation / "report.json")
     primary, scale = scale_of(report)
+    found = report["metrics"][primary]
     whole = proof[proof.phase.astype(str) == "all"]  # from the start of the first phase to the end of the last
     return {
         "name": run["name"],
         "data": training.data,
         "strategy": run["settings"]["strategy"],
         "primary": primary.replace("_", " "),
-        "figure": scale.interval(report["metrics"][primary]),
+        # The verdict has the interval of an arm, by its own resamples: a second one here would be another by a hair.
+        "figure": scale.interval(found) if training.kind == "intermediate" else scale.text(found["value"]),
         "epochs": num_epochs(training),
         "moved": int(whole.moved.sum()),
         "tensors": len(whole),

@@ -1,10 +1,11 @@
 """A training in MLflow while it runs, with its use of the machine. `publish` later adds whatever is missing."""
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from stages.lib.tracking import store
+from stages.lib.tracking import claims, store
 
 TIMEOUT_S = 5  # training never waits longer than this for a server: at most twice (one retry), and only once per training
 
@@ -31,10 +32,11 @@ def training(key: str, name: str, stage: str, settings: dict[str, Any]) -> Itera
     run_id: str | None = None
     monitor: Any = None
     away = False
+    logged: set[int] = set()  # epochs, before a kill; what was computed anew has other times
 
     def log(row: dict[str, Any]) -> None:
         nonlocal away
-        if run_id is None or away:
+        if run_id is None or away or row["epoch"] in logged:
             return
         try:
             client.log_batch(run_id, metrics=store.points(row, row["time_ms"]))
@@ -48,11 +50,18 @@ def training(key: str, name: str, stage: str, settings: dict[str, Any]) -> Itera
             runs = store.search(client, experiment, key=key)
             if not any(run.info.status == "FINISHED" for run in runs):
                 tags = {"transfer.key": key, "transfer.stage": name, "transfer.kind": stage}
-                run = runs[0] if runs else client.create_run(experiment, run_name=name, tags=tags)
-                run_id = run.info.run_id
-                client.update_run(run_id, status="RUNNING")
-                store.fill_params(client, run, settings)
-                monitor = _watch(run_id)
+                run = claims.only(
+                    client, experiment, lambda claim: client.create_run(experiment, run_name=name, tags=tags | claim), key=key
+                )
+                if run.info.status == "RUNNING" and claims.holder(run) not in ("", claims.mine()):
+                    print("MLflow: another clone trains this too, and shows it there.", file=sys.stderr, flush=True)
+                else:
+                    run_id = run.info.run_id
+                    logged = store.steps(client, run)
+                    client.update_run(run_id, status="RUNNING")
+                    client.set_tag(run_id, claims.TAG, claims.mine())
+                    store.fill_params(client, run, settings)
+                    monitor = _watch(run_id)
         except Exception as error:
             away = True
             store.tell(error, "training continues without it")

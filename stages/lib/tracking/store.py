@@ -9,6 +9,8 @@ Every run of this pipeline has these tags:
     transfer.key    hash of everything that a training depends on; a training that resumes continues the run with its key
     transfer.model  sha256 of the weights that were measured; of the parent, of those that are shipped
     transfer.use    what the licences of the shipped model allow (of the parent)
+    transfer.tried  how many settings each arm had until then (of the parent)
+    transfer.claim  which clone writes the run (stages.lib.tracking.claims)
     transfer.state  the state of the pipeline that the run belongs to, set by `tracking.publish`
 """
 
@@ -19,7 +21,7 @@ import re
 import sqlite3
 import sys
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,7 @@ from stages.lib.core import runs
 from stages.lib.errors import UserError
 
 EXPERIMENT = "transfer-learning"
+LOCAL_SERVER = "http://127.0.0.1:5000"  # of `mlflow server`, as the guide starts it
 LOCKED_TIMEOUT_S = 5  # how long a SQLite store may be locked by another process
 NOT_METRICS = ("epoch", "time_ms")  # the columns of a history row that hold times
 # Packages whose exceptions come from the store or its artifact storage; those of requests and filelock are OSErrors.
@@ -68,7 +71,9 @@ def connect(timeout_s: int) -> tuple[Any, str]:
         if experiment is None:
             remote = uri().startswith(("http", "databricks"))  # these choose the artifact location themselves
             location = None if remote else (_root() / "mlartifacts").as_uri()
-            return client, client.create_experiment(experiment_name(), artifact_location=location)
+            there(client.create_experiment, experiment_name(), artifact_location=location)
+            experiment = client.get_experiment_by_name(experiment_name())
+            assert experiment is not None
         if experiment.lifecycle_stage != "active":
             raise UserError(
                 f"the experiment {experiment_name()} is deleted; restore it with `mlflow experiments restore -x "
@@ -100,6 +105,12 @@ def uri() -> str:
     if {"%", "?"} & set(root.as_posix()):  # they mean something else in a URI, but not where MLflow makes its folder
         root = Path(os.path.relpath(root))
     return f"{scheme}:///{(root / path).as_posix()}"
+
+
+def address(experiment: str, run_id: str) -> str:
+    """Where a run's page is: on the store's own server, or on the one that the guide starts for a local store."""
+    server = _without_password(uri()).rstrip("/") if uri().startswith("http") else LOCAL_SERVER
+    return f"{server}/#/experiments/{experiment}/runs/{run_id}"
 
 
 def unread(error: Exception) -> UserError:
@@ -142,9 +153,27 @@ def points(row: Mapping[str, Any], time_ms: int) -> list[Any]:
     return [Metric(metric_name(name), float(value), time_ms, step) for name, value in row.items() if name not in NOT_METRICS]
 
 
+def steps(client: Any, run: Any) -> set[int]:
+    """The epochs that a run of a training has; the rows of a history are logged whole."""
+    names = [name for name in run.data.metrics if not name.startswith("system/")][:1]
+    return {point.step for name in names for point in client.get_metric_history(run.info.run_id, name)}
+
+
 def metric_name(name: str) -> str:
     """A name that MLflow accepts: names of classes and tensors may contain any character."""
     return re.sub(r"[^\w.\- ]", "_", name)
+
+
+def there(create: Callable[..., Any], *words: Any, **options: Any) -> Any:
+    """Create something that has a name; None if another clone has just done so."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return create(*words, **options)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+        return None
 
 
 def fill_params(client: Any, run: Any, params: dict[str, Any]) -> None:
