@@ -23,7 +23,7 @@ def main() -> None:
         measure.write(out, found, report, task, names, p.evaluate)
         primary, scale = scale_of(report)
         figure = scale.interval(report["metrics"][primary])
-        print(f"{title} on {packed.name}: {primary.replace('_', ' ')} {figure}, {p.evaluate.confidence:.0%} interval")
+        print(f"{title} on {packed.name}: {primary.replace('_', ' ')} {figure}, {100 * p.evaluate.confidence:g} % interval")
         titles[arm] = title
 
     start = runs.starting_point(p.inits[0])

@@ -38,5 +38,6 @@ def main(kind: str, name: str, data: str) -> None:
     figure = scale.interval(report["metrics"][primary])
     chance = report["chance"]
     guess = "" if chance is None else f" (always the most frequent answer: {scale.text(chance)})"
-    print(f"{training.label} on {data}: {primary.replace('_', ' ')} {figure}, {p.evaluate.confidence:.0%} interval{guess}, "
-          f"{report['num_examples']} test {getattr(plugins.load('tasks', card.trained_for), 'UNIT', 'example')}s")  # fmt: skip
+    print(f"{training.label} on {data}: {primary.replace('_', ' ')} {figure}, {100 * p.evaluate.confidence:g} % interval"
+          f"{guess}, {report['num_examples']} "
+          f"test {getattr(plugins.load('tasks', card.trained_for), 'UNIT', 'example')}s")  # fmt: skip

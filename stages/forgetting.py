@@ -15,13 +15,16 @@ from stages.lib.params import read as params
 def main(hop: str, data: str) -> None:
     p = params.load("device", "evaluate", "intermediate", "inits", "seeds")
     earlier = forgetting.Earlier.of(runs.hop(hop, data), p.device, p.evaluate)
-    table = pd.DataFrame(columns=["model", "sha256", "before", "after", "change", "lower", "upper"])
+    table = pd.DataFrame(columns=["model", "sha256", "before", "after", "change", "lower", "upper", "only", "metric", "chance"])
+    chance = earlier.chance()
     curves = []
     for name, training in later_trainings(hop, p).items():
         tensors, card = cards.read_model(training.model)
-        table.loc[len(table)] = [name, card.sha256, *earlier.change(tensors)]
+        table.loc[len(table)] = [name, card.sha256, *earlier.change(tensors), earlier.name, chance]
         before, after = (earlier.metric.text(value) for value in table.iloc[-1][["before", "after"]])
-        print(f"{hop} after {name}: {earlier.name} went from {before} to {after}")
+        only = table.iloc[-1]["only"]
+        print(f"{hop} after {name}: {earlier.name.replace('_', ' ')} went from {before} to {after}"
+              + (f"; it answers '{only}' to everything" if only else ""))  # fmt: skip
         if card.parent and (training.metrics / "alpha.csv").exists():  # as wise_ft writes it
             alphas = cards.read_table(training.metrics / "alpha.csv")
             start = cards.read_model(runs.starting_point(card.parent.name))[0]

@@ -2,8 +2,10 @@
 
 import os
 import shutil
+import sqlite3
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -55,6 +57,10 @@ def copy_of(tmp_path):
 
     def copy(repo: Repo) -> Repo:
         shutil.copytree(repo.path, tmp_path / "copy", symlinks=True)
+        if (tmp_path / "copy/mlflow.db").exists():  # new runs write their artifacts into the copy; those of the old ones stay
+            with closing(sqlite3.connect(tmp_path / "copy/mlflow.db")) as db:
+                db.execute("UPDATE experiments SET artifact_location = ?", ((tmp_path / "copy/mlartifacts").as_uri(),))
+                db.commit()
         return Repo(tmp_path / "copy")
 
     return copy

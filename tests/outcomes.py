@@ -137,9 +137,11 @@ def write_run(training: Training, *warnings: str, epoch: int = 2) -> None:
 def write_forgetting(hop: str, **later: tuple[float, float]) -> None:
     """What forgetting writes; for each later model its accuracy on the hop's task (before: 0.9) and the interval's half width."""
     rows = [
-        (name, WEIGHTS, 0.9, after, after - 0.9, after - 0.9 - half, after - 0.9 + half) for name, (after, half) in later.items()
+        (name, WEIGHTS, 0.9, after, after - 0.9, after - 0.9 - half, after - 0.9 + half, "", "balanced_accuracy", 0.5)
+        for name, (after, half) in later.items()
     ]
-    table = pd.DataFrame(rows, columns=["model", "sha256", "before", "after", "change", "lower", "upper"])
+    columns = ["model", "sha256", "before", "after", "change", "lower", "upper", "only", "metric", "chance"]
+    table = pd.DataFrame(rows, columns=columns)
     path = runs.forgetting(hop) / "forgetting.csv"
     path.parent.mkdir(parents=True, exist_ok=True)
     table.to_csv(path, index=False)

@@ -28,8 +28,8 @@ LOADS: dict[str, dict[str, tuple[str, ...] | None]] = {
     "controls": MEASURING | {"baselines": None},
     "evaluate": {"modalities": ("__init__", "inputs", "explain"), "tasks": (*MEASURING["tasks"], "calibration")},
     "forgetting": MEASURING,
-    "compare": {"modalities": ("__init__",), "tasks": ("__init__", "measures")},
-    "report": {"modalities": ("__init__",), "tasks": ("__init__", "measures")},
+    "compare": {"modalities": ("__init__",), "tasks": ("__init__", "measures", "facts")},
+    "report": {"modalities": ("__init__",), "tasks": ("__init__", "measures", "facts", "page")},
     "track": {},
 }
 # Plug-ins whose hash stands in what these stages read instead: in the recipe, and of libraries in the model's card.

@@ -24,15 +24,18 @@ OTHERS = re.compile(r"stages/lib/(modalities/(?!image/)|tasks/(?!classify/))")
 # makes it run again for nothing. In exchange dvc.yaml can be read, and nothing that a result depends on is forgotten.
 CLOSURE = {"stages/lib/core": ["closure"]}
 CORE = {"stages/lib/core": ["closure", "licences"]}
+SAID = ["facts", "page", "words"]  # what a task says of its figures, which compare and report alone need
 EVALUATE = CORE | {
-    "stages/lib/evaluation": ["adaptation", "comparison", "forgetting", "pairing", "verdicts"],
+    "stages/lib/evaluation": ["adaptation", "comparison", "current", "facts", "forgetting", "pairing", "verdicts"],
     "stages/lib/networks": ["interpolation", "layers"],
     MODALITY: ["near_duplicates", "served", "show", "standalone", "variants"],
+    TASK: SAID,
 }
+OF_A_HOP = "stages/lib/tasks/${item.task}"
 CONTROLS = EVALUATE | {
-    "stages/lib/evaluation": ["adaptation", "calibrated", "comparison", "forgetting", "pairing", "verdicts"],
+    "stages/lib/evaluation": ["adaptation", "calibrated", "comparison", "current", "facts", "forgetting", "pairing", "verdicts"],
     MODALITY: ["explain", "near_duplicates", "saliency", "served", "show", "standalone", "variants"],
-    TASK: ["calibration"],
+    TASK: ["calibration", *SAID],
 }
 RECIPE = {
     "stages/lib/core": ["contracts", "datasets", "licences", "seeds"],
@@ -48,7 +51,7 @@ RECIPE = {
         "variants",
     ],
     "stages/lib/strategies": ["_domains"],
-    "stages/lib/tasks": ["__init__", "calibration", "measures", "metrics", "outputs", "plots", "words"],
+    "stages/lib/tasks": ["__init__", "calibration", "facts", "measures", "metrics", "outputs", "page", "plots", "words"],
 }
 COARSE = {
     "source": {
@@ -58,7 +61,7 @@ COARSE = {
     | {
         "stages/lib/networks": ["interpolation", "layers"],
         MODALITY: ["explain", "near_duplicates", "saliency", "served", "show", "standalone", "variants"],
-        TASK: ["measures", "plots", "words"],
+        TASK: ["facts", "measures", "page", "plots", "words"],
     },
     "controls": CONTROLS,
     "prepare": CORE | {"stages/lib/data": ["fetch"], MODALITY: ["explain", "saliency", "served", "standalone", "variants"]},
@@ -72,26 +75,30 @@ COARSE = {
         "stages/lib/core": ["licences"],
         "stages/lib/networks": ["inference", "interpolation"],
         MODALITY: ["explain", "near_duplicates", "saliency", "served", "show", "standalone"],
-        TASK: ["calibration", "measures", "metrics", "outputs", "plots", "words"],
+        TASK: ["calibration", "facts", "measures", "metrics", "outputs", "page", "plots", "words"],
     },
     "evaluate": EVALUATE,
     "evaluate-alternative": EVALUATE,
     "evaluate-scratch": EVALUATE,
-    "evaluate-intermediate": EVALUATE,
+    "evaluate-intermediate": {dep: files for dep, files in EVALUATE.items() if dep != TASK} | {OF_A_HOP: SAID},
     "forgetting": CORE
     | {
-        "stages/lib/evaluation": ["adaptation", "calibrated", "comparison", "verdicts"],
+        "stages/lib/evaluation": ["adaptation", "calibrated", "comparison", "current", "facts", "verdicts"],
         "stages/lib/networks": ["layers"],
         MODALITY: ["explain", "near_duplicates", "saliency", "served", "show", "standalone", "variants"],
-        "stages/lib/tasks/${item.task}": ["calibration"],
+        OF_A_HOP: ["calibration", *SAID],
     },
     "compare": CLOSURE
-    | {"stages/lib/evaluation": ["calibrated", "forgetting", "measure"], TASK: ["calibration", "learning", "outputs"]},
-    "report": CORE
+    | {
+        "stages/lib/evaluation": ["calibrated", "forgetting", "measure"],
+        "stages/lib/plots": ["svg"],
+        TASK: ["calibration", "learning", "outputs", "page"],
+    },
+    "report": CLOSURE
     | {
         "stages/lib/evaluation": ["adaptation", "calibrated", "forgetting", "measure"],
-        "stages/lib/plots": ["gallery"],
-        "stages/lib/reporting": ["__init__", "comparisons", "covered", "warnings"],
+        "stages/lib/plots": ["gallery", "trainings"],
+        "stages/lib/reporting": ["warnings"],
         TASK: ["calibration", "learning", "outputs"],
     },
 }
@@ -108,7 +115,8 @@ def code_deps(name: str) -> dict[str, set[str]]:
 
 
 def needed(name: str) -> set[str]:
-    return code(name) | ({"stages/lib/reporting/report.html"} if name == "report" else set())
+    own = {f"stages/lib/reporting/report.{ending}" for ending in ("html", "css", "js")}
+    return code(name) | (own if name == "report" else set())
 
 
 @pytest.mark.parametrize("name", CODE)

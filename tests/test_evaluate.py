@@ -80,7 +80,7 @@ def test_the_predictions_are_those_of_the_saved_weights(project):
         "report.json",
         "confusion.csv",
         "reliability.csv",
-        "mistakes.png",
+        "mistakes.html",
         "confusion.png",
         "reliability.png",
     }
@@ -138,7 +138,7 @@ def test_the_figures_follow_from_the_predictions(project, capsys):
     assert report == report | settings | {"classes": CLASSES, "task": "classify"}
     lower, upper = (100 * report["metrics"]["accuracy"][end] for end in ("lower", "upper"))
     assert capsys.readouterr().out == (
-        f"target dots-0 on lines: accuracy {100 * expected['accuracy']:.1f} % ({lower:.1f} % to {upper:.1f} %), 95% interval "
+        f"target dots-0 on lines: accuracy {100 * expected['accuracy']:.1f} % ({lower:.1f} % to {upper:.1f} %), 95 % interval "
         f"(always the most frequent answer: {100 * most:.1f} %), 60 test examples\n"
     )
 

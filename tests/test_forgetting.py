@@ -111,6 +111,11 @@ def correct(backbone, hop):
     return logits(tensors | heads).argmax(1).numpy() == hop.labels
 
 
+def balanced(right, hop):
+    """The mean recall of the classes (labels that occur), the metric of what was forgotten."""
+    return np.mean([right[hop.labels == label].mean() for label in np.unique(hop.labels)])
+
+
 def read(folder):
     return cards.read_model(Path("models") / folder)[0]
 
@@ -119,16 +124,30 @@ def test_a_later_backbone_under_the_head_of_the_hop(hop, capsys):
     (row,) = run().itertuples(index=False)
     before, after = correct(hop.tensors, hop), correct(read("target/dots-0"), hop)
     assert row.model == "target dots-0"
-    assert (row.before, row.after) == pytest.approx((before.mean(), after.mean()), abs=1e-6)
+    assert (row.before, row.after) == pytest.approx((balanced(before, hop), balanced(after, hop)), abs=1e-6)
     assert before.mean() == 0.9 and 0.4 < after.mean() < 0.85
-    assert row.change == pytest.approx(after.mean() - before.mean(), abs=1e-6)
+    assert row.change == pytest.approx(balanced(after, hop) - balanced(before, hop), abs=1e-6)
+    assert (row.metric, row.chance) == ("balanced_accuracy", pytest.approx(1 / len(np.unique(hop.labels)), abs=1e-6))
     drawn = np.random.default_rng(0).integers(NUM, size=(5000, NUM))
-    differences = (after.astype(float) - before)[drawn].mean(1)  # the same images for both
+    differ = after.astype(float) - before  # the same images for both
+    each = [np.where(hop.labels[drawn] == label, differ[drawn], np.nan) for label in np.unique(hop.labels)]
+    differences = np.mean([np.nanmean(one, axis=1) for one in each], axis=0)
     assert (row.lower, row.upper) == pytest.approx(tuple(np.quantile(differences, [0.025, 0.975])), abs=0.03)
     assert row.lower < row.change < row.upper < 0
-    said = f"dots after target dots-0: accuracy went from {100 * before.mean():.1f} % to {100 * after.mean():.1f} %\n"
+    ends = [f"{100 * balanced(right, hop):.1f} %" for right in (before, after)]
+    said = f"dots after target dots-0: balanced accuracy went from {ends[0]} to {ends[1]}\n"
     assert capsys.readouterr().out == said
     assert [path.name for path in Path("metrics/forgetting/dots").iterdir()] == ["forgetting.csv"]
+
+
+def test_a_backbone_that_makes_the_head_give_one_answer_is_named_with_it(hop, capsys):
+    lost = {name: torch.zeros_like(tensor) if name.startswith("backbone.") else tensor for name, tensor in hop.tensors.items()}
+    write_model("target/dots-0", lost, ["tiny", "dots", "dots-0"])
+    (row,) = run().itertuples(index=False)
+    assert row.after == pytest.approx(row.chance, abs=1e-6)
+    assert f"it answers '{row.only}' to everything" in capsys.readouterr().out
+    (line,) = warnings()
+    assert f"and it answers '{row.only}' to everything)." in line
 
 
 def test_a_backbone_that_stayed_forgot_nothing(hop):
@@ -150,7 +169,7 @@ def test_statistics_of_normalisations_are_those_of_the_later_model(hop):
     shifted = {name: tensor + (0.3 if name.endswith("running_mean") else 0) for name, tensor in hop.tensors.items()}
     write_model("target/dots-0", shifted, ["tiny", "dots", "dots-0"])
     (row,) = run().itertuples(index=False)
-    assert row.after == pytest.approx(correct(shifted, hop).mean(), abs=1e-6)
+    assert row.after == pytest.approx(balanced(correct(shifted, hop), hop), abs=1e-6)
     assert row.after < row.before
 
 
@@ -167,7 +186,7 @@ def test_a_head_of_several_layers_goes_along(hop):
     (row,) = run().itertuples(index=False)
     later = {name: tensor for name, tensor in read("target/dots-0").items() if name.startswith("backbone.")}
     heads = {name: tensor for name, tensor in tensors.items() if name.startswith("head.")}
-    assert row.after == pytest.approx((logits(later | heads, head=head).argmax(1).numpy() == hop.labels).mean(), abs=1e-6)
+    assert row.after == pytest.approx(balanced(logits(later | heads, head=head).argmax(1).numpy() == hop.labels, hop), abs=1e-6)
 
 
 def test_every_hop_of_a_chain_is_asked_after_every_training_behind_it(hop):
@@ -181,12 +200,14 @@ def test_every_hop_of_a_chain_is_asked_after_every_training_behind_it(hop):
     first = run("dots").set_index("model")
     assert first.index.tolist() == ["lines2", "target lines2-0", "target lines2-4", "target dots-0", "target dots-4"]
     for name, folder in [("lines2", "lines2"), ("target lines2-4", "target/lines2-4"), ("target dots-0", "target/dots-0")]:
-        assert first.after[name] == pytest.approx(correct(read(folder), hop).mean(), abs=1e-6)
+        assert first.after[name] == pytest.approx(balanced(correct(read(folder), hop), hop), abs=1e-6)
     last = run("lines2").set_index("model")
     assert last.index.tolist() == ["target lines2-0", "target lines2-4"]
     on_second = SimpleNamespace(tensors=second, labels=hop.labels)
-    assert last.before.tolist() == pytest.approx([correct(second, on_second).mean()] * 2, abs=1e-6)
-    assert last.after["target lines2-4"] == pytest.approx(correct(read("target/lines2-4"), on_second).mean(), abs=1e-6)
+    assert last.before.tolist() == pytest.approx([balanced(correct(second, on_second), on_second)] * 2, abs=1e-6)
+    assert last.after["target lines2-4"] == pytest.approx(
+        balanced(correct(read("target/lines2-4"), on_second), on_second), abs=1e-6
+    )
 
 
 def test_a_hop_that_nothing_follows_has_an_empty_table(hop):
@@ -252,10 +273,10 @@ def test_the_line_begins_at_the_start_and_goes_through_the_model(hop):
     assert line.target.tolist() == [0.5, 0.6, 0.7, 0.65, 0.6, 0.6]
     accuracy = dict(zip(line.alpha, line.earlier, strict=True))
     assert (accuracy[0.0], accuracy[0.4]) == (row.before, row.after)
-    assert accuracy[1.0] == pytest.approx(correct(tuned, hop).mean(), abs=0.02)  # floats: the end is computed back
+    assert accuracy[1.0] == pytest.approx(balanced(correct(tuned, hop), hop), abs=0.02)  # floats: the end is computed back
     for alpha in (0.2, 0.8):
         point = {name: torch.lerp(first.double(), tuned[name].double(), alpha).to(first) for name, first in hop.tensors.items()}
-        assert accuracy[alpha] == pytest.approx(correct(point, hop).mean(), abs=0.02)
+        assert accuracy[alpha] == pytest.approx(balanced(correct(point, hop), hop), abs=0.02)
     assert accuracy[1.0] < accuracy[0.4] < accuracy[0.0]
 
 
@@ -266,7 +287,7 @@ def test_an_end_that_was_kept(hop, kept):
     if kept == 0:  # nothing is left of the other end
         assert not Path("metrics/forgetting/dots/alpha.csv").exists()
     else:
-        assert curve().earlier.iloc[-1] == pytest.approx(correct(tuned, hop).mean(), abs=1e-6)
+        assert curve().earlier.iloc[-1] == pytest.approx(balanced(correct(tuned, hop), hop), abs=1e-6)
 
 
 def test_hops_and_several_targets_have_a_line_each(hop):
@@ -304,8 +325,10 @@ def test_a_backbone_made_anew_is_catastrophic_forgetting_and_a_small_change_is_n
     write_model("target/dots-0", network(seed=11), ["tiny", "dots", "dots-0"])
     (row,) = run().itertuples(index=False)
     (line,) = warnings()
-    assert line.startswith("- Catastrophic forgetting: after target dots-0, accuracy on dots (with its original head) went from ")
-    assert f"went from 90.0 % to {100 * row.after:.1f} % ({100 * row.change:+.1f}, " in line
+    assert line.startswith(
+        "- Catastrophic forgetting: after target dots-0, balanced accuracy on dots (with its original head) went from "
+    )
+    assert f"went from {100 * row.before:.1f} % to {100 * row.after:.1f} % ({100 * row.change:+.1f}, " in line
     assert "wise_ft" in line
     write_model("target/dots-0", moved(hop.tensors, 1, 0.01), ["tiny", "dots", "dots-0"])
     assert abs(run().change.item()) < 0.1

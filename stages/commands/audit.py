@@ -3,8 +3,8 @@
 Each state of the pipeline (dvc.lock) is one parent run, and each of its trainings is one child run. Lists runs that are missing
 for the current state, runs that exist more than once, runs that belong to no state, models that are no longer registered, and
 states (the current one, and every recorded one) whose results do not belong together; exits with 1 if it finds any. With --fill,
-what is missing is added first, and runs of killed trainings that still count as running are ended. Nothing is ever deleted: a
-person must decide which of two runs to keep.
+what is missing is added first, and runs of killed trainings that still count as running are ended; those that belong to no state
+are filed under one run, "interrupted". Nothing is ever deleted: a person must decide which of two runs to keep.
 """
 
 import argparse
@@ -24,6 +24,7 @@ from stages.lib.shell import checkpoints
 from stages.lib.tracking import ledger, mixed, records, registry, store
 
 TIMEOUT_S = 60
+INTERRUPTED = "interrupted"  # tag transfer.stage of the run under which those of interrupted trainings are filed
 
 
 def main(words: list[str]) -> None:
@@ -49,8 +50,10 @@ def main(words: list[str]) -> None:
         client, experiment = store.connect(TIMEOUT_S)
         if asked.fill:
             end_killed(client, everything(client, experiment))
+            file_interrupted(client, experiment, everything(client, experiment))
         found = everything(client, experiment)
         lines = inconsistent + findings(found, state, expected) + ledger.faults(ledger.openings())
+        lines += moved(client.get_experiment(experiment))
         lines += unregistered(client, experiment, found, state) + mixed_before(client, found)
     except Exception as error:
         if not store.expected(error):
@@ -90,6 +93,35 @@ def end_killed(client: Any, found: list[Any]) -> None:
             pass  # it is still running
 
 
+def file_interrupted(client: Any, experiment: str, found: list[Any]) -> None:
+    """Put the runs of trainings that ended and belong to no state under one run; one that resumes moves to its own state."""
+    loose = [run for run in found if not _placed(run) and "mlflow.parentRunId" not in run.data.tags
+             and run.info.status != "RUNNING" and run.data.tags["transfer.stage"] != INTERRUPTED]  # fmt: skip
+    if not loose:
+        return
+    kept = [run for run in found if run.data.tags["transfer.stage"] == INTERRUPTED]
+    if kept:
+        folder = kept[0].info.run_id
+    else:
+        tags = {"transfer.stage": INTERRUPTED, "transfer.kind": INTERRUPTED}
+        folder = client.create_run(experiment, run_name="interrupted trainings", tags=tags).info.run_id
+        client.set_terminated(folder, "FINISHED")
+    for run in loose:
+        client.set_tag(run.info.run_id, "mlflow.parentRunId", folder)
+        print(f"filed: {run.data.tags['transfer.stage']}, run {run.info.run_id}, under the run of interrupted trainings")
+
+
+def moved(experiment: Any) -> list[str]:
+    """A line if MLflow would write artifacts into a folder that is not of this repository, because it was moved or copied."""
+    address = experiment.artifact_location or ""
+    here = (runs.state_folder().parent / "mlartifacts").as_uri()
+    if not address.startswith("file:") or address == here or store.sqlite_path() != runs.state_folder().parent / "mlflow.db":
+        return []
+    return [f"moved: the experiment {experiment.name} writes its artifacts to {address}, and this repository is at "
+            f"{here.removesuffix('/mlartifacts')}. It was moved or copied: move it back, or give its new runs an experiment of "
+            "their own (MLFLOW_EXPERIMENT_NAME)"]  # fmt: skip
+
+
 def findings(found: list[Any], state: str, expected: list[str]) -> list[str]:
     """The missing, duplicate and orphaned runs, one line each.
 
@@ -112,13 +144,15 @@ def findings(found: list[Any], state: str, expected: list[str]) -> list[str]:
         if count > 1:
             same = [run.info.run_id for run in found if _placed(run) and _place(run) == (where, stage)]
             lines.append(f"duplicate: {stage} of state {where[:8]} has {count} runs: {', '.join(same)}")
-    parents = {run.info.run_id for run in found if run.data.tags["transfer.stage"] == "pipeline"}
+    parents = {run.info.run_id for run in found if run.data.tags["transfer.stage"] in ("pipeline", INTERRUPTED)}
     for run in found:
         parent = run.data.tags.get("mlflow.parentRunId")
+        if not _placed(run) and (run.data.tags["transfer.stage"] == INTERRUPTED or parent in parents):
+            continue  # filed
         if not _placed(run):
             lines.append(
                 f"orphan: {run.data.tags['transfer.stage']}, run {run.info.run_id} ({run.info.status}) belongs to no state: its "
-                "training was changed or interrupted before the pipeline ended, or is running now"
+                "training was changed or interrupted before the pipeline ended, or is running now (--fill files what ended)"
             )
         elif parent and parent not in parents:
             lines.append(f"orphan: {run.data.tags['transfer.stage']}, run {run.info.run_id}: its parent {parent} is gone")

@@ -10,6 +10,7 @@ are stored in the file. It is written only if its outputs agree with the model's
 import argparse
 import inspect
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,7 @@ import numpy as np
 from stages.commands.predict import require_answers, shipped
 from stages.lib.calibration import record
 from stages.lib.calibration.record import Calibration
-from stages.lib.core import cards, licences, plugins
+from stages.lib.core import cards, licences, plugins, runs
 from stages.lib.core.cards import ModelCard
 from stages.lib.errors import UserError
 from stages.lib.params import read as params
@@ -59,6 +60,10 @@ def main(words: list[str]) -> None:
         beside = asked.file.with_suffix(f".{name}")
         beside.write_bytes(content)
         print(f"{beside}: what makes its inputs")
+    about = runs.REPORT.with_name("MODEL_CARD.md")
+    if asked.model is None and about.exists():  # it is of the model to ship
+        shutil.copyfile(about, asked.file.with_suffix(".md"))
+        print(f"{asked.file.with_suffix('.md')}: what to know before using it")
     print(f"licences: {licences.use(card.licences)}")
     print(f"{asked.file}: {asked.file.stat().st_size / 1e6:.1f} MB, answers as the model does (largest difference {worst:.1g})")
 

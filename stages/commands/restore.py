@@ -17,7 +17,7 @@ from typing import Any
 from stages.lib.core import runs
 from stages.lib.errors import UserError
 from stages.lib.params import read as params
-from stages.lib.tracking import records, store
+from stages.lib.tracking import figures, store
 
 TIMEOUT_S = 60
 RECORDED = ("params.yaml", "dvc.lock")  # every pipeline run keeps a copy of these
@@ -142,9 +142,11 @@ def evaluate(folder: Path, recorded: Mapping[str, Any]) -> tuple[list[str], int]
         words = ["stages", "evaluate"] if (folder / "stages/__main__.py").exists() else ["stages.evaluate"]  # of older commits
         command(sys.executable, "-m", *words, training.kind, training.name, data, cwd=folder)
         report = json.loads((folder / training.evaluation / "report.json").read_text(encoding="utf-8"))
-        for key, value in records.figures(report).items():
+        run = recorded[name].data
+        known = {key: float(value) for key, value in run.params.items() if key.startswith("test/")} | run.metrics
+        for key, value in (figures.of_test(report) | figures.ends(report)).items():
             num += 1
-            figure = recorded[name].data.metrics.get(key)
+            figure = known.get(store.metric_name(key), known.get(key.replace("/", "_", 1)))  # the second of older runs
             if figure is None or abs(figure - value) > SAME:
                 wrong.append(f"{name}, {key}: {value} now, {figure} in the run")
     return wrong, num

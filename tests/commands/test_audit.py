@@ -49,7 +49,7 @@ def test_a_child_that_was_deleted_comes_back_under_its_parent(repo, call):
     again = store(repo)[2]
     assert again["pipeline"].info.run_id == runs["pipeline"].info.run_id
     assert again["target dots-0"].data.tags["mlflow.parentRunId"] == runs["pipeline"].info.run_id
-    assert again["target dots-0"].data.metrics["test_accuracy"] == runs["target dots-0"].data.metrics["test_accuracy"]
+    assert again["target dots-0"].data.metrics["test/accuracy"] == runs["target dots-0"].data.metrics["test/accuracy"]
 
 
 def test_a_password_is_not_printed(repo, call):
@@ -83,6 +83,30 @@ def test_what_was_killed_is_ended_and_what_runs_is_left_alone(repo, call):
     assert told.count("ended: ") == 1 and "ended: target dead-0" in told
     status = {name: client.get_run(run_id).info.status for name, run_id in made.items()}
     assert status == {"dead": "KILLED", "alive": "RUNNING", "elsewhere": "RUNNING"}
+
+
+def test_trainings_that_were_interrupted_are_filed_and_leave_when_they_go_on(repo, call):
+    client, experiment, _ = store(repo)
+    tags = {"transfer.stage": "scratch 0", "transfer.kind": "scratch", "transfer.key": "changed since"}
+    run_id = client.create_run(experiment, run_name="scratch 0", tags=tags).info.run_id
+    client.set_terminated(run_id, "KILLED")
+    assert f"orphan: scratch 0, run {run_id} (KILLED)" in call(repo, "audit", ok=False)
+    told = call(repo, "audit", "--fill")
+    assert f"filed: scratch 0, run {run_id}" in told and ": 0 findings." in told
+    folder = client.get_run(client.get_run(run_id).data.tags["mlflow.parentRunId"])
+    assert folder.info.run_name == "interrupted trainings"
+    another = client.create_run(experiment, tags=tags | {"transfer.key": "changed again"}).info.run_id
+    client.set_terminated(another, "FAILED")
+    assert ": 0 findings." in call(repo, "audit", "--fill")
+    assert client.get_run(another).data.tags["mlflow.parentRunId"] == folder.info.run_id, "one folder for all"
+
+
+def test_a_moved_folder_is_noticed(repo, call):
+    with sqlite3.connect(repo.path / "mlflow.db") as db:
+        db.execute("UPDATE experiments SET artifact_location = 'file:///before/mlartifacts'")
+    told = call(repo, "audit", ok=False)
+    assert "moved: the experiment transfer-learning writes its artifacts to file:///before/mlartifacts" in told
+    assert f"this repository is at {repo.path.as_uri()}. It was moved or copied" in told and ": 1 finding." in told
 
 
 def test_a_store_that_is_no_store_is_said(repo, call):

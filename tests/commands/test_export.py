@@ -51,6 +51,12 @@ def test_a_model_without_a_calibration_has_one_output(repo, tmp_path, call):
     assert json.loads(about)["calibration"] is None
 
 
+def test_the_card_of_the_shipped_model_lies_beside_its_file(repo, tmp_path, call):
+    told = call(repo, "export", str(tmp_path / "model.pt2"))
+    assert (tmp_path / "model.md").read_text() == (repo.path / "metrics/MODEL_CARD.md").read_text()
+    assert "what to know before using it" in told
+
+
 def test_what_cannot_be_exported_is_said_and_nothing_is_written(repo, tmp_path, call):
     assert "must end in .onnx or .pt2" in call(repo, "export", str(tmp_path / "model.h5"), ok=False)
     told = call(repo, "export", str(tmp_path / "m.onnx"), "--model", "models/tiny", ok=False)

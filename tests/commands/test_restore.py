@@ -35,10 +35,10 @@ def test_a_run_is_restored_and_every_figure_is_the_same(repo, call, tmp_path):
     assert (folder / "params.yaml").read_text() == params
 
     client = MlflowClient(f"sqlite:///{repo.path}/mlflow.db")
-    client.log_metric(ids["scratch 0"], "test_accuracy", 0.123, step=1)
+    client.log_metric(ids["scratch 0"], "test/accuracy", 0.123, step=1)
     shutil.rmtree(folder)
     told = call(repo, "restore", ids["pipeline"], "--into", str(folder), ok=False)
-    assert "scratch 0, test_accuracy: " in told and "0.123 in the run" in told and "1 differ from the run's" in told
+    assert "scratch 0, test/accuracy: " in told and "0.123 in the run" in told and "1 differ from the run's" in told
 
 
 def test_code_that_was_not_committed_is_told(repo):

@@ -7,7 +7,7 @@ import pytest
 from stages.lib.core import cards, runs
 from stages.lib.evaluation.verdicts import Comparison
 from stages.lib.tracking import ledger
-from tests.lib.reporting.test_verdict import of
+from tests.lib.reporting.test_verdict import SHIPPED, of
 from tests.tiny import Repo
 
 
@@ -16,6 +16,8 @@ def repo(tmp_path):
     def repo(**verdicts):
         found = Comparison(
             ship="a-0",
+            shipped=SHIPPED,
+            intervals={},
             measured={"target-a-0": "x", "target-a-1": "y", "scratch-0": "z"},
             use="unknown",
             luck={"standard_error": 0.02, "correlation": 0.5},

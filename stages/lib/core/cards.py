@@ -127,7 +127,6 @@ class ModelCard(Card):
         return len(self.output_names or [])
 
 
-AnyCard = TypeVar("AnyCard", bound=Card)
 AnyModel = TypeVar("AnyModel", bound=BaseModel)
 
 
@@ -180,12 +179,12 @@ def read_table(path: Path, **how: Any) -> pd.DataFrame:
 
 def read_data_card(folder: Path) -> DataCard:
     """The card of a prepared dataset."""
-    return _card(folder, DataCard)
+    return parsed(folder / "card.json", DataCard)
 
 
 def read_model_card(folder: Path) -> ModelCard:
     """The card of a source or of a trained model."""
-    card = _card(folder, ModelCard)
+    card = parsed(folder / "card.json", ModelCard)
     card._folder = folder
     return card
 
@@ -193,10 +192,6 @@ def read_model_card(folder: Path) -> ModelCard:
 def write_data_card(folder: Path, card: DataCard) -> None:
     """Write the card of a prepared dataset."""
     write_json(folder / "card.json", card.model_dump())
-
-
-def _card(folder: Path, kind: type[AnyCard]) -> AnyCard:
-    return parsed(folder / "card.json", kind)
 
 
 def parsed(path: Path, kind: type[AnyModel]) -> AnyModel:

@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from stages.lib.core import cards, plugins, runs
+from stages.lib.core import cards, plugins
 from stages.lib.core.cards import ModelCard
 from stages.lib.core.contracts import Metric
-from stages.lib.core.runs import SCRATCH, Training, as_is
+from stages.lib.core.runs import SCRATCH, as_is
 from stages.lib.core.seeds import seed_for
 from stages.lib.errors import UserError
 from stages.lib.evaluation import pairing, statistics
@@ -73,6 +73,23 @@ def plan(
     return pairs
 
 
+def figure(metric_name: str, evaluations: Sequence[Path], drawn: tuple[float, np.ndarray], confidence: float) -> pairing.Mean:
+    """The figure of an arm with its interval: of a single model that of its own test, so that one page has one interval for one
+    figure; of several seeds their mean.
+
+    Args:
+        evaluations: of each seed.
+        drawn: as `pairing.resampled_mean` returns it.
+        confidence: of the interval; a test with another one has another interval.
+    """
+    if len(set(evaluations)) == 1:
+        report = cards.read_json(evaluations[0] / "report.json")
+        own: pairing.Mean | None = report["metrics"].get(metric_name)
+        if report["confidence"] == confidence and own and own["value"] is not None:
+            return own
+    return pairing.mean_of(*drawn, confidence)
+
+
 def metric_of(card: ModelCard, name: str) -> Metric:
     """A metric of a model's task."""
     metric: Metric = plugins.load("tasks", card.trained_for, "measures").METRICS[name]
@@ -119,40 +136,6 @@ def read_arms(evaluations: Mapping[str, Sequence[Path]], card: ModelCard) -> tup
         found[arm] = stacked(parts)
     assert test is not None, "there is always an arm of random weights"
     return test, found
-
-
-def require_current(
-    trainings: Sequence[Training], controls: Mapping[str, Training], forgotten: Mapping[str, pd.DataFrame]
-) -> None:
-    """Raise a UserError if a test was of other weights than its training has made since, or a training started from other weights
-    than its hop has made since: their figures do not belong together.
-
-    Args:
-        trainings: all whose evaluations are compared.
-        controls: of each arm that is a hop as it is, the hop.
-        forgotten: of each hop, the table of the stage forgetting.
-    """
-    tests = [(each.evaluation, each) for each in trainings] + [(runs.control(arm), hop) for arm, hop in controls.items()]
-    found = [(folder, each, cards.read_json(folder / "report.json")["model"]) for folder, each in tests]
-    later = {each.name if each.kind == "intermediate" else each.label: each for each in trainings}
-    for hop, table in forgotten.items():
-        asked = (row for row in table.itertuples() if row.model in later)
-        found += [(runs.forgetting(hop), later[row.model], row.sha256) for row in asked]
-    told = {each: cards.read_json(each.metrics / "run.json") for each in trainings}
-    stale = [
-        f"  {folder} measured {measured[:8]}, and {each.model} is {told[each]['model'][:8]} now"
-        for folder, each, measured in found
-        if told[each]["model"] != measured
-    ]
-    hops = {each.name: each for each in trainings if each.kind == "intermediate"}
-    for each in trainings:
-        parent = told[each]["parent"]
-        if parent and parent["name"] in hops and (made := told[hops[parent["name"]]]["model"]) != parent["sha256"]:
-            start = hops[parent["name"]].model
-            stale.append(f"  {each.model} was trained from {parent['sha256'][:8]}, and {start} is {made[:8]} now")
-    if stale:
-        raise UserError("\n".join(["These results are of weights (by sha256) that have been trained again since:", *stale,
-                                   "They cannot be compared. Run: dvc repro"]))  # fmt: skip
 
 
 def stacked(parts: Sequence[np.ndarray]) -> np.ndarray:
@@ -205,7 +188,7 @@ def against(old: Path, new: Path, card: ModelCard, settings: Compare) -> tuple[b
     metric, (first, second) = metric_of(card, settings.metric), (predictions.astype(np.float64)[None] for predictions, _ in arms)
     how = bootstrap(settings) | {"confidence": settings.confidence}
     found = pairing.paired_difference(metric, second, first, arms[0][1], groups_of(tables[0]), **how)
-    between = f"{settings.confidence:.0%} interval {metric.change(found['lower'])} to {metric.change(found['upper'])}"
+    between = f"{100 * settings.confidence:g} % interval {metric.change(found['lower'])} to {metric.change(found['upper'])}"
     words = f"{metric.change(found['difference'])} {metric.unit(settings.metric)} on the same {len(tables[0])} test examples"
     better = found["verdict"] == "helps"
     return better, f"{words} ({between}): {'better' if better else 'not shown to be better'}."

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from stages.lib.core import cards, contracts
+from stages.lib.core import cards, contracts, plugins
 from stages.lib.core.contracts import Metric
 from stages.lib.core.runs import Training, prepared
 from stages.lib.core.seeds import seed_for
@@ -23,8 +23,10 @@ Tensors = dict[str, torch.Tensor]
 class Earlier:
     """A hop's task, and the hop's own predictions on its test split."""
 
-    name: str  # of the task's primary metric
+    task: str
+    name: str  # of the metric: the task's primary one, or the one that it declares for this (EARLIER)
     metric: Metric
+    names: list[str]  # of the outputs
     head: Tensors
     before: measure.Predictions
     predict: Callable[[Tensors], measure.Predictions]  # from the tensors of a whole network
@@ -40,8 +42,12 @@ class Earlier:
         def predict(tensors: Tensors) -> measure.Predictions:
             return measure.predictions(*measure.network(tensors, card, device), card, folder, settings.batch_size)
 
-        name, metric = contracts.primary(card.trained_for)
-        return cls(name, metric, _part(tensors, "head."), predict(tensors), predict, settings)
+        measures = plugins.load("tasks", card.trained_for, "measures")
+        name = getattr(measures, "EARLIER", None) or contracts.primary(card.trained_for)[0]
+        metric = measures.METRICS[name]
+        return cls(
+            card.trained_for, name, metric, card.output_names or [], _part(tensors, "head."), predict(tensors), predict, settings
+        )
 
     def after(self, later: Tensors) -> np.ndarray:
         """The predictions of a later model's backbone with this head."""
@@ -51,8 +57,9 @@ class Earlier:
         """The metric of a later model's backbone with this head."""
         return self._measured(self.after(later))
 
-    def change(self, later: Tensors) -> tuple[float, ...]:
-        """The metric before and after, the change and its interval, paired over the same test examples."""
+    def change(self, later: Tensors) -> tuple[Any, ...]:
+        """The metric before and after, the change and its interval, paired over the same test examples; and the answer that the
+        later model gives to all of them, or ""."""
         after, before = self.after(later), self.before.values
         paired = pairing.paired_difference(
             self.metric, after[None].astype(np.float64), before[None].astype(np.float64), self.before.targets,
@@ -60,7 +67,18 @@ class Earlier:
             confidence=self.settings.confidence, seed=seed_for(0, "forgetting", "bootstrap"),
         )  # fmt: skip
         values = [self._measured(predictions) for predictions in (before, after)]
-        return (*values, paired["difference"], paired["lower"], paired["upper"])
+        return (*values, paired["difference"], paired["lower"], paired["upper"], self._only(after))
+
+    def chance(self) -> float | None:
+        """The metric of always giving the most frequent answer; None if the task has no such answer."""
+        return contracts.chance(self.task, self.name, self.before.targets, len(self.names))
+
+    def _only(self, predictions: np.ndarray) -> str:
+        measures = plugins.load("tasks", self.task, "measures")
+        if not hasattr(measures, "constant"):
+            return ""
+        answers = set(predictions.argmax(-1).ravel().tolist())
+        return self.names[answers.pop()] if len(answers) == 1 else ""
 
     def _measured(self, predictions: np.ndarray) -> float:
         ones = np.ones((1, len(predictions)))

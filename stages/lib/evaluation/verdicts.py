@@ -44,6 +44,22 @@ class Verdict(BaseModel):
     )
 
 
+class Shipped(BaseModel):
+    """The model to ship in compare.json: what its own test says, and what transfer was worth to it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    trained_from: str = Field(description="its starting point, one of inits")
+    facts: dict[str, dict[str, float | None]] = Field(
+        description="value, lower and upper of what its test says, by name: its metric and what its task adds, such as "
+        "recall_worst (of the label that it misses most), false_alarms (others that it takes for it) and ece (calibration error)"
+    )
+    transfer: dict[str, float | None] = Field(
+        description="difference, lower and upper against random weights of the targets from the same starting point, the mean "
+        "over the seeds; an interval by itself"
+    )
+
+
 class Comparison(BaseModel):
     """metrics/compare.json. Besides these keys, it has the metric's name, under which stands the value of each arm, and a key for
     each comparison: `transfer` (against random weights), `intermediate`, `training`, `against_<arm>`, ..."""
@@ -52,6 +68,7 @@ class Comparison(BaseModel):
     __pydantic_extra__: dict[str, Verdict | dict[str, float | None]] = Field(init=False)
 
     ship: str = Field(description="the target to ship, models/target/<ship>, chosen by its validation loss")
+    shipped: Shipped
     measured: dict[str, str | None] = Field(
         description="sha256 of the weights that each folder of metrics/evaluate is of; null for a control without a network"
     )
@@ -62,6 +79,9 @@ class Comparison(BaseModel):
     luck: dict[str, float | None] = Field(
         description="standard_error of one model's figure, and correlation of two models' over "
         "resampled tests: how much choosing the best of many on this test flatters it"
+    )
+    intervals: dict[str, dict[str, float | None]] = Field(
+        description="lower and upper of the figure of each arm, at compare.confidence"
     )
     chance: float | None = Field(description="the metric of answering what is most frequent in the test; null if it has none")
     without_leaks: dict[str, float | None] | None = Field(

@@ -61,7 +61,7 @@ def summary(trained_on: str, tested_on: str, pairs: pd.DataFrame, num: int, noun
     """One comparison, as leaks.json holds it: how many test examples are affected, which, and in words ("" if none is)."""
     keys = pairs.drop_duplicates("test_row")
     same = set(pairs.test_row[pairs.same])
-    share = f"{len(keys)} of {num} test {noun}s of {tested_on} ({len(keys) / num:.1%})"
+    share = f"{len(keys)} of {num} test {noun}s of {tested_on} ({100 * len(keys) / num:.1f} %)"
     kinds = f" ({len(same)} the same, {len(keys) - len(same)} nearly the same)"
     words = f"{share} are also in the training or validation data of {trained_on}{kinds}" if len(keys) else ""
     return {"trained_on": trained_on, "tested_on": tested_on, "num_test": num, "num_same": len(same),

@@ -63,7 +63,8 @@ def forgetting(forgotten: dict[str, pd.DataFrame], task: str) -> None:
     reports = {hop: cards.read_json(runs.hop(hop, "").evaluation / "report.json") for hop in forgotten}
     earlier = {hop: contracts.scale_of(report) for hop, report in reports.items()}
     scales = [scale for _, scale in earlier.values()]
-    trainings.forgetting(runs.PLOTS / "forgetting.png", names, list(forgotten), matrix, scales)
+    chances = [float(table.chance.iloc[0]) if len(table) else np.nan for table in forgotten.values()]
+    trainings.forgetting(runs.PLOTS / "forgetting.png", names, list(forgotten), matrix, scales, chances)
     curves: dict[str, pd.DataFrame] = {}
     for hop in forgotten:
         path = runs.forgetting(hop) / "alpha.csv"
@@ -73,5 +74,5 @@ def forgetting(forgotten: dict[str, pd.DataFrame], task: str) -> None:
             table["earlier"] *= factor
             curves |= {f"{model} against {hop}": each for model, each in table.groupby("model", sort=False)}
     if curves:
-        names_of_earlier = sorted({name for name, _ in earlier.values()})
+        names_of_earlier = sorted({str(table.metric.iloc[0]) for table in forgotten.values() if len(table)})
         trainings.alphas(runs.PLOTS / "alpha.png", curves, *contracts.primary(task), " or ".join(names_of_earlier))

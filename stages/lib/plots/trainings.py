@@ -76,7 +76,7 @@ def comparison(
             _interval(top, row, arm["value"], arm, DARK if row else "#0072B2", f"{scale * arm['value']:{digits}}", scale)
         top.set_yticks(range(len(arms)), list(arms))
         unit = ", %" if metric.fraction else ""
-        top.set(title=f"Test {name}{unit}, with {confidence:.0%} interval", ylabel="target trained from")
+        top.set(title=f"Test {name}{unit}, with {100 * confidence:g} % interval", ylabel="target trained from")
         for row, (_, each) in enumerate(differences):
             text = f"{metric.change(each['difference'])}  {each['verdict']}"
             _interval(bottom, row, each["difference"], each, VERDICTS[each["verdict"]], text, scale)
@@ -92,21 +92,31 @@ def comparison(
         save(figure, path)
 
 
-def forgetting(path: Path, models: list[str], tasks: list[str], values: np.ndarray, metrics: list[Scale]) -> None:
+def forgetting(
+    path: Path, models: list[str], tasks: list[str], values: np.ndarray, metrics: list[Scale], chances: list[float]
+) -> None:
     """Plot each model's metric on each earlier task as a heat map.
 
     Args:
         models, tasks: names of rows and columns.
         values: (models, tasks) of each task's metric; NaN if the model does not come after the task.
         metrics: of the tasks; the column of a metric that is not a fraction is not coloured. Bright is good.
+        chances: of each task, the metric of always giving one answer, at which its colours begin; NaN: they begin at the worst.
     """
     fractions = np.where([metric.fraction for metric in metrics], values, np.nan)
     goodness = np.where([metric.higher_is_better for metric in metrics], fractions, 1 - fractions)
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(figsize=(max(4.5, 2.5 + 1.1 * len(tasks)), 1.4 + 0.4 * len(models)), layout="constrained")
+        worst = np.nan_to_num([chance if metric.higher_is_better else 1 - chance
+                               for chance, metric in zip(chances, metrics, strict=True)])  # fmt: skip
+        goodness = np.clip((goodness - worst) / (1 - worst), 0, 1)
         axes.grid(visible=False)
         axes.imshow(goodness, cmap="viridis", vmin=0, vmax=1, aspect="auto")
-        axes.set(title="Earlier tasks after later training, %", xlabel="task (test examples)", ylabel="after training")
+        axes.set(
+            title="Earlier tasks after later training, %\n(darkest: one answer for everything)",
+            xlabel="task (test examples)",
+            ylabel="after training",
+        )
         axes.set_xticks(range(len(tasks)), tasks)
         axes.set_yticks(range(len(models)), models)
         for row, column in zip(*np.nonzero(~np.isnan(values)), strict=True):

@@ -12,7 +12,7 @@ from typing import Any
 from stages.lib.core.runs import Training
 from stages.lib.errors import UserError
 from stages.lib.params import read as params
-from stages.lib.shell import progress
+from stages.lib.shell import beside, progress
 from stages.lib.shell.locks import alone
 from stages.lib.tracking import ledger
 
@@ -57,6 +57,8 @@ def run_stage(name: str, words: list[str], main: Callable[..., None]) -> None:
             if first and name == kind:
                 raw = params.read()
                 ledger.note_training(Training(kind, "-".join(words), ""), raw["intermediate"], raw["target"]["test"])
+    if first and name in beside.WRITTEN_BY:
+        beside.write(progress.read_seconds())
 
 
 def run_command(words: list[str], main: Callable[[list[str]], None]) -> None:

@@ -1,12 +1,14 @@
 """A training in MLflow while it runs, with its use of the machine. `publish` later adds whatever is missing."""
 
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from stages.lib.tracking import claims, store
 
+BEGAN_MS = [int(1000 * time.time())]  # of this process, whose first training begins with it: advise has long looked at the data
 TIMEOUT_S = 5  # training never waits longer than this for a server: at most twice (one retry), and only once per training
 
 
@@ -50,9 +52,11 @@ def training(key: str, name: str, stage: str, settings: dict[str, Any]) -> Itera
             runs = store.search(client, experiment, key=key)
             if not any(run.info.status == "FINISHED" for run in runs):
                 tags = {"transfer.key": key, "transfer.stage": name, "transfer.kind": stage}
+                began = BEGAN_MS.pop() if BEGAN_MS else None
                 run = claims.only(
-                    client, experiment, lambda claim: client.create_run(experiment, run_name=name, tags=tags | claim), key=key
-                )
+                    client, experiment, lambda claim: client.create_run(experiment, began, run_name=name, tags=tags | claim),
+                    key=key,
+                )  # fmt: skip
                 if run.info.status == "RUNNING" and claims.holder(run) not in ("", claims.mine()):
                     print("MLflow: another clone trains this too, and shows it there.", file=sys.stderr, flush=True)
                 else:

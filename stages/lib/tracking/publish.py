@@ -13,9 +13,10 @@ from typing import Any, NamedTuple
 
 from filelock import FileLock
 
-from stages.lib.tracking import claims, registry, store
+from stages.lib.tracking import claims, registry, store, views
 
 PIPELINE = "pipeline"
+SHOWN = ("strategy", "target.data", "seeds")  # params in the table of states
 TIMEOUT_S = 60  # an upload of weights may take a while
 
 
@@ -40,6 +41,7 @@ class Run(NamedTuple):
     history: list[dict[str, float]]  # one row per epoch, as written by stages.lib.training.loop; `time_ms` may be missing
     files: list[tuple[Path, str]]  # file, folder within the run ("" for the top)
     data: list[Data]
+    times: tuple[int, int] | None = None  # when its stage began and ended, ms since 1970; None if that is not known here
 
 
 def published(state: str) -> tuple[str, str] | None:
@@ -102,8 +104,9 @@ def publish(
             if not again and (done := [run for run in found if run.info.status == "FINISHED"]):
                 return experiment, done[0].info.run_id
             tags = {"transfer.state": state, "transfer.stage": parent.stage, "transfer.kind": parent.kind}
+            began = _began(client, experiment, state, children)
             made = claims.only(
-                client, experiment, lambda claim: client.create_run(experiment, run_name=parent.name, tags=tags | claim),
+                client, experiment, lambda claim: client.create_run(experiment, began, run_name=parent.name, tags=tags | claim),
                 state=state, stage=parent.stage,
             )  # fmt: skip
             with claims.held(client, made.info.run_id, again=again) as run:
@@ -113,7 +116,10 @@ def publish(
                     _publish_child(client, experiment, state, run.info.run_id, child)
                 _fill(client, run, parent)
                 model_id = _log_model(client, experiment, run.info.run_id, model)
+                _link(client, run.info.run_id, model_id, parent)
                 registry.register(client, run.info.run_id, model_id, predictions, judge)
+                shown = [name for name in parent.metrics if name.startswith(("test/", "transfer/"))]
+                views.describe(client, experiment, shown, SHOWN)
                 client.set_terminated(run.info.run_id, "FINISHED")  # last: a run that is not finished will be completed later
             return experiment, made.info.run_id
     except Exception as error:
@@ -124,19 +130,54 @@ def publish(
 
 
 def _publish_child(client: Any, experiment: str, state: str, parent_id: str, child: Run) -> None:
-    own = store.search(client, experiment, state=state, stage=child.stage)
-    trained = store.search(client, experiment, key=child.tags["transfer.key"])
-    free = [run for run in trained if "transfer.state" not in run.data.tags]  # live runs that do not belong to a state yet
+    own, trained, free = _runs_of(client, experiment, state, child)
     tags = {"transfer.state": state, "transfer.stage": child.stage, "transfer.kind": child.kind}
     tags |= {"mlflow.parentRunId": parent_id, "mlflow.runName": child.name}
     # A new run if DVC restored the training, its run belongs to an earlier state, or the store was unavailable during training.
-    run = (own or free)[0] if own or free else client.create_run(experiment, run_name=child.name, tags=tags)
+    times = child.times
+    if not (own or free) and (trained or times is None):
+        tags["transfer.from_cache"] = trained[0].info.run_id if trained else "true"
+        times = (trained[0].info.start_time, trained[0].info.end_time) if trained else None
+    run = (own or free)[0] if own or free else client.create_run(experiment, times and times[0], run_name=child.name, tags=tags)
     for key, value in tags.items():
         if run.data.tags.get(key) != value:
             client.set_tag(run.info.run_id, key, value)
     if not own or run.info.status != "FINISHED":
         _fill(client, run, child)
-        client.set_terminated(run.info.run_id, "FINISHED", end_time=_last_epoch_ms(client, run))
+        client.set_terminated(run.info.run_id, "FINISHED", end_time=(times and times[1]) or _last_epoch_ms(client, run))
+
+
+def _runs_of(client: Any, experiment: str, state: str, child: Run) -> tuple[list[Any], list[Any], list[Any]]:
+    """The runs of a child in this state, all runs of the same training, and of these the ones that belong to no state yet."""
+    own = store.search(client, experiment, state=state, stage=child.stage)
+    trained = store.search(client, experiment, key=child.tags["transfer.key"])
+    return own, trained, [run for run in trained if "transfer.state" not in run.data.tags]
+
+
+def _began(client: Any, experiment: str, state: str, children: list[Run]) -> int | None:
+    """When the first of the trainings began that ran for this state; None, which MLflow takes as now, if all were restored."""
+    starts = list[int]()
+    for child in children:
+        own, trained, free = _runs_of(client, experiment, state, child)
+        if own or free:
+            starts += [run.info.start_time for run in (own or free)[:1] if "transfer.from_cache" not in run.data.tags]
+        elif child.times and not trained:
+            starts.append(child.times[0])
+    return min(starts, default=None)
+
+
+def _link(client: Any, run_id: str, model_id: str, parent: Run) -> None:
+    """Tie the figures of the test to the model and the data that they are of; MLflow's page of models shows them there."""
+    from mlflow.entities import Metric
+
+    tested = parent.data[-1]
+    found = client.get_logged_model(model_id).metrics or []  # MLflow links the figures of the run itself, but to no data
+    linked = {metric.key for metric in found if metric.dataset_name == tested.name}
+    now = int(time.time() * 1000)
+    client.log_batch(run_id, metrics=[
+        Metric(store.metric_name(name), float(value), now, 0, model_id, tested.name, tested.digest)
+        for name, value in parent.metrics.items() if name.startswith("test/") and store.metric_name(name) not in linked
+    ])  # fmt: skip
 
 
 def _fill(client: Any, run: Any, wanted: Run) -> None:
@@ -182,5 +223,5 @@ def _log_model(client: Any, experiment: str, run_id: str, model: Callable[[], di
 
 def _last_epoch_ms(client: Any, run: Any) -> int | None:
     """When the last epoch was logged; None if there is none, which MLflow takes as now."""
-    times = [point.timestamp for point in client.get_metric_history(run.info.run_id, "train_loss")]
+    times = [point.timestamp for point in client.get_metric_history(run.info.run_id, "loss/train")]
     return max(times, default=None)

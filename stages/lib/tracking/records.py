@@ -7,7 +7,6 @@ import math
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +18,14 @@ from stages.lib.core.runs import Training
 from stages.lib.errors import UserError
 from stages.lib.params import read as params
 from stages.lib.params.validate import validate
-from stages.lib.tracking import ledger, mixed, registry, tried
+from stages.lib.tracking import figures, ledger, mixed, registry, tried
 from stages.lib.tracking import publish as publishing
 from stages.lib.tracking.files import read, there
 from stages.lib.tracking.publish import PIPELINE, Data, Run
 
 LOCK = Path("dvc.lock")
+JUST_MADE_S = 60  # between the end of a stage and the time of its files, which DVC copies
+CARD = runs.REPORT.with_name(registry.CARD)
 SHIPPED = "shipped"  # folder in the parent run for the files of the shipped model
 
 
@@ -96,7 +97,7 @@ def inconsistent(raw: dict[str, Any], trainings: list[Training]) -> list[str]:
 def parent(raw: dict[str, Any], trainings: list[Training]) -> Run:
     """The run of the whole pipeline."""
     compare, verdict = read(runs.COMPARISON), there(runs.VERDICT)
-    shipped = _shipped(raw).evaluation
+    shipped, run = _shipped(raw).evaluation, read(_shipped(raw).metrics / "run.json")
     tags = {"mlflow.note.content": verdict.read_text(encoding="utf-8"),  # MLflow shows it at the top of the run's page
             "transfer.model": read(shipped / "report.json")["model"], "transfer.use": compare["use"],
             "transfer.tried": tried.counts(ledger.trials(raw["target"]["test"]), tried.arms(compare["measured"])),
@@ -105,22 +106,24 @@ def parent(raw: dict[str, Any], trainings: list[Training]) -> Run:
         tags["mlflow.source.git.commit"] = commit
     if experiment := os.environ.get("DVC_EXP_NAME"):
         tags["dvc.experiment"] = experiment
-    files = [(path, "") for path in (params.PATH, LOCK, runs.COMPARISON, verdict, there(runs.REPORT))]
+    tested = raw["target"]["test"]
+    files = [(path, "") for path in (params.PATH, LOCK, runs.COMPARISON, verdict, there(runs.REPORT), there(CARD))]
     files += [(there(shipped / "predictions.csv"), SHIPPED)]
     files += [(path, SHIPPED) for path in sorted(shipped.glob("mistakes.*"))]
-    seeds = ", ".join(str(seed) for seed in raw["seeds"])
+    used = raw | {"strategies": {name: raw["strategies"][name] for name in {raw["strategy"], run["settings"]["strategy"]}
+                                 if name in raw["strategies"]}}  # fmt: skip
     return Run(
         stage=PIPELINE,
         kind=PIPELINE,
-        name=f"{raw['inits'][0]} -> {raw['target']['data']}, {raw['strategy']}, seeds {seeds}",
+        name=figures.name_of(raw, read(shipped / "report.json")),
         tags=tags,
-        params={name: value if isinstance(value, str) else json.dumps(value) for name, value in flat(raw, ".")},
-        metrics={name: value for name, value in flat(compare, ".") if _is_number(value)},
+        params={name: value if isinstance(value, str) else json.dumps(value) for name, value in figures.flat(used, ".")},
+        metrics=figures.headline(raw["compare"]["metric"], compare),
         history=[],
         files=files
         + [(there(runs.forgetting(hop) / "forgetting.csv"), f"forgetting/{hop}") for hop in raw["intermediate"]]
         + [(path, "plots") for path in sorted(runs.PLOTS.glob("*.png"))],
-        data=[_data(name) for name in dict.fromkeys(training.data for training in trainings)],
+        data=[_data(name) for name in dict.fromkeys([*(each.data for each in trainings if each.data != tested), tested])],
     )
 
 
@@ -139,18 +142,13 @@ def child(training: Training) -> Run:
         kind=training.kind,
         name=f"{run['name']}: {run['settings']['strategy']} on {training.data}",
         tags={"transfer.key": run["key"], "transfer.model": report["model"], "mlflow.note.content": note},
-        params=run["settings"],
-        metrics=figures(report),
+        params=run["settings"] | {"best_epoch": run["best"]["epoch"]} | figures.ends(report),
+        metrics=figures.of_test(report),
         history=history,
+        times=_times(f"{training.kind}-{training.name}", metrics / "run.json"),
         files=files + [(path, "evaluate") for path in sorted(evaluation.iterdir()) if path.is_file()],
         data=[_data(training.data)],
     )
-
-
-def figures(report: dict[str, Any]) -> dict[str, float]:
-    """The metrics from evaluate, under the names that MLflow shows."""
-    found = report["metrics"] | report.get("calibrated", {})
-    return {f"test_{name}": value for name, value in flat(found, "_") if _is_number(value)}
 
 
 def advice(raw: dict[str, Any]) -> Run:
@@ -166,6 +164,7 @@ def advice(raw: dict[str, Any]) -> Run:
         params=told["settings"],
         metrics=told["figures"],
         history=[],
+        times=_times("advise", runs.ADVICE),
         files=[(runs.ADVICE, "")],
         data=[_data(raw["target"]["data"])],
     )
@@ -175,7 +174,8 @@ def shipped() -> dict[str, Any]:
     """The model that the comparison chose, for MLflow."""
     from stages.lib.tracking import serving  # imports torch and mlflow
 
-    return serving.package(there(_shipped(params.read()).model / "card.json").parent)
+    packed = serving.package(there(_shipped(params.read()).model / "card.json").parent)
+    return packed | {"artifacts": packed["artifacts"] | {"card": there(CARD).resolve().as_uri()}}
 
 
 def judge(champion: Path | None) -> tuple[bool, str]:
@@ -195,19 +195,6 @@ def judge(champion: Path | None) -> tuple[bool, str]:
     now = _shipped(params.read())
     card = cards.read_model_card(now.model)
     return comparison.against(champion, now.evaluation / "predictions.csv", card, params.load("compare").compare)
-
-
-def flat(value: Any, separator: str, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """The leaves of nested dicts by their path; {"accuracy": {"value": 0.9, "lower": 0.8}} gives accuracy, accuracy_lower.
-
-    A dict whose keys are not names (patterns of layers) is a leaf: MLflow does not accept such params.
-    """
-    if not isinstance(value, dict) or not value or not all(str(name).isidentifier() for name in value):
-        yield prefix, value
-        return
-    for name, inner in value.items():
-        path = f"{prefix}{separator}{name}" if prefix else str(name)
-        yield from flat(inner, separator, prefix if name == "value" and prefix else path)
 
 
 def _note(training: Training, run: dict[str, Any], history: list[dict[str, float]], report: dict[str, Any]) -> str:
@@ -235,6 +222,15 @@ def _data(name: str) -> Data:
     return Data(name, digest, json.dumps({"uri": path.parent.as_posix()}), json.dumps(card["counts"]))
 
 
+def _times(stage: str, made: Path) -> tuple[int, int] | None:
+    """When a stage began and ended (ms since 1970), if what it made is from then; None if DVC has restored it since."""
+    path = runs.state_folder() / "seconds" / stage
+    if not path.exists() or abs(path.stat().st_mtime - made.stat().st_mtime) > JUST_MADE_S:
+        return None
+    end = path.stat().st_mtime
+    return int(1000 * (end - float(path.read_text()))), int(1000 * end)
+
+
 def _shipped(raw: dict[str, Any]) -> Training:
     """The target that the comparison chose."""
     return Training("target", read(runs.COMPARISON)["ship"], raw["target"]["data"])
@@ -245,10 +241,6 @@ def _commit() -> str | None:
         return None
     git = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True)
     return git.stdout.strip() if git.returncode == 0 else None
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _number(text: str) -> float:

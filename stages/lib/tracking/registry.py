@@ -16,6 +16,9 @@ from stages.lib.tracking import store
 CHAMPION, CANDIDATE = "champion", "candidate"
 NAME = "transfer.registered"  # tag of a pipeline's run: the registered model of which its model is a version
 COPIED = ("transfer.model", "transfer.use")  # tags of the run that its version has too
+CARD = "MODEL_CARD.md"  # file of the run
+MOST_CHARACTERS = 4900  # of a description in MLflow
+ABOUT = " ".join(__doc__.partition("\n\n")[2].split())
 VERDICT = "transfer.verdict"  # version tag that says how it was judged; a version without it is judged by the next `publish`
 
 
@@ -32,7 +35,7 @@ def register(client: Any, run_id: str, model_id: str, predictions: str, judge: C
     name = tags[NAME]
     mine = [version for version in client.search_model_versions(f"run_id = '{run_id}'") if version.name == name]
     if not mine and not client.search_registered_models(f"name = '{name}'"):
-        store.there(client.create_registered_model, name, description=" ".join(__doc__.partition("\n\n")[2].split()))
+        store.there(client.create_registered_model, name, description=ABOUT)
     version = mine[0] if mine else client.create_model_version(name, f"models:/{model_id}", run_id, model_id=model_id)
     for key in COPIED:
         if key in tags and version.tags.get(key) != tags[key]:
@@ -46,8 +49,14 @@ def register(client: Any, run_id: str, model_id: str, predictions: str, judge: C
         with tempfile.TemporaryDirectory() as folder:
             better, words = judge(download(client, client.get_model_version(name, champion).run_id, predictions, folder))
         words = f"Against version {champion}, the champion then: {words}"
+    with tempfile.TemporaryDirectory() as folder:
+        path = download(client, run_id, CARD, folder)
+        card = path.read_text(encoding="utf-8") if path else ""
     client.set_registered_model_alias(name, CHAMPION if better else CANDIDATE, version.version)
-    client.update_model_version(name, version.version, description=words)
+    client.update_model_version(name, version.version, description=f"{words}\n\n{card}"[:MOST_CHARACTERS].strip())
+    if better and card:
+        about = f"{ABOUT}\n\nThe champion is version {version.version}:\n\n{card}"
+        client.update_registered_model(name, about[:MOST_CHARACTERS].strip())
     client.set_model_version_tag(name, version.version, VERDICT, CHAMPION if better else CANDIDATE)
 
 

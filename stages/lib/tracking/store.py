@@ -35,7 +35,7 @@ from stages.lib.errors import UserError
 EXPERIMENT = "transfer-learning"
 LOCAL_SERVER = "http://127.0.0.1:5000"  # of `mlflow server`, as the guide starts it
 LOCKED_TIMEOUT_S = 5  # how long a SQLite store may be locked by another process
-NOT_METRICS = ("epoch", "time_ms")  # the columns of a history row that hold times
+NOT_METRICS = ("epoch", "time_ms", "phase", "best")  # columns of a history row that would make no chart
 # Packages whose exceptions come from the store or its artifact storage; those of requests and filelock are OSErrors.
 LIBRARIES = ("mlflow", "sqlalchemy", "alembic", "urllib3", "boto3", "botocore", "azure", "google")
 
@@ -57,6 +57,7 @@ def connect(timeout_s: int) -> tuple[Any, str]:
         path = sqlite_path()
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
+        if path is not None and path.exists():
             with closing(sqlite3.connect(path, timeout=LOCKED_TIMEOUT_S)) as db:
                 db.execute("BEGIN IMMEDIATE")  # if locked, damaged or read-only, fail at once; MLflow takes 100 s
                 db.rollback()
@@ -66,6 +67,8 @@ def connect(timeout_s: int) -> tuple[Any, str]:
             for name in ("mlflow", "alembic", "urllib3"):  # one line here replaces their warnings (retries, migrations)
                 logging.getLogger(name).setLevel(logging.ERROR)
             logging.getLogger("mlflow.system_metrics").setLevel(logging.CRITICAL)  # an observer of the observer
+            if path is not None and not path.exists():
+                _create(path)
             client = mlflow.MlflowClient(uri())
         experiment = client.get_experiment_by_name(experiment_name())
         if experiment is None:
@@ -80,6 +83,17 @@ def connect(timeout_s: int) -> tuple[Any, str]:
                 f"{experiment.experiment_id}`, or set MLFLOW_EXPERIMENT_NAME to another"
             )
         return client, experiment.experiment_id
+
+
+def _create(path: Path) -> None:
+    """Make a SQLite store under another name first: MLflow could never finish its tables if it was killed among them."""
+    import mlflow
+
+    part = path.with_name(f"{path.name}.part")
+    part.unlink(missing_ok=True)
+    before, _, after = uri().rpartition(path.name)
+    mlflow.MlflowClient(f"{before}{part.name}{after}").search_experiments(max_results=1)
+    part.replace(path)
 
 
 @contextmanager
@@ -150,7 +164,15 @@ def points(row: Mapping[str, Any], time_ms: int) -> list[Any]:
     from mlflow.entities import Metric
 
     step = int(row["epoch"])
-    return [Metric(metric_name(name), float(value), time_ms, step) for name, value in row.items() if name not in NOT_METRICS]
+    return [Metric(chart(name), float(value), time_ms, step) for name, value in row.items() if name not in NOT_METRICS]
+
+
+def chart(column: str) -> str:
+    """The name of a column of the history in MLflow, whose page has a section for what stands before the slash, in the order of
+    the alphabet: loss/train, loss/val, lr/head, val/accuracy."""
+    first, _, rest = column.partition("_")
+    section, name = ("loss", first) if rest == "loss" else (first, rest)
+    return f"{metric_name(section)}/{metric_name(name)}" if name else metric_name(section)
 
 
 def steps(client: Any, run: Any) -> set[int]:
@@ -160,8 +182,8 @@ def steps(client: Any, run: Any) -> set[int]:
 
 
 def metric_name(name: str) -> str:
-    """A name that MLflow accepts: names of classes and tensors may contain any character."""
-    return re.sub(r"[^\w.\- ]", "_", name)
+    """A name that MLflow accepts: names of classes and tensors may contain any character. One slash divides section and name."""
+    return "/".join(re.sub(r"[^\w.\- ]", "_", part) for part in name.split("/", 1))
 
 
 def there(create: Callable[..., Any], *words: Any, **options: Any) -> Any:

@@ -56,7 +56,7 @@ def test_one_model_is_better_than_another_beyond_the_interval_only(tmp_path):
     paths = [predictions(tmp_path / f"{rate}.csv", labels, random < rate) for rate in (0.7, 0.71, 0.9)]
     better, words = comparison.against(paths[0], paths[2], CARD, SETTINGS)
     assert better and words.startswith("+2") and words.endswith("better.")
-    assert "points of accuracy on the same 200 test examples (95% interval +" in words
+    assert "points of accuracy on the same 200 test examples (95 % interval +" in words
     better, words = comparison.against(paths[0], paths[1], CARD, SETTINGS)
     assert not better and words.endswith("not shown to be better.")
     assert not comparison.against(paths[2], paths[0], CARD, SETTINGS)[0]

@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from stages.lib.evaluation import pairing, statistics, verdicts
-from stages.lib.evaluation.verdicts import Comparison
+from stages.lib.evaluation.verdicts import Comparison, Shipped
 from stages.lib.params.schema import Compare
 from stages.lib.tasks.classify.measures import METRICS
 
@@ -115,6 +115,8 @@ def test_the_file_has_a_schema_that_refuses_what_is_not_in_it():
     report = judged({"transfer": paired(np.random.default_rng(2), 400, 0.9, 0.7)})
     written = Comparison(
         ship="a-0",
+        shipped=Shipped(trained_from="a", facts={"accuracy": {"value": 0.9, "lower": None, "upper": None}}, transfer={}),
+        intervals={"a": {"lower": 0.8, "upper": 1.0}},
         measured={"target-a-0": "ab"},
         use="may be sold",
         luck={},
@@ -130,7 +132,7 @@ def test_the_file_has_a_schema_that_refuses_what_is_not_in_it():
             Comparison.model_validate(values | {"transfer": values["transfer"] | wrong})
     schema = Comparison.model_json_schema()
     assert (
-        set(schema["required"]) == {"ship", "measured", "use", "luck", "chance", "without_leaks"}
+        set(schema["required"]) == {"ship", "shipped", "intervals", "measured", "use", "luck", "chance", "without_leaks"}
         and schema["$defs"]["Verdict"]["required"]
     )
 

@@ -8,22 +8,25 @@ import pytest
 from stages.lib.core import cards, runs
 from stages.lib.core.contracts import Metric
 from stages.lib.evaluation import comparison
-from stages.lib.evaluation.verdicts import Comparison, Verdict
+from stages.lib.evaluation.facts import Fact, Facts
+from stages.lib.evaluation.verdicts import Comparison, Shipped, Verdict
 from stages.lib.params.schema import Compare
 from stages.lib.reporting import verdict
 from stages.lib.reporting.verdict import warnings
+from stages.lib.reporting.verdict.spent import Spent
 from stages.lib.tasks.classify import measures
 from tests.tiny import PARAMS, model_card
 
 ERRORS = Metric(values=lambda *given: None, differ=lambda *given: None, higher_is_better=False, fraction=False)
 
 
-def lines(before, after, half, most=0.1, scale=ERRORS):
+def lines(before, after, half, most=0.1, scale=ERRORS, chance=float("nan"), only=float("nan")):
     """What is said of a model that went from `before` to `after`, with the half width of its interval."""
     change = after - before
-    row = {"model": "target dots-0", "before": before, "after": after, "change": change, "lower": change - half,
+    row = {"metric": "accuracy", "chance": chance, "only": only, "model": "target dots-0", "before": before,
+           "after": after, "change": change, "lower": change - half,
            "upper": change + half}  # fmt: skip
-    return warnings.catastrophic("dots", "accuracy", scale, pd.DataFrame([row]), most)
+    return warnings.catastrophic("dots", scale, pd.DataFrame([row]), most)
 
 
 @pytest.mark.parametrize(
@@ -60,7 +63,7 @@ def project(tmp_path, monkeypatch, **advice):
     cards.write_json(runs.ADVICE, {"probe": None} | advice)
 
 
-def told(metric, d, results, *, name="accuracy", seeds=(0,), chance=None, models=None, said=""):
+def told(metric, d, results, *, name="accuracy", seeds=(0,), chance=None, models=None, said="It finds half of them", spent=None):
     """The verdict on one comparison of dots with random weights."""
     compare = Compare.model_validate(PARAMS["compare"] | {"metric": name, "margin": 0.25})
     p = SimpleNamespace(
@@ -75,9 +78,22 @@ def told(metric, d, results, *, name="accuracy", seeds=(0,), chance=None, models
     pairs = [comparison.Pair("transfer", "Transfer as a whole", "scratch")]
     values = {arm: r["value"] for arm, r in results.items()}
     found = Comparison(
-        ship="dots-0", measured={}, use="unknown", luck={}, without_leaks=None, chance=chance, **{name: values}, transfer=d
+        ship="dots-0",
+        shipped=SHIPPED,
+        intervals={},
+        measured={},
+        use="unknown",
+        luck={},
+        without_leaks=None,
+        chance=chance,
+        **{name: values},
+        transfer=d,
     )
-    return verdict.write(p, metric, test, ["tiny", "dots"], pairs, results, found, models, said)
+    return verdict.write(p, metric, test, ["tiny", "dots"], pairs, results, found, models, Facts(said, [FACT]), spent or {})
+
+
+FACT = Fact("ece", "Calibration error", 0.05, 0.04, 0.06, "5.0 %", "4.0 to 6.0 %")
+SHIPPED = Shipped(trained_from="dots", facts={}, transfer={"difference": 0.25, "lower": 0.125, "upper": 0.5})
 
 
 def of(word, difference=0.25, lower=0.125, upper=0.5, **changes):
@@ -93,7 +109,7 @@ def test_figures_that_are_no_fractions_keep_their_unit(tmp_path, monkeypatch):
     project(tmp_path, monkeypatch)
     results = {name: {"value": 1.5, "lower": 1.25, "upper": 2} for name in ("dots", "scratch")}
     text = told(ERRORS, of("helps", -0.25, -0.5, -0.125), results, name="mean_error", seeds=(0, 1))
-    assert "**Transfer as a whole: helps**, -0.25 mean error (95% interval -0.5 to -0.125)." in text
+    assert "**Transfer as a whole: helps**, -0.25 mean error (95 % interval -0.5 to -0.125)." in text
     assert "| random weights (control) | 1.5 | 1.25 to 2 |" in text and "As good, within 0.25 mean error" in text
 
 
@@ -101,7 +117,7 @@ def test_one_seed_is_about_the_models_alone(tmp_path, monkeypatch):
     project(tmp_path, monkeypatch)
     text = told(ACCURACY, of("this model is better"), ARMS)
     assert (
-        "**Transfer as a whole: this model is better**, +25.0 points of accuracy (95% interval +12.5 to +50.0, one seed only)"
+        "**Transfer as a whole: this model is better**, +25.0 points of accuracy (95 % interval +12.5 to +50.0, one seed only)"
         in text
     )
     assert "- **One seed: all of this is about these models, not about the method.**" in text and "helps**" not in text
@@ -144,6 +160,30 @@ def test_a_target_below_the_probe_is_named_with_the_images_that_both_were_measur
 
 def test_what_matters_of_the_model_to_ship_stands_beside_its_name(tmp_path, monkeypatch):
     project(tmp_path, monkeypatch)
-    text = told(ACCURACY, of("helps"), ARMS, seeds=(0, 1), said="It finds half of them.")
-    assert "- **Ship models/target/dots-0**, the target with the lowest validation loss. It finds half of them.\n" in text
-    assert "lowest validation loss.\n" in told(ACCURACY, of("helps"), ARMS, seeds=(0, 1))
+    text = told(ACCURACY, of("helps"), ARMS, seeds=(0, 1), said="It finds half of them")
+    top = text.split("## Did it help?")[0]
+    assert "**Ship models/target/dots-0**, the target with the lowest validation loss. It finds half of them.\n" in top
+    assert "- Calibration error: 5.0 % (4.0 to 6.0 %)\n" in top
+    assert ("- What transfer was worth to it: +25.0 points of accuracy over random weights (95 % interval +12.5 to +50.0, the "
+            "mean over 2 seeds of the targets from dots)\n") in top  # fmt: skip
+    assert "(95 % interval +12.5 to +50.0, one seed only of" in told(ACCURACY, of("helps"), ARMS)
+
+
+def test_epochs_and_images_stand_beside_each_arm_and_a_starved_control_is_named(tmp_path, monkeypatch):
+    project(tmp_path, monkeypatch)
+    rich, poor = [Spent(15, 1500, True), Spent(12, 1200, False)], [Spent(2, 200, True), Spent(2, 200, True)]
+    text = told(ACCURACY, of("helps"), ARMS, seeds=(0, 1), spent={"dots": rich, "scratch": poor})
+    assert "| dots (proposal) | 75.0 % | 70.0 % to 80.0 % | 12 to 15 | 1,200 to 1,500 |" in text
+    assert "| random weights (control) | 50.0 % | 45.0 % to 55.0 % | 2 | 200 |" in text
+    assert "- **random weights: stopped while it was still getting better**, after 200 examples against 1,500 of dots." in text
+    stopped = [each._replace(rising=False) for each in poor]
+    assert "still getting better" not in told(ACCURACY, of("helps"), ARMS, seeds=(0, 1), spent={"dots": rich, "scratch": stopped})
+    assert "still getting better" not in told(ACCURACY, of("helps"), ARMS, seeds=(0, 1), spent={"dots": poor, "scratch": rich})
+
+
+def test_a_model_that_answers_one_thing_to_everything_is_named_with_what_that_reaches():
+    scale = measures.METRICS["balanced_accuracy"]
+    (line,) = lines(0.9, 0.5, 0.01, scale=scale, chance=0.5, only="intact")
+    assert "(-40.0, -41.0 to -39.0; one answer for everything reaches 50.0 %, and it answers 'intact' to everything)." in line
+    (line,) = lines(0.9, 0.6, 0.01, scale=scale, chance=0.5)
+    assert "reaches 50.0 %)." in line and "it answers" not in line

@@ -20,7 +20,7 @@ from stages.lib.tracking import publish as publishing
 from tests.tiny import ROOT
 
 SETTINGS = {"strategy": "partial", "lr": 0.01}
-COLUMNS = ("phase", "lr_backbone", "lr_head", "train_loss", "val_loss", "val_accuracy", "best")
+COLUMNS = ("lr/backbone", "lr/head", "loss/train", "loss/val", "val/accuracy")  # in MLflow
 JUDGE = ("shipped/predictions.csv", lambda champion: (False, "they are equal."))
 REGISTERED = "transfer-learning-poly"
 PACKAGE = {"python_model": str(Path(__file__).parent / "answer.py"), "pip_requirements": ["mlflow"]}
@@ -36,7 +36,7 @@ def child(key="k1", stage="target mono-0", epochs=3, **changes):
     history = [{name: value for name, value in row(epoch).items() if name != "time_ms"} for epoch in range(1, epochs + 1)]
     return publishing.Run(
         stage=stage, kind="target", name=f"{stage}: partial on poly", tags={"transfer.key": key}, params=SETTINGS,
-        metrics={"test_accuracy": 0.9}, history=history, files=[], data=[publishing.Data("poly", "d1", "{}", "{}")],
+        metrics={"test/accuracy": 0.9}, history=history, files=[], data=[publishing.Data("poly", "d1", "{}", "{}")],
     )._replace(**changes)  # fmt: skip
 
 
@@ -67,7 +67,7 @@ def runs(client, **tags):
     return [run for run in found if all(run.data.tags.get(f"transfer.{name}") == value for name, value in tags.items())]
 
 
-def points(client, run, name="train_loss"):
+def points(client, run, name="loss/train"):
     return [(point.step, point.value) for point in client.get_metric_history(run.info.run_id, name)]
 
 

@@ -49,7 +49,7 @@ def test_epochs_are_there_while_training_runs(root):
         log(row(2))
         assert points(client_of(root), run) == curve(2)
     assert client_of(root).get_run(run.info.run_id).info.status == "RUNNING", "publish ends it"
-    assert client_of(root).get_metric_history(run.info.run_id, "val_loss")[1].timestamp == row(2)["time_ms"]
+    assert client_of(root).get_metric_history(run.info.run_id, "loss/val")[1].timestamp == row(2)["time_ms"]
 
 
 def test_a_row_logged_again_changes_nothing_and_the_same_key_goes_on_in_the_same_run(root):

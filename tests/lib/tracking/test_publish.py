@@ -49,7 +49,7 @@ def test_a_server_killed_in_the_middle_of_training_is_filled_in_by_publish(root,
     assert capsys.readouterr().err == ""
     trained, whole = runs(client)
     assert points(client, trained) == curve(5)
-    assert trained.data.metrics["test_accuracy"] == 0.9
+    assert trained.data.metrics["test/accuracy"] == 0.9
     assert [trained.info.status, whole.info.status] == ["FINISHED"] * 2
     assert trained.data.tags["mlflow.parentRunId"] == whole.info.run_id
     (model,) = client.search_logged_models([whole.info.experiment_id])
@@ -83,8 +83,11 @@ def test_a_training_of_two_states_is_in_both(root):
     assert publishing.published("s2")
     again = runs(client_of(root))
     assert len(again) == 5
-    assert [run.data.tags for run in again[:2]] == [run.data.tags for run in first], "the first state is as it was"
-    (copied,) = runs(client_of(root), state="s2", key="k1")
+    as_it_was = [run.data.tags for run in again if run.data.tags["transfer.state"] == "s1"]
+    assert sorted(as_it_was, key=str) == sorted((run.data.tags for run in first), key=str)
+    (copied,), (trained,) = runs(client_of(root), state="s2", key="k1"), runs(client_of(root), state="s1", key="k1")
+    assert copied.data.tags["transfer.from_cache"] == trained.info.run_id
+    assert (copied.info.start_time, copied.info.end_time) == (trained.info.start_time, trained.info.end_time)
     assert points(client_of(root), copied) == curve(3)
     assert copied.data.params == {"strategy": "partial", "lr": "0.01"}
     train(epochs=[9])
@@ -104,7 +107,7 @@ def test_a_state_without_its_parent_is_put_together_again(root):
 
 
 def test_values_that_are_hard_on_mlflow(root, capsys):
-    names = {"test_recall_a/../b": 0.1, "test_recall_Öl, (alt) @ 5 %": 0.2, "test_nan": np.nan, "test_inf": np.inf}
+    names = {"test/recall_a/../b": 0.1, "test/recall_Öl, (alt) @ 5 %": 0.2, "test_nan": np.nan, "test_inf": np.inf}
     params = {f"p{number}": "x" for number in range(250)} | {"empty": "", "none": None, "list": [1, 2]}
     rows = [{"epoch": epoch, "train_loss": np.nan if epoch == 2 else 0.5} for epoch in range(1, 401)]
     for _ in range(2):
@@ -112,7 +115,7 @@ def test_values_that_are_hard_on_mlflow(root, capsys):
     assert capsys.readouterr().err == ""
     (run,) = runs(client_of(root), kind="target")
     assert len(run.data.params) == 253
-    assert set(run.data.metrics) == {"test_recall_a_.._b", "test_recall_Öl_ _alt_ _ 5 _", "test_nan", "test_inf", "train_loss"}
+    assert set(run.data.metrics) == {"test/recall_a_.._b", "test/recall_Öl_ _alt_ _ 5 _", "test_nan", "test_inf", "loss/train"}
     steps = [step for step, _ in points(client_of(root), run)]
     assert sorted(steps) == list(range(1, 401))
 
@@ -132,7 +135,7 @@ def test_names_that_are_hard_on_mlflow_are_logged_once(root):
         log(history[0])
     publish("s1", child(history=history))
     (run,) = runs(client_of(root), kind="target")
-    assert points(client_of(root), run, "lr_blocks.6._") == [(1, 0.1)]
+    assert points(client_of(root), run, "lr/blocks.6._") == [(1, 0.1)]
 
 
 def broken(error):

@@ -17,8 +17,8 @@ import torch
 import yaml
 
 from stages.lib.core import cards, runs
-from stages.lib.reporting.page import num_epochs
-from stages.lib.tracking import records, store
+from stages.lib.reporting.verdict.spent import spent
+from stages.lib.tracking import figures, records, store
 from tests.lib.tracking.mlflow_runs import refusing
 from tests.tiny import PARAMS, ROOT, Repo, data_card, model_card, network, write_params
 
@@ -74,6 +74,11 @@ def finish(folder: Path, values: dict = PARAMS) -> Path:
     transfer = {"difference": 0.02, "lower": -0.01, "upper": 0.05, "verdict": "no difference shown"}
     compare = {
         "accuracy": {"dots": 0.9, "scratch": None},
+        "shipped": {
+            "trained_from": "dots",
+            "facts": {"accuracy": {"value": 0.9, "lower": 0.8, "upper": 1}},
+            "transfer": {"difference": 0.02, "lower": -0.01, "upper": 0.05},
+        },
         "transfer": transfer,
         "ship": "dots-0",
         "measured": {"target-dots-0": "targetdots-0", "scratch-0": "scratch0"},
@@ -81,6 +86,7 @@ def finish(folder: Path, values: dict = PARAMS) -> Path:
     }
     cards.write_json(folder / "metrics/compare.json", compare)
     (folder / "metrics/verdict.md").write_text("# Verdict\n\n- **Transfer: no difference shown**, +2.0.\n- More.\n")
+    (folder / "metrics/MODEL_CARD.md").write_text("# What it is for\n")
     (folder / "metrics/report.html").write_text("<h1>No difference shown</h1>")
     (folder / "metrics/plots").mkdir()
     (folder / "metrics/plots/curves.png").write_bytes(b"png")
@@ -165,18 +171,14 @@ def test_a_state_becomes_one_run_with_everything_in_it(tracked):
     experiment = client.get_experiment_by_name("transfer-learning").experiment_id
     by_name = {run.info.run_name: run for run in client.search_runs([experiment])}
     assert set(by_name) == {
-        "dots -> lines, partial, seeds 0", "intermediate dots: partial on dots", "target dots-0: partial on lines",
+        "partial 90.0 % · dots → lines · seeds 0", "intermediate dots: partial on dots", "target dots-0: partial on lines",
         "target tiny-0: partial on lines", "scratch 0: partial on lines", "advise: partial for lines",
     }  # fmt: skip
-    parent, child = by_name["dots -> lines, partial, seeds 0"], by_name["target dots-0: partial on lines"]
+    parent, child = by_name["partial 90.0 % · dots → lines · seeds 0"], by_name["target dots-0: partial on lines"]
     assert parent.data.params["datasets.lines.px"] == "32"
     assert parent.data.params["inits"] == '["dots", "tiny"]'
-    assert parent.data.metrics == {
-        "accuracy.dots": 0.9,
-        "transfer.difference": 0.02,
-        "transfer.lower": -0.01,
-        "transfer.upper": 0.05,
-    }
+    assert parent.data.metrics == {"test/accuracy": 0.9, "arms/dots": 0.9, "transfer/difference": 0.02}
+    assert "strategies.partial.lr" in parent.data.params and "strategies.full.lr" not in parent.data.params
     assert parent.data.tags["mlflow.note.content"] == "# Verdict\n\n- **Transfer: no difference shown**, +2.0.\n- More.\n"
     about = {"transfer.model": "targetdots-0", "transfer.use": "may be sold"}
     assert about.items() <= parent.data.tags.items()
@@ -186,16 +188,17 @@ def test_a_state_becomes_one_run_with_everything_in_it(tracked):
     assert {entry.dataset.name for entry in parent.inputs.dataset_inputs} == {"dots", "lines"}
     assert files(client, parent) == {
         "compare.json", "dvc.lock", "forgetting/dots/forgetting.csv", "params.yaml", "plots/curves.png", "report.html",
+        "MODEL_CARD.md",
         "shipped/mistakes.png", "shipped/predictions.csv", "verdict.md",
     }  # fmt: skip
     advice = by_name["advise: partial for lines"]
     assert advice.data.metrics == {"probe_accuracy": 0.8}
     assert advice.data.tags["mlflow.note.content"] == "partial: 90.0% expected, it is so"
     assert files(client, advice) == {"advise.json"}
-    assert child.data.params == {"strategy": "partial", "lr": "0.01"}
-    final = {name: value for name, value in child.data.metrics.items() if name.startswith("test_")}
-    assert final == {"test_accuracy": 0.9, "test_accuracy_lower": 0.8, "test_accuracy_upper": 1.0}
-    assert [(p.step, p.value) for p in client.get_metric_history(child.info.run_id, "train_loss")] == [
+    ends = {"test/accuracy_lower": "0.8", "test/accuracy_upper": "1.0"}
+    assert child.data.params == {"strategy": "partial", "lr": "0.01", "best_epoch": "3"} | ends
+    assert {name: value for name, value in child.data.metrics.items() if name.startswith("test/")} == {"test/accuracy": 0.9}
+    assert [(p.step, p.value) for p in client.get_metric_history(child.info.run_id, "loss/train")] == [
         (1, 1),
         (2, 0.5),
         (3, 1 / 3),
@@ -210,7 +213,20 @@ def test_a_state_becomes_one_run_with_everything_in_it(tracked):
     (model,) = client.search_logged_models([experiment])
     version = client.get_model_version_by_alias("transfer-learning-lines", "champion")
     assert (version.source, version.run_id) == (f"models:/{model.model_id}", parent.info.run_id)
-    assert version.description == "The first model of this name."
+    assert version.description == "The first model of this name.\n\n# What it is for"
+    about = client.get_registered_model("transfer-learning-lines").description
+    assert about.endswith("The champion is version 1:\n\n# What it is for")
+    linked = client.get_logged_model(model.model_id).metrics
+    assert [(each.key, each.value) for each in linked if each.dataset_name == "lines"] == [("test/accuracy", 0.9)]
+
+
+def test_the_experiment_says_what_it_holds_and_has_a_table_of_states(tracked):
+    """What the address that `track` prints shows in a browser: tests/test_pages.py."""
+    client = mlflow.MlflowClient(f"sqlite:///{tracked}/mlflow.db")
+    found = client.get_experiment_by_name("transfer-learning")
+    assert "/#/experiments/1/runs?viewStateShareKey=states&workflowType=machine_learning" in found.tags["mlflow.note.content"]
+    view = json.loads(found.tags["mlflow.sharedViewState.states"])
+    assert "metrics.`test/accuracy`" in view["selectedColumns"] and "params.`strategy`" in view["selectedColumns"]
 
 
 def test_the_champion_answers(tracked):
@@ -365,10 +381,10 @@ def test_a_model_that_is_missing_is_no_fault_of_the_store(project, call):
 
 def test_flat():
     nested = {"a": {"value": 1, "lower": 0}, "b": [1, 2], "c": {}, "value": 3}
-    assert dict(records.flat(nested, "_")) == {"a": 1, "a_lower": 0, "b": [1, 2], "c": {}, "value": 3}
-    assert json.dumps(dict(records.flat({"a": {"b": None}}, "."))) == '{"a.b": null}'
+    assert dict(figures.flat(nested, "_")) == {"a": 1, "a_lower": 0, "b": [1, 2], "c": {}, "value": 3}
+    assert json.dumps(dict(figures.flat({"a": {"b": None}}, "."))) == '{"a.b": null}'
     patterns = {"rates": {"blocks.6.*": 0.001}}  # MLflow would refuse the run for such a name
-    assert dict(records.flat({"discriminative": patterns}, ".")) == {"discriminative.rates": {"blocks.6.*": 0.001}}
+    assert dict(figures.flat({"discriminative": patterns}, ".")) == {"discriminative.rates": {"blocks.6.*": 0.001}}
 
 
 @pytest.mark.parametrize(
@@ -379,4 +395,4 @@ def test_what_trained_nothing_is_not_said_to_have_had_an_epoch(project, monkeypa
     training = runs.target("dots", 0, "lines")
     (training.metrics / "history.csv").write_text(f"phase,epoch,train_loss,val_loss\n0,1,{loss},0.5\n")
     assert said in records.child(training).tags["mlflow.note.content"]
-    assert num_epochs(training) == num
+    assert spent(training, None).epochs == num

@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -246,6 +247,7 @@ def test_mlflow_serves_it_from_elsewhere(saved, tmp_path):
         answers = pd.DataFrame(ask(port, [base64.b64encode(content).decode() for content in files()])["predictions"])
         expected = logits_of_evaluation(saved / "dots-0", files(), tmp_path).softmax(1).numpy()
         assert np.abs(answers[[f"p_{name}" for name in CLASSES]].to_numpy() - expected).max() < 1e-5
+        assert float(curled(port, files()[0], tmp_path)[0]["probability"]) == pytest.approx(expected[0].max(), abs=1e-5)
         with pytest.raises(urllib.error.HTTPError) as refused:
             ask(port, ["nonsense"])
         assert refused.value.code == 400
@@ -253,6 +255,15 @@ def test_mlflow_serves_it_from_elsewhere(saved, tmp_path):
     finally:
         os.killpg(server.pid, 15)
         server.wait()
+
+
+def curled(port, content, folder):
+    """The answer to the line of the guide, as a shell runs it."""
+    (folder / "cell.png").write_bytes(content)
+    guide = (ROOT / "stages/commands/README.md").read_text()
+    (line,) = [block for block in re.findall(r"```bash\n(.+?)```", guide, re.DOTALL) if "curl" in block]
+    done = subprocess.run(["bash", "-c", line.replace("localhost:5001", f"127.0.0.1:{port}")], cwd=folder, capture_output=True)
+    return json.loads(done.stdout)["predictions"]
 
 
 def ask(port, column):

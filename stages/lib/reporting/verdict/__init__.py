@@ -9,14 +9,17 @@ from stages.lib.core.cards import ModelCard
 from stages.lib.core.contracts import Metric
 from stages.lib.core.runs import ADVICE, shown
 from stages.lib.evaluation.comparison import Pair, Test
+from stages.lib.evaluation.facts import Facts
 from stages.lib.evaluation.verdicts import Comparison
 from stages.lib.reporting.verdict import comparisons
-from stages.lib.reporting.verdict.covered import covered
+from stages.lib.reporting.verdict import spent as spending
+from stages.lib.reporting.verdict.covered import covered, percent
+from stages.lib.reporting.verdict.spent import Spent
 
 
 def write(
     p: SimpleNamespace, metric: Metric, test: Test, chain: list[str], pairs: Sequence[Pair], results: Mapping[str, Any],
-    found: Comparison, models: Mapping[str, ModelCard], said: str,
+    found: Comparison, models: Mapping[str, ModelCard], told: Facts, spent: Mapping[str, Sequence[Spent]],
 ) -> str:  # fmt: skip
     """The verdict, as Markdown.
 
@@ -26,32 +29,38 @@ def write(
         results: value, lower and upper of each arm.
         found: what is written to compare.json.
         models: cards of the targets by name.
-        said: a sentence on the test of the model to ship, or "".
+        told: what the test of the model to ship says.
+        spent: what each training of the arms saw.
     """
-    name, interval, num_seeds = p.compare.metric.replace("_", " "), f"{p.compare.confidence:.0%} interval", len(p.seeds)
-    unit = getattr(plugins.load("tasks", models[found.ship].trained_for), "UNIT", None)
-    noun = unit or plugins.load("modalities", models[found.ship].modality).NOUN
-    lines = [f"# Verdict: {' -> '.join([*chain, test.data])}", "", *comparisons.headline(p, metric, pairs, found)]
-    lines += comparisons.at_chance(metric, pairs, results, found.chance)
-    lines += comparisons.below_probe(cards.read_json(ADVICE), models, p.inits[0], p.target.data, noun)
-    lines += [
-        f"- **Ship models/target/{found.ship}**, the target with the lowest validation loss." + (f" {said}" if said else "")
-    ]
+    name, interval, num_seeds = p.compare.metric.replace("_", " "), f"{percent(p.compare.confidence)} interval", len(p.seeds)
+    unit, noun = unit_of(models[found.ship]), noun_of(models[found.ship])
+    lines = [f"# Verdict: {' -> '.join([*chain, test.data])}", "",
+             f"**Ship models/target/{found.ship}**, the target with the lowest validation loss. {told.sentence}.",
+             ""]  # fmt: skip
+    lines += [f"- {line}" for line in (*(fact.words for fact in told.facts), *told.more)]
+    lines += [comparisons.worth(p, metric, found.shipped)]
     lines += [f"- **Licences: {licences.use(models[found.ship].licences)}.**" + asked_for(p.checks.use)]
+    lines += ["", "## Did it help?", "", *comparisons.headline(p, metric, pairs, found)]
+    lines += comparisons.at_chance(metric, pairs, results, found.chance)
+    lines += spending.starved(pairs, p.inits[0], spent)
+    lines += comparisons.below_probe(cards.read_json(ADVICE), models, p.inits[0], p.target.data, noun)
     if found.verdicts["transfer"].verdict in ("hurts", "this model is worse"):
         lines += [f"- **Random weights did better here**: consider models/scratch/{p.seeds[0]} instead."]
     lines += [""]
 
-    lines += ["## Measured", "", f"| target trained from | {name} | {interval} |", "| --- | --- | --- |"]
+    lines += ["## Measured", "", f"| target trained from | {name} | {interval} | epochs | {noun}s seen |",
+              "| --- | --- | --- | --- | --- |"]  # fmt: skip
     for row, (arm, r) in enumerate(results.items()):
         start = shown(arm) + (" (control)" if row else " (proposal)")
-        lines.append(f"| {start} | {metric.text(r['value'])} | {metric.text(r['lower'])} to {metric.text(r['upper'])} |")
+        epochs, seen = spending.told(spent.get(arm, []))
+        between = f"{metric.text(r['lower'])} to {metric.text(r['upper'])}"
+        lines.append(f"| {start} | {metric.text(r['value'])} | {between} | {epochs} | {seen} |")
     if found.chance is not None:
-        lines.append(f"| always the most frequent answer | {metric.text(found.chance)} | |")
+        lines.append(f"| always the most frequent answer | {metric.text(found.chance)} | | | |")
     averaged = f", each figure the mean over {num_seeds} seeds" if num_seeds > 1 else ""
     lines += [
         "",
-        f"On {len(test.keys)} test {noun}s of {test.data}{averaged}. "
+        f"On {len(test.keys):,} test {noun}s of {test.data}{averaged}. "
         "Intervals of single models may overlap even if one is better:",
         f"the paired differences decide, because all models are measured on the same {noun}s.",
         "",
@@ -68,6 +77,17 @@ def write(
         "its figures would be too good.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def unit_of(card: ModelCard) -> str | None:
+    """What a model's task measures, if it is not each example: "episode"."""
+    unit: str | None = getattr(plugins.load("tasks", card.trained_for), "UNIT", None)
+    return unit
+
+
+def noun_of(card: ModelCard) -> str:
+    """What a model's test consists of: "image"."""
+    return unit_of(card) or str(plugins.load("modalities", card.modality).NOUN)
 
 
 def asked_for(use: str) -> str:

@@ -9,12 +9,13 @@ from stages.lib.core.contracts import Metric
 from stages.lib.core.runs import shown
 from stages.lib.evaluation import verdicts
 from stages.lib.evaluation.comparison import Pair
-from stages.lib.evaluation.verdicts import Comparison, Verdict
+from stages.lib.evaluation.verdicts import Comparison, Shipped, Verdict
+from stages.lib.reporting.verdict.covered import percent
 
 
 def sentence(p: SimpleNamespace, metric: Metric, pair: Pair, found: Verdict, num_pairs: int) -> str:
     """One comparison: the verdict, the difference and its interval, and what the correction changed."""
-    between = f"{p.compare.confidence:.0%} interval {metric.change(found.lower)} to {metric.change(found.upper)}"
+    between = f"{percent(p.compare.confidence)} interval {metric.change(found.lower)} to {metric.change(found.upper)}"
     between += ", one seed only" if len(p.seeds) == 1 else ""
     word = found.verdict + (f", within {margin(p, metric)}" if found.verdict.endswith("as good") else "")
     amount = f"{metric.change(found.difference)} {metric.unit(p.compare.metric)}"
@@ -24,6 +25,16 @@ def sentence(p: SimpleNamespace, metric: Metric, pair: Pair, found: Verdict, num
     if verdicts.alone(found, p.compare.confidence):
         line += f" By itself it would be a difference; together with the other {num_pairs - 1} comparisons it is none."
     return line
+
+
+def worth(p: SimpleNamespace, metric: Metric, shipped: Shipped) -> str:
+    """What transfer was worth to the model to ship."""
+    gain = {name: float("nan") if value is None else value for name, value in shipped.transfer.items()}
+    ends = f"{metric.change(gain['lower'])} to {metric.change(gain['upper'])}"
+    mean = f", the mean over {len(p.seeds)} seeds" if len(p.seeds) > 1 else ", one seed only"
+    return (f"- What transfer was worth to it: {metric.change(gain['difference'])} {metric.unit(p.compare.metric)} over "
+            f"random weights ({percent(p.compare.confidence)} interval {ends}{mean} of the targets from "
+            f"{shipped.trained_from})")  # fmt: skip
 
 
 def margin(p: SimpleNamespace, metric: Metric) -> str:

@@ -6,6 +6,11 @@ from stages.lib.errors import listed
 from stages.lib.evaluation.comparison import Test
 
 
+def percent(confidence: float) -> str:
+    """A confidence for readers: "95 %"."""
+    return f"{100 * confidence:g} %"
+
+
 def covered(p: SimpleNamespace, test: Test, noun: str, num_pairs: int, within: str, *, drawn: bool) -> list[str]:
     """What the intervals cover and what they do not, in one or two sentences each.
 
@@ -16,7 +21,7 @@ def covered(p: SimpleNamespace, test: Test, noun: str, num_pairs: int, within: s
         drawn: whether these are drawn from the test examples, such as episodes.
     """
     num_seeds = len(p.seeds)
-    lines = [f"Covered: the choice of test {noun}s ({p.compare.num_resamples} bootstrap resamples, the same for all models)."]
+    lines = [f"Covered: the choice of test {noun}s ({p.compare.num_resamples:,} bootstrap resamples, the same for all models)."]
     if drawn:
         lines += [f"Not covered: the choice of the test's classes. All {noun}s are drawn from the same examples of them, so the "
                   "intervals say how sure the mean of these is, and not how far other classes would be from it."]  # fmt: skip
@@ -40,11 +45,11 @@ def covered(p: SimpleNamespace, test: Test, noun: str, num_pairs: int, within: s
     elif not test.split_by_group:
         lines += [f"Not covered: data from a new source. Similar {noun}s may be in training and test, so all scores may be "
                   "optimistic."]  # fmt: skip
-    sure = f"{p.compare.confidence:.0%}"
-    together = [f"Each interval has {sure} confidence by itself."]
+    sure = percent(p.compare.confidence)
+    together = [f"Each interval holds with {sure} confidence."]
     if num_pairs > 1:
-        together = [f"The {num_pairs} verdicts hold together with {sure} confidence (corrected by Holm's procedure); each "
-                    "interval by itself."]  # fmt: skip
+        together = [f"The {num_pairs} verdicts hold together with {sure} confidence (corrected by Holm's procedure). Each "
+                    "interval holds with that confidence by itself; all of them together with less."]  # fmt: skip
     if p.compare.looks:
         together += [f"Seeds are added until the verdicts decide: looks are planned at {listed(p.compare.looks)} seeds, and this "
                      f"is the one at {num_seeds}. Intervals and verdicts hold over all looks together with {sure} confidence; "
@@ -55,5 +60,5 @@ def covered(p: SimpleNamespace, test: Test, noun: str, num_pairs: int, within: s
         "share theirs. `python -m stages verdict` says how many settings were tried for each.",
         *together,
         f"As good, within {within}: the difference is shown to be smaller than that, either way (compare.margin). No difference "
-        "shown does not mean that there is none: any value in the interval is possible.",
+        "shown is no proof of no difference: any value in the interval is possible.",
     ]

@@ -34,8 +34,8 @@ def write(
     lines = [*shared, *(f"- Preprocessing: {warning}" for warning in advice["warnings"])]
     lines += [f"- {run['name']}: {warning}" for run in runs for warning in run["warnings"]]
     for hop, table in forgotten.items():
-        name, scale = scale_of(cards.read_json(Training("intermediate", hop, "").evaluation / "report.json"))
-        lines += catastrophic(hop, name.replace("_", " "), scale, table, p.checks.forgetting)
+        _, scale = scale_of(cards.read_json(Training("intermediate", hop, "").evaluation / "report.json"))
+        lines += catastrophic(hop, scale, table, p.checks.forgetting)
     for seen, report in shortcuts.items():
         lines += shortcut(seen, report, p.checks.shortcut)
     tried = "no wrong preprocessing, " if advice["decided"] else "no preprocessing with clearly better neighbours, "
@@ -102,11 +102,11 @@ def domains(adapted: Sequence[Adapted], test: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def catastrophic(hop: str, name: str, scale: Scale, table: pd.DataFrame, most: float) -> list[str]:
+def catastrophic(hop: str, scale: Scale, table: pd.DataFrame, most: float) -> list[str]:
     """A line for each later model that lost more than `most` of a hop's metric, beyond chance.
 
     Args:
-        name: of the metric, and its `scale`.
+        scale: of the metric.
         table: of the stage forgetting.
         most: of a fraction its difference; of another metric the fraction of what it was.
     """
@@ -117,12 +117,18 @@ def catastrophic(hop: str, name: str, scale: Scale, table: pd.DataFrame, most: f
         loss = loss if scale.fraction else loss / (abs(row.before) or 1)
         if loss > most and upper < 0:
             lines.append(
-                f"- Catastrophic forgetting: after {row.model}, {name} on {hop} (with its original head) went from "
-                f"{scale.text(row.before)} to {scale.text(row.after)} ({scale.change(row.change)}, {scale.change(row.lower)} to "
-                f"{scale.change(row.upper)}). If {hop} still matters, keep models/{hop} beside the new model, or choose wise_ft, "
-                "l2_sp or feature_extraction, or a lower lr."
+                f"- Catastrophic forgetting: after {row.model}, {row.metric.replace('_', ' ')} on {hop} (with its original head) "
+                f"went from {scale.text(row.before)} to {scale.text(row.after)} ({scale.change(row.change)}, "
+                f"{scale.change(row.lower)} to {scale.change(row.upper)}{_guessing(row, scale)}). If {hop} still matters, keep "
+                f"models/{hop} beside the new model, or choose wise_ft, l2_sp or feature_extraction, or a lower lr."
             )
     return lines
+
+
+def _guessing(row: Any, scale: Scale) -> str:
+    """What forgotten figures have to be compared with: of always giving one answer, which this model may do."""
+    words = "" if np.isnan(row.chance) else f"; one answer for everything reaches {scale.text(row.chance)}"
+    return f"{words}, and it answers '{row.only}' to everything" if isinstance(row.only, str) else words
 
 
 def shortcut(seen: str, report: Mapping[str, Any], most: float) -> list[str]:

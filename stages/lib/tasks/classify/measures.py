@@ -10,7 +10,7 @@ import pandas as pd
 from stages.lib.core.contracts import Metric
 from stages.lib.evaluation import statistics
 from stages.lib.params.schema import Evaluate
-from stages.lib.tasks.classify import metrics, words
+from stages.lib.tasks.classify import metrics
 
 
 def _other_class(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -127,14 +127,14 @@ def write(
     plots.reliability(folder / "reliability.png", bins, f"{title}: calibration")
 
 
-said = words.said  # what matters of a model besides the metric, for the verdict
+EARLIER = "balanced_accuracy"  # the metric of what was forgotten: a model that answers one class for everything is at chance
 PLOTS = ("confusion.png", "reliability.png")  # written by `write`; compare shows those of the shipped model
 
 
 def most_certain(
     predictions: np.ndarray, targets: np.ndarray, keys: Sequence[str], classes: Sequence[str], num: int
 ) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """The `num` most confident mistakes, and half as many correct predictions.
+    """The most confident mistakes, `num` in turn from the classes and in their order, and half as many correct predictions.
 
     Returns:
         Rows (n,), the index of the predicted output of each (n,), and titles.
@@ -142,7 +142,12 @@ def most_certain(
     confidence, predicted = predictions.max(1), predictions.argmax(1)
     order = np.argsort(-confidence, kind="stable")
     right = predicted[order] == targets[order]
-    rows = np.concatenate([order[~right][:num], order[right][: num // 2]])
+    wrong = order[~right]
+    rank = np.zeros(len(wrong), dtype=int)  # of each mistake among those of its class
+    for label in np.unique(targets[wrong]):
+        rank[targets[wrong] == label] = np.arange((targets[wrong] == label).sum())
+    chosen = wrong[np.argsort(rank, kind="stable")][:num]
+    rows = np.concatenate([chosen[np.argsort(targets[chosen], kind="stable")], order[right][: num // 2]])
     titles = [
         f"{classes[predicted[row]]} ({confidence[row]:.0%})"
         + (", right" if predicted[row] == targets[row] else f"\nis {classes[targets[row]]}")

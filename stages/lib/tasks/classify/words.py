@@ -1,29 +1,12 @@
-"""What matters of a classifier besides its accuracy, in sentences for the verdict, from its report.json."""
+"""What the calibration of a classifier gave, in sentences, from its report.json."""
 
 from collections.abc import Mapping
 from typing import Any
 
 
-def said(report: Mapping[str, Any]) -> str:
-    """The class that it misses most, if it misses any, and what its calibration gave."""
-    return " ".join([*_missed(report), *_calibrated(report.get("calibrated", {}), report)])
-
-
-def _missed(report: Mapping[str, Any]) -> list[str]:
-    missed = {label: each["support"] - round(each["recall"]["value"] * each["support"])
-              for label, each in report["per_class"].items() if each["support"]}  # fmt: skip
-    if not any(missed.values()):
-        return []
-    label = max(missed, key=lambda label: missed[label] / report["per_class"][label]["support"])
-    each = report["per_class"][label]
-    found = " to ".join(f"{100 * each['recall'][end]:.1f} %" for end in ("lower", "upper"))
-    return [f"It finds {100 * each['recall']['value']:.1f} % ({found}) of the test examples of {label}, which it misses most: "
-            f"{missed[label]} of {each['support']}."]  # fmt: skip
-
-
-def _calibrated(calibrated: Mapping[str, Any], report: Mapping[str, Any]) -> list[str]:
+def calibrated(report: Mapping[str, Any]) -> list[str]:
     """What the decision changes, the distances to the training data, the sets, and for what validation is too small."""
-    lines = []
+    lines, calibrated = [], report.get("calibrated", {})
     if decision := calibrated.get("decision"):
         label, each, plain = decision["label"], decision["metrics"], report["per_class"][decision["label"]]
         chosen = f"chosen on validation to find {decision['wanted']:.0%} of it" if "wanted" in decision else "as the params say"

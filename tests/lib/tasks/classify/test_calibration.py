@@ -8,7 +8,7 @@ from sklearn import metrics as sk
 
 from stages.lib.errors import UserError
 from stages.lib.params.schema import Calibrate, Evaluate
-from stages.lib.tasks.classify import calibration, measures
+from stages.lib.tasks.classify import calibration, measures, words
 from tests.tiny import PARAMS
 
 CLASSES = ["a", "b, c", "d"]
@@ -128,11 +128,10 @@ def test_the_verdict_says_what_the_decision_and_the_sets_gave():
     p, targets = data(500, 1, sure=1)
     made = calibration.fitted(*data(60, 0, sure=1), CLASSES, wanted)
     report = measures.report(p, targets, None, CLASSES, EVALUATE, 0)
-    plain = measures.said(report)
+    assert words.calibrated(report) == []
     unlike = {"value": 0.06, "lower": 0.04, "upper": 0.08, "expected": 0.05}
     report["calibrated"] = calibration.measured(p, targets, None, CLASSES, made, 60, EVALUATE, 0) | {"unlike": unlike}
-    said = measures.said(report)
-    assert said.startswith(plain) and len(said) > len(plain)
+    said = " ".join(words.calibrated(report))
     recall = report["per_class"]["a"]["recall"]["value"]
     now = report["calibrated"]["decision"]["metrics"]["recall"]["value"]
     assert f"it then finds {100 * now:.1f} % instead of {100 * recall:.1f} %" in said

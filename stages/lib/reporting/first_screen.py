@@ -1,0 +1,126 @@
+"""What stands at the top of the report: which model to ship and why, what speaks against relying on it, and one picture."""
+
+import re
+from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+from markupsafe import Markup
+
+from stages.lib.core import cards, runs
+from stages.lib.core.cards import DataCard, ModelCard
+from stages.lib.core.contracts import Metric
+from stages.lib.core.runs import Training
+from stages.lib.plots import svg
+from stages.lib.reporting.verdict import spent
+from stages.lib.reporting.verdict.covered import percent
+
+MOST_NAMES = 5  # classes that are named at the top
+MOST_CHARACTERS = 110  # of a warning at the top
+
+
+def eyebrow(card: ModelCard, data: DataCard, report: Mapping[str, Any], noun: str) -> list[str]:
+    """What was asked, of what: data, task, classes, number of test examples, and the version of the test."""
+    parts = [data.name, card.trained_for]
+    if data.labels and report.get("classes"):
+        names = ", ".join(data.labels[:MOST_NAMES]) + (", …" if len(data.labels) > MOST_NAMES else "")
+        parts.append(f"{len(data.labels)} classes: {names}")
+    return [*parts, f"{report['num_examples']:,} test {noun}s", f"test {report['test'][:8]}"]
+
+
+def reasons(p: SimpleNamespace, found: Mapping[str, Any], metric: Metric, card: ModelCard, num_targets: int) -> list[Markup]:
+    """Which model to ship, why, and what transfer and the hops were worth.
+
+    Args:
+        p: the sections `compare`, `inits` and `seeds`.
+        found: compare.json.
+        card: of the model to ship.
+    """
+    name, gain = p.compare.metric.replace("_", " "), found["shipped"]["transfer"]
+    chain = " → ".join(card.ancestors)
+    lines = [Markup("<b>Ship models/target/{}</b>, trained from {}, because its validation loss is the lowest of {} targets. The "
+                    "test played no part in the choice.").format(found["ship"], chain, num_targets)]  # fmt: skip
+    trained = "in the one training that was made" if len(p.seeds) == 1 else f"the mean over {len(p.seeds)} seeds"
+    said = "Transfer was worth <b>{} {}</b> to it over random weights ({} interval {} to {}, {})."
+    unit = metric.unit(p.compare.metric) if metric.fraction else name
+    sure = percent(p.compare.confidence)
+    if None not in gain.values():  # undefined, as the F1 of a control that never answers
+        ends = metric.change(gain["lower"]), metric.change(gain["upper"])
+        lines.append(Markup(said).format(metric.change(gain["difference"]), unit, sure, *ends, trained))  # noqa: S704 (our own)
+    for key, each in found.items():
+        if key == "intermediate" or key.startswith("intermediate_after_"):
+            skipped = "" if key == "intermediate" else f" after {key.removeprefix('intermediate_after_')}"
+            text = "The intermediate step{} over {}: <b>{}</b>, {} ({} to {})."
+            values = (metric.change(each[end]) for end in ("difference", "lower", "upper"))
+            lines.append(Markup(text).format(skipped, p.inits[0], each["verdict"], *values))  # noqa: S704 (our own)
+    return lines
+
+
+def chips(
+    p: SimpleNamespace, report: Mapping[str, Any], card: ModelCard, leaks: Mapping[str, Any], verdict: str, noun: str
+) -> list[tuple[str, str]]:
+    """What speaks against relying on the figures: a short text, and the section that says more.
+
+    Args:
+        p: the sections `seeds` and `target`.
+        report: of the model to ship.
+        leaks: leaks.json.
+        verdict: verdict.md.
+    """
+    found = []
+    if len(p.seeds) == 1:
+        found.append(("one training each: too few for a verdict on the method", "intervals"))
+    if not report["split_by_group"] and not report["split_given"]:
+        found.append((f"split {noun} by {noun}: similar ones may be in training and test", "intervals"))
+    if card.use != "may be sold":
+        found.append((f"licences: {card.use}", "origin"))
+    found += [(short(each["words"]), "warnings") for each in leaks["compared"]
+              if each["words"] and each["tested_on"] == p.target.test]  # fmt: skip
+    for line in verdict.partition("\n## Warnings")[2].splitlines():
+        if line.startswith("- ") and not line.startswith(("- Leak", "- Without these test examples")):
+            found.append((short(line.removeprefix("- ")), "warnings"))
+    if f"- **{runs.shown(runs.SCRATCH)}: not shown to be better than always" in verdict:
+        found.append(("the control from random weights is not shown to have learned anything", "help"))
+    for name in re.findall(r"- \*\*(.+?): stopped while it was still", verdict):
+        found.append((f"{name} was given too few epochs", "help"))
+    return found or [("nothing was found that speaks against it; what the intervals do not cover is below", "intervals")]
+
+
+def short(text: str) -> str:
+    """The first sentence of a warning without what stands in brackets, cut where it is still long."""
+    first = re.split(r"\. ", re.sub(r" \([^)]*\)", "", text))[0].rstrip(".")
+    return first if len(first) <= MOST_CHARACTERS else f"{first[:MOST_CHARACTERS].rsplit(' ', 1)[0]} …"
+
+
+def arms(
+    found: Mapping[str, Any], name: str, metric: Metric, arms: Mapping[str, Sequence[Training]], data: str, noun: str
+) -> Markup:
+    """Each arm's figure with its interval, the best first, and what always giving one answer would reach.
+
+    Args:
+        found: compare.json.
+        name: of the metric.
+        arms: the trainings of each.
+        data: of the target.
+    """
+    saw = spent.of_arms(arms, data)
+    rows = []
+    known = [(arm, value) for arm, value in found[name].items() if None not in (value, *found["intervals"][arm].values())]
+    for arm, value in sorted(known, key=lambda item: -item[1] if metric.higher_is_better else item[1]):
+        ends = found["intervals"][arm]
+        text = f"{metric.text(value)} ({metric.text(ends['lower']).removesuffix(' %')} to {metric.text(ends['upper'])})"
+        epochs, examples = spent.told(saw[arm]) if arm in saw else ("", "")
+        note = [f"{epochs} epochs, {examples} {noun}s seen"] if examples else []
+        if arm in arms and arm != runs.SCRATCH:
+            title = f"from {' → '.join(cards.read_model_card(arms[arm][0].model).ancestors)}"
+        else:
+            title = runs.shown(arm)
+        shipped = arm == found["shipped"]["trained_from"]
+        colour = "c0" if shipped else "dark" if arm == runs.SCRATCH else "c1"
+        if shipped and len(arms[arm]) > 1:
+            note.insert(0, f"{len(arms[arm])} seeds, one of them shipped")
+        title += " (shipped)" if shipped and len(arms[arm]) == 1 else ""
+        rows.append(svg.Row(title, text, value, ends["lower"], ends["upper"], colour, "; ".join(note)))
+    if found["chance"] is not None:
+        rows.append(svg.Row("always the most frequent answer", metric.text(found["chance"]), found["chance"], colour="dim"))
+    return svg.intervals(rows)

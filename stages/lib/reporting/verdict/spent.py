@@ -1,0 +1,62 @@
+"""What was spent on each arm: epochs and examples seen, which stand beside its figure; and controls that got too little."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from stages.lib.core import cards, runs
+from stages.lib.core.runs import Training, shown
+from stages.lib.evaluation.comparison import Pair
+
+
+class Spent(NamedTuple):
+    """What one training saw; unlike time it does not depend on the machine."""
+
+    epochs: int  # 0 for a strategy that trains nothing
+    examples: int | None  # in all epochs; None where this is not known
+    rising: bool  # whether the last epoch was the best, so that more of them might have helped
+
+
+def spent(training: Training, num_train: int | None) -> Spent:
+    """What a training saw.
+
+    Args:
+        num_train: its training examples; None if that is not known.
+    """
+    history = cards.read_table(training.metrics / "history.csv")
+    epochs = int(history.train_loss.count())  # a strategy that trains nothing has one row without a training loss
+    best = cards.read_json(training.metrics / "run.json")["best"]["epoch"]
+    rising = epochs > 0 and bool(history.epoch.iloc[-1] == best)
+    return Spent(epochs, None if num_train is None else epochs * num_train, rising)
+
+
+def of_arms(arms: Mapping[str, Sequence[Training]], data: str) -> dict[str, list[Spent]]:
+    """What each training of each arm saw; examples are counted for those on the target's own data."""
+    num = cards.read_data_card(runs.prepared(data)).num("train")
+    return {name: [spent(each, num if each.data == data else None) for each in arm] for name, arm in arms.items()}
+
+
+def told(found: Sequence[Spent]) -> tuple[str, str]:
+    """Epochs and examples of an arm for a table: one number, or the range over its seeds."""
+    examples = [each.examples for each in found if each.examples is not None]
+    return _range([each.epochs for each in found]), _range(examples)
+
+
+def starved(pairs: Sequence[Pair], proposal: str, arms: Mapping[str, Sequence[Spent]]) -> list[str]:
+    """A line for each control that saw fewer examples than the proposal and was still getting better when it stopped."""
+    lines = []
+    for control in dict.fromkeys(pair.control for pair in pairs if pair.control in arms):
+        fewer = [(own.examples, most.examples) for own, most in zip(arms[control], arms[proposal], strict=True)
+                 if own.rising and (own.examples or 0) < (most.examples or 0)]  # fmt: skip
+        if fewer:
+            own, most = (each or 0 for each in fewer[0])
+            lines.append(f"- **{shown(control)}: stopped while it was still getting better**, after {own:,} examples against "
+                         f"{most:,} of {proposal}. Some of the difference may be due to that: give it more "
+                         "epochs.")  # fmt: skip
+    return lines
+
+
+def _range(numbers: Sequence[int]) -> str:
+    if not numbers:
+        return ""
+    low, high = min(numbers), max(numbers)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
