@@ -38,7 +38,7 @@ def main(*, watch: runs.Watch) -> None:
             told["smallest_difference"] = power.sentence(told["facts"]["probe_accuracy"], data.num("test"), **planned)
         if plugins.has("modalities", card.modality, "variants"):
             told = told | look.preprocessing()
-    with watch("advise", "advise", key, settings) as session:
+    with watch("advise", "advise", key, settings, []) as session:
         session.log({"epoch": 0, "time_ms": int(time.time() * 1000), **figures(told)})
         cards.write_json(runs.ADVICE, cards.rounded(told | {"figures": figures(told)}) | {"key": key, "settings": settings})
         say(told, p.inits[0], p.target.data, p.target.task)

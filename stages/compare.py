@@ -1,9 +1,10 @@
 """Compare the target with its controls: did transfer and the hops help, and which model to ship: python -m stages compare"""
 
 import shutil
+from typing import Any
 
 from stages.lib.core import cards, contracts, plugins, runs
-from stages.lib.evaluation import adaptation, comparison, facts, pairing, statistics, verdicts
+from stages.lib.evaluation import adaptation, comparison, current, facts, pairing, statistics, verdicts
 from stages.lib.params import read as params
 from stages.lib.plots import gallery
 from stages.lib.reporting import verdict
@@ -21,8 +22,8 @@ def main() -> None:
     hops = {name: runs.hop(name, hop.data) for name, hop in p.intermediate.items()}
     trainings = [*hops.values(), *(each for arm in arms.values() for each in arm)]
     forgotten = {hop: cards.read_table(runs.forgetting(hop) / "forgetting.csv", dtype={"only": str}) for hop in hops}
-    comparison.require_current(trainings, {runs.as_is(name): hop for name, hop in hops.items() if runs.as_is(name) in titles},
-                               forgotten)  # fmt: skip
+    measured_as_is = {runs.as_is(name): hop for name, hop in hops.items() if runs.as_is(name) in titles}
+    current.require(trainings, measured_as_is, forgotten)
     controls = {arm: [runs.control(arm)] * len(p.seeds) for arm in titles}
     ways = {name: f"{block.strategy} on {block.data}" for name, block in p.alternatives.items()}
     pairs = comparison.plan(proposal, chain, p.inits[1:], ways, titles)
@@ -30,36 +31,38 @@ def main() -> None:
     test, predictions = comparison.read_arms(evaluations, card)
 
     metric, how = comparison.metric_of(card, p.compare.metric), comparison.bootstrap(p.compare)
-    drawn = {name: pairing.resampled_mean(metric, arm, test.targets, test.groups, **how) for name, arm in predictions.items()}
-    results = {name: comparison.figure(p.compare.metric, evaluations[name], each, p.compare.confidence)
-               for name, each in drawn.items()}  # fmt: skip
+    sure = verdicts.at_this_look(p.compare, len(p.seeds))
+    drawn = {name: pairing.resampled(metric, arm, test.targets, test.groups, **how) for name, arm in predictions.items()}
+    means = {name: pairing.over_seeds(metric, *each, how["seed"]) for name, each in drawn.items()}
+    results = {name: comparison.figure(p.compare.metric, evaluations[name], mean, sure) for name, mean in means.items()}
     differences = {
         pair.key: pairing.paired(metric, predictions[proposal], predictions[pair.control], test.targets, test.groups, **how)
         for pair in pairs
     }
-    judged = verdicts.judged(
-        differences, metric, num_seeds=len(p.seeds), confidence=p.compare.confidence, margin=p.compare.margin
-    )
+    judged = verdicts.judged(differences, metric, p.compare, len(p.seeds))
     start = ship.rpartition("-")[0]
     gained = pairing.paired(metric, predictions[start], predictions[runs.SCRATCH], test.targets, test.groups, **how)
-    lower, upper = (float(end) for end in statistics.interval(gained.samples, p.compare.confidence))
+    lower, upper = (float(end) for end in statistics.interval(gained.samples, sure))
     shipped = runs.Training("target", ship, p.target.data)
-    told = facts.of(cards.read_json(shipped.evaluation / "report.json"), verdict.noun_of(card))
+    report = cards.read_json(shipped.evaluation / "report.json")
+    told = facts.of(report, verdict.noun_of(card))
     measured = {each.evaluation.name: cards.read_json(each.evaluation / "report.json")["model"] for each in trainings}
     leaks = cards.read_json(runs.LEAKS / "leaks.json")
     without = comparison.without_leaks(leaks, p.target.test, metric, test, predictions, how)
     values = {name: result["value"] for name, result in results.items()}
     chance = contracts.chance(p.target.task, p.compare.metric, test.targets, card.num_outputs)
+    luck = verdicts.luck([one for arm in arms for one in drawn[arm][1].T])
     compared = verdicts.Comparison(
         ship=ship, shipped=verdicts.Shipped(
             trained_from=start, transfer={"difference": gained.value, "lower": lower, "upper": upper},
             facts={fact.key: {"value": fact.value, "lower": fact.lower, "upper": fact.upper} for fact in told.facts},
-        ), measured=measured, use=card.use, chance=chance, luck=verdicts.luck([drawn[arm][1] for arm in arms]),
-        without_leaks=without,
+        ), measured=measured, use=card.use, chance=chance, luck=luck, without_leaks=without,
         intervals={name: {end: result[end] for end in ("lower", "upper")} for name, result in results.items()},
         **{p.compare.metric: values}, **judged,
     )  # fmt: skip
     cards.write_json(runs.COMPARISON, cards.rounded(compared.model_dump()))
+    transfer = {key: getattr(judged["transfer"], key) for key in ("difference", "verdict")}
+    cards.write_json(runs.SHIPPED, cards.rounded(figures(report) | {"model": ship, "transfer": transfer}))
     measures = plugins.load("tasks", p.target.task, "measures")
     words = verdict.write(p, metric, test, chain, pairs, results, compared, models, told, spent.of_arms(arms, p.target.data))
     adapted = [found for each in trainings if (found := adaptation.read(each, p.target.test))]
@@ -79,3 +82,10 @@ def main() -> None:
     for name in measures.PLOTS:
         shutil.copyfile(shipped.evaluation / name, runs.PLOTS / name)
     print(words.split("\n## Measured")[0].partition("\n\n")[2].strip())
+
+
+def figures(report: dict[str, Any]) -> dict[str, float | None]:
+    """What DVC shows of a model, from its report.json: all of its metrics, and the interval of the primary one."""
+    found, (primary, _) = report["metrics"], contracts.scale_of(report)
+    ends = {f"{primary}_{end}": found[primary][end] for end in ("lower", "upper")}
+    return {name: figure["value"] for name, figure in found.items()} | ends

@@ -8,7 +8,7 @@ import platform
 from importlib.metadata import version
 
 from stages.lib.core import cards, plugins, runs
-from stages.lib.evaluation import comparison, facts
+from stages.lib.evaluation import comparison, current, facts
 from stages.lib.params import read as params
 from stages.lib.plots import svg
 from stages.lib.reporting import curves, first_screen, model_card, page, verdict
@@ -22,7 +22,7 @@ def main() -> None:
     hops = [runs.hop(name, hop.data) for name, hop in p.intermediate.items()]
     arms = runs.arms(p.inits, {name: block.data for name, block in p.alternatives.items()}, p.seeds, p.target.data)
     trainings = [*hops, *(each for arm in arms.values() for each in arm)]
-    comparison.require_current(trainings, {}, {})
+    current.require(trainings, {}, {})
     found, words = cards.read_json(runs.COMPARISON), runs.VERDICT.read_text(encoding="utf-8")
     shipped = runs.Training("target", found["ship"], p.target.data)
     card, report = cards.read_model_card(shipped.model), cards.read_json(shipped.evaluation / "report.json")

@@ -130,7 +130,7 @@ def write_controls(**rates: float) -> None:
 def write_run(training: Training, *warnings: str, epoch: int = 2) -> None:
     cards.write_json(training.metrics / "run.json", {
         "name": training.label, "warnings": warnings, "best": {"epoch": epoch}, "settings": {"strategy": "partial"},
-        "model": WEIGHTS,
+        "model": WEIGHTS, "parent": None,
     })  # fmt: skip
 
 

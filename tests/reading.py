@@ -24,8 +24,9 @@ LOADS: dict[str, dict[str, tuple[str, ...] | None]] = {
     "alternative": {},
     "scratch": {},
     "advise": {"modalities": ("__init__", "inputs", "variants"), "tasks": ("__init__", "learning")},
+    "calibrate": {"modalities": ("__init__", "inputs"), "tasks": ("__init__", "learning", "outputs", "calibration")},
     "controls": MEASURING | {"baselines": None},
-    "evaluate": MEASURING | {"modalities": ("__init__", "inputs", "explain")},
+    "evaluate": {"modalities": ("__init__", "inputs", "explain"), "tasks": (*MEASURING["tasks"], "calibration")},
     "forgetting": MEASURING,
     "compare": {"modalities": ("__init__",), "tasks": ("__init__", "measures", "facts")},
     "report": {"modalities": ("__init__",), "tasks": ("__init__", "measures", "facts", "page")},
@@ -34,7 +35,7 @@ LOADS: dict[str, dict[str, tuple[str, ...] | None]] = {
 # Plug-ins whose hash stands in what these stages read instead: in the recipe, and of libraries in the model's card.
 RECIPE: dict[str, tuple[str, ...] | None] = {"strategies": None, "modalities": ("inputs",), "tasks": ("learning",)}
 HASHED = {word: RECIPE | {"libraries": None} for word in ("intermediate", "target", "alternative", "scratch")}
-HASHED |= {word: {"libraries": None} for word in ("advise", "evaluate", "controls", "forgetting")}
+HASHED |= {word: {"libraries": None} for word in ("advise", "calibrate", "evaluate", "controls", "forgetting")}
 
 
 def body(stage: str) -> dict:

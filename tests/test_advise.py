@@ -93,7 +93,7 @@ def run(shown=None):
     """What the stage writes; the rows that it shows while it runs are added to `shown`."""
 
     @contextmanager
-    def watch(label, kind, key, settings):
+    def watch(label, kind, key, settings, phases):
         yield Session(None, lambda state: None, [].append if shown is None else shown.append)
 
     advise.main(watch=watch)

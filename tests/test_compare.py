@@ -114,6 +114,17 @@ def test_the_verdict_in_numbers_and_words(project, capsys):
     assert BETTER in capsys.readouterr().out
 
 
+def test_dvc_shows_the_figures_of_the_shipped_model_in_one_short_row(project):
+    """Its own, not those of the proposal: here the control has the lower validation loss."""
+    write_arm(target("tiny"), 0.8, ["tiny", "tiny-0"], val_loss=0.1)
+    table, _ = run()
+    row, report = (json.loads(Path(f"metrics/{name}.json").read_text()) for name in ("shipped", "evaluate/target-tiny-0/report"))
+    assert row["model"] == "tiny-0" and row["transfer"] == {key: table["transfer"][key] for key in ("difference", "verdict")}
+    assert row["accuracy"] == report["metrics"]["accuracy"]["value"] != table["accuracy"]["dots"]
+    assert [row["accuracy_lower"], row["accuracy_upper"]] == [report["metrics"]["accuracy"][end] for end in ("lower", "upper")]
+    assert row.keys() == {*report["metrics"], "accuracy_lower", "accuracy_upper", "model", "transfer"} and len(row) < 12
+
+
 def test_harm_and_no_difference_are_said(project):
     write_arm(target("dots"), 0.8, ["tiny", "dots", "dots-0"])
     write_arm(scratch(), 0.95, ["0"])
@@ -163,7 +174,7 @@ def test_a_longer_chain_and_a_control_beside_it(project):
     assert f"- **lines against beside: {BETTER}**" in words
 
 
-@pytest.mark.parametrize("seeds", [[0], [0, 7]])
+@pytest.mark.parametrize("seeds", [[0], [0, 1, 2, 3, 7]])
 def test_a_control_without_a_network_is_an_arm_like_the_others(project, seeds):
     better, worse = (BETTER, WORSE) if len(seeds) == 1 else ("helps", "hurts")
     write_params(Path(), PARAMS | {"seeds": seeds})
@@ -207,7 +218,7 @@ def test_several_seeds_are_averaged_and_resampled(project):
     d = table["intermediate"]  # +0.1 with one seed, -0.2 with the other
     assert d["lower"] < -0.15 and d["upper"] > 0.05 and d["verdict"] == "no difference shown"
     assert "each figure the mean over 2 seeds" in words and "one seed" not in words
-    assert "Covered: variation between trainings; the 2 seeds are resampled too" in words
+    assert "Covered: variation between trainings, by Student's t from the spread of the 2 seeds, which are few" in words
 
 
 def test_groups_are_drawn_whole_and_named(project):
@@ -291,6 +302,24 @@ def test_results_of_weights_that_were_trained_again_are_refused(project, what):
         with pytest.raises(UserError, match=re.escape(stale)):
             report.main()
     assert runs.COMPARISON.read_bytes() == before
+
+
+@pytest.mark.parametrize("kind", ["target", "alternative", "hop after it"])
+def test_what_was_trained_from_a_hop_that_was_trained_again_is_refused(project, kind):
+    hops = PARAMS["intermediate"] | {"more": PARAMS["intermediate"]["dots"] | {"init": "dots"}}
+    ways = {"probe": {"data": "lines", "strategy": "feature_extraction", "epochs": 3, "head_lr": 0.05}}
+    write_params(Path(), PARAMS | {"intermediate": hops, "alternatives": ways})
+    write_arm(probe := runs.alternative("probe", 0, "lines"), 0.8, ["tiny", "dots", "probe-0"])
+    write_history(more := runs.hop("more", "dots"))
+    write_forgetting("more")
+    training = {"target": target("dots"), "alternative": probe, "hop after it": more}[kind]
+    path = training.metrics / "run.json"
+    cards.write_json(path, cards.read_json(path) | {"parent": {"name": "dots", "sha256": WEIGHTS}})
+    compare.main()
+    cards.write_json(path, cards.read_json(path) | {"parent": {"name": "dots", "sha256": "cd" * 32}})
+    stale = f"{training.model} was trained from cdcdcdcd, and models/dots is abababab now"
+    with pytest.raises(UserError, match=f"(?s){re.escape(stale)}.*Run: dvc repro$"):
+        compare.main()
 
 
 def test_plots_are_there_and_the_same_each_time(project):

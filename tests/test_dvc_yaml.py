@@ -24,13 +24,19 @@ OTHERS = re.compile(r"stages/lib/(modalities/(?!image/)|tasks/(?!classify/))")
 # makes it run again for nothing. In exchange dvc.yaml can be read, and nothing that a result depends on is forgotten.
 CLOSURE = {"stages/lib/core": ["closure"]}
 CORE = {"stages/lib/core": ["closure", "licences"]}
+SAID = ["facts", "page", "words"]  # what a task says of its figures, which compare and report alone need
 EVALUATE = CORE | {
-    "stages/lib/evaluation": ["adaptation", "comparison", "facts", "forgetting", "pairing", "verdicts"],
+    "stages/lib/evaluation": ["adaptation", "comparison", "current", "facts", "forgetting", "pairing", "verdicts"],
     "stages/lib/networks": ["interpolation", "layers"],
     MODALITY: ["near_duplicates", "served", "show", "standalone", "variants"],
-    TASK: ["facts", "page"],
+    TASK: SAID,
 }
-OF_A_HOP = {"stages/lib/tasks/${item.task}": ["facts", "page"]}
+OF_A_HOP = "stages/lib/tasks/${item.task}"
+CONTROLS = EVALUATE | {
+    "stages/lib/evaluation": ["adaptation", "calibrated", "comparison", "current", "facts", "forgetting", "pairing", "verdicts"],
+    MODALITY: ["explain", "near_duplicates", "saliency", "served", "show", "standalone", "variants"],
+    TASK: ["calibration", *SAID],
+}
 RECIPE = {
     "stages/lib/core": ["contracts", "datasets", "licences", "seeds"],
     "stages/lib/modalities": [
@@ -45,13 +51,19 @@ RECIPE = {
         "variants",
     ],
     "stages/lib/strategies": ["_domains"],
-    "stages/lib/tasks": ["__init__", "facts", "measures", "metrics", "outputs", "page", "plots"],
+    "stages/lib/tasks": ["__init__", "calibration", "facts", "measures", "metrics", "outputs", "page", "plots", "words"],
 }
 COARSE = {
     "source": {
         MODALITY: ["explain", "files", "inputs", "near_duplicates", "saliency", "served", "show", "standalone", "variants"]
     },
-    "controls": EVALUATE | {MODALITY: ["explain", "near_duplicates", "saliency", "served", "show", "standalone", "variants"]},
+    "calibrate": CORE
+    | {
+        "stages/lib/networks": ["interpolation", "layers"],
+        MODALITY: ["explain", "near_duplicates", "saliency", "served", "show", "standalone", "variants"],
+        TASK: ["facts", "measures", "page", "plots", "words"],
+    },
+    "controls": CONTROLS,
     "prepare": CORE | {"stages/lib/data": ["fetch"], MODALITY: ["explain", "saliency", "served", "standalone", "variants"]},
     "leaks": {
         "stages/lib/core": ["closure", "contracts", "licences", "seeds"],
@@ -63,31 +75,31 @@ COARSE = {
         "stages/lib/core": ["licences"],
         "stages/lib/networks": ["inference", "interpolation"],
         MODALITY: ["explain", "near_duplicates", "saliency", "served", "show", "standalone"],
-        TASK: ["facts", "measures", "metrics", "outputs", "page", "plots"],
+        TASK: ["calibration", "facts", "measures", "metrics", "outputs", "page", "plots", "words"],
     },
     "evaluate": EVALUATE,
     "evaluate-alternative": EVALUATE,
     "evaluate-scratch": EVALUATE,
-    "evaluate-intermediate": {dep: files for dep, files in EVALUATE.items() if dep != TASK} | OF_A_HOP,
+    "evaluate-intermediate": {dep: files for dep, files in EVALUATE.items() if dep != TASK} | {OF_A_HOP: SAID},
     "forgetting": CORE
-    | OF_A_HOP
     | {
-        "stages/lib/evaluation": ["adaptation", "comparison", "facts", "verdicts"],
+        "stages/lib/evaluation": ["adaptation", "calibrated", "comparison", "current", "facts", "verdicts"],
         "stages/lib/networks": ["layers"],
         MODALITY: ["explain", "near_duplicates", "saliency", "served", "show", "standalone", "variants"],
+        OF_A_HOP: ["calibration", *SAID],
     },
     "compare": CLOSURE
     | {
-        "stages/lib/evaluation": ["forgetting", "measure"],
+        "stages/lib/evaluation": ["calibrated", "forgetting", "measure"],
         "stages/lib/plots": ["svg"],
-        TASK: ["learning", "outputs", "page"],
+        TASK: ["calibration", "learning", "outputs", "page"],
     },
     "report": CLOSURE
     | {
-        "stages/lib/evaluation": ["adaptation", "forgetting", "measure"],
+        "stages/lib/evaluation": ["adaptation", "calibrated", "forgetting", "measure"],
         "stages/lib/plots": ["gallery", "trainings"],
         "stages/lib/reporting": ["warnings"],
-        TASK: ["learning", "outputs"],
+        TASK: ["calibration", "learning", "outputs"],
     },
 }
 

@@ -10,6 +10,7 @@ import torch
 from sklearn import metrics as sk
 
 from stages import evaluate
+from stages.lib.calibration import record
 from stages.lib.core import cards, datasets
 from stages.lib.errors import UserError
 from stages.lib.evaluation import measure
@@ -41,7 +42,13 @@ def write_model(folder="models/target/dots-0", seed=0):
     with torch.no_grad():  # centred, or one class would win everywhere
         model.head.bias.sub_(logits(model, datasets.read_split(DATA, "test")).mean(0))
     card = model_card(Path(folder).name, output_names=CLASSES, preprocessing=PREPROCESSING)
-    cards.write_model(Path(folder), model.state_dict(), card)
+    save(Path(folder), model.state_dict(), card)
+
+
+def save(folder, tensors, card):
+    """A model, and beside it that it is not calibrated (test_calibrate.py has those that are)."""
+    card = cards.write_model(folder, tensors, card)
+    record.write(Path("metrics/calibrate") / card.name, record.Record(name=card.name, model=card.sha256), None)
 
 
 def logits(model, split):
@@ -230,14 +237,14 @@ def test_data_that_the_model_was_not_made_for_is_refused(project, card, message)
 def test_every_tensor_must_be_there(project):
     tensors, card = cards.read_model(Path("models/target/dots-0"))
     tensors.pop("head.bias")
-    cards.write_model(Path("models/target/dots-0"), tensors, card)
+    save(Path("models/target/dots-0"), tensors, card)
     with pytest.raises(RuntimeError, match=r"head\.bias"):
         evaluate.main("target", "dots-0", "lines")
 
 
 def test_a_model_that_diverged_has_no_figures(project):
     tensors, card = cards.read_model(Path("models/target/dots-0"))
-    cards.write_model(Path("models/target/dots-0"), tensors | {"head.bias": torch.full((3,), float("nan"))}, card)
+    save(Path("models/target/dots-0"), tensors | {"head.bias": torch.full((3,), float("nan"))}, card)
     with pytest.raises(UserError, match=r"dots-0 predicts numbers that are not finite"):
         evaluate.main("target", "dots-0", "lines")
     assert not OUT.exists()

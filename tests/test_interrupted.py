@@ -8,10 +8,12 @@ import sqlite3
 import subprocess
 import sys
 import time
+from random import Random
 
 import pytest
 
-from tests.tiny import PARAMS, Repo, write_params
+from tests import kills
+from tests.tiny import PARAMS, Repo, new_repo, write_params
 
 
 def longer(repo, epochs):
@@ -91,6 +93,19 @@ def test_two_processes_write_one_model_and_one_run(finished, copy_of):
     shutil.rmtree(repo.path / "models/scratch/0")
     assert "scratch 0 resumes after epoch 2." in repo.run(*stage)  # the state is found, broadcast, and leads to the same bits
     assert repo.sha256("scratch/0") == trained
+
+
+@pytest.mark.slow
+def test_a_pipeline_that_is_killed_twenty_times_makes_what_an_undisturbed_one_makes(finished, copy_of, tmp_path):
+    """At random moments of any stage; `tests.benchmarks.kills` does so more often."""
+    repo = new_repo(tmp_path / "killed", PARAMS)
+    num = sum(1 for _ in kills.struck(repo, 20, Random(0), longest_s=4))
+    kills.clean(repo)
+    repo.run("dvc", "repro")
+    assert num > 10, "on a very fast machine it ends before it was killed so often"
+    made, wanted = kills.made(repo), kills.made(copy_of(finished))
+    for kind in wanted:
+        assert made[kind] == wanted[kind], kind
 
 
 def test_another_check_does_not_take_the_answers_of_an_earlier_training(finished, copy_of, call):

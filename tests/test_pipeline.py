@@ -32,6 +32,7 @@ EVERYTHING = {
     "advise",
     "recipe",
     "forgetting@dots",
+    "calibrate",
     "controls",
 }
 EVERYTHING |= TRAININGS | EVALUATIONS | END
@@ -87,7 +88,7 @@ def test_another_strategy_reruns_the_target_and_what_follows(finished, copy_of):
     before = repo.sha256("scratch/0")
     evaluations = {"evaluate@dots-0", "evaluate@tiny-0"}
     executed = repo.ran("exp", "run", "-S", "strategy=full")
-    assert executed == TARGETS | evaluations | END | {"check", "recipe", "forgetting@dots"}
+    assert executed == TARGETS | evaluations | END | {"check", "recipe", "calibrate", "forgetting@dots"}
     assert repo.sha256("scratch/0") == before
     assert len(parents(repo)) == 2
     first = parents(repo)
@@ -150,7 +151,7 @@ def test_a_common_option_retrains_only_what_has_none_of_its_own(finished, copy_o
     assert status["scratch@0"] == [{"changed deps": {"metrics/recipes/scratch.json": "modified"}}]
 
 
-OF_TARGET = {"leaks", "recipe-hops", "recipe", "advise", "controls", "compare", "report"}
+OF_TARGET = {"leaks", "recipe-hops", "recipe", "advise", "calibrate", "controls", "compare", "report"}
 STALE = {  # what a change of each section makes stale by itself, beside check, which reads all of params.yaml
     "modality": EVERYTHING - TRAININGS - {"check", "track"},  # and the trainings by their recipes
     "seed": TRAININGS,
@@ -161,7 +162,7 @@ STALE = {  # what a change of each section makes stale by itself, beside check, 
     "checks.shortcut": {"compare"},
     "checks.use": {"compare"},
     "checks": TRAININGS,
-    "device": TRAININGS | EVALUATIONS | {"advise", "forgetting@dots", "controls"},
+    "device": TRAININGS | EVALUATIONS | {"advise", "calibrate", "forgetting@dots", "controls"},
     "datasets.dots": {"prepare@dots"},
     "datasets.lines": {"prepare@lines"},
     "source.tiny": {"source@tiny"},
@@ -172,11 +173,12 @@ STALE = {  # what a change of each section makes stale by itself, beside check, 
     "target": OF_TARGET | TARGETS | {"scratch@0"},
     "scratch": {"recipe-hops", "scratch@0"},
     "advise": {"advise"},
+    "calibrate": {"calibrate"},
     "evaluate": EVALUATIONS | {"forgetting@dots", "controls"},
     "compare.confidence": {"advise", "compare", "report"},
     "compare": {"compare", "report"},
-    "inits": {"compare", "report", "forgetting@dots", "advise", "controls"},
-    "seeds": {"advise", "compare", "report", "forgetting@dots"},
+    "inits": {"compare", "report", "forgetting@dots", "advise", "calibrate", "controls"},
+    "seeds": {"advise", "calibrate", "compare", "report", "forgetting@dots"},
 }
 ALSO = {  # and these leaves, because they name what is read
     "intermediate.dots.data": {"evaluate-intermediate@dots"},
@@ -277,6 +279,7 @@ def test_a_backbone_that_forgot_is_named_and_one_that_stayed_is_not(finished, co
         written = cards.write_model(folder, tensors | backbone, card)
         trained = repo.path / "metrics/target/dots-0/run.json"
         cards.write_json(trained, cards.read_json(trained) | {"model": written.sha256})
+        call(repo, "calibrate")
         call(repo, "evaluate", "target", "dots-0", "lines")
         call(repo, "forgetting", "dots", "dots")
         call(repo, "compare")
@@ -350,7 +353,9 @@ def test_a_stage_reads_nothing_but_what_it_depends_on(again):
     lock = YAML(typ="safe").load(again.path / "dvc.lock")["stages"]
     for stage, read in read_by_stage(again):
         if stage.startswith(("evaluate", "controls", "forgetting")):  # after these the ledger notes what has been measured
-            read = {path for path in read if path.name not in ("report.json", "forgetting.csv", "ledger.jsonl")}
+            read = {path for path in read if path.name not in ("report.json", "forgetting.csv")}
+        if stage.startswith(("evaluate", "controls", "forgetting", "target", "alternative", "scratch")):  # and which settings
+            read = {path for path in read if path.name != "ledger.jsonl"}
         known = {each["path"] for each in lock[stage]["deps"] + lock[stage]["outs"]} | {"params.yaml"}
         assert {str(path) for path in read if not any(path.is_relative_to(each) for each in known)} == set(), stage
         assert Path("params.yaml") in read and (len(read) > 2 or stage in ("recipe", "recipe-hops", "source@tiny")), (
@@ -506,7 +511,10 @@ def test_another_domain_is_adapted_to_and_other_ways_to_train_are_arms(finished,
     assert {"target@tiny-0", "alternative@dann-0", "alternative@oracle-0"} <= executed and "alternative@probe-0" not in executed
 
 
-@pytest.mark.parametrize("words", [("recipe", "target"), ("compare",), ("report",)])
-def test_what_needs_no_network_starts_without_torch(finished, copy_of, words):
-    program = "import sys; from stages.__main__ import main; main(sys.argv[1:]); sys.exit('torch' in sys.modules)"
+@pytest.mark.parametrize(("words", "without"), [(("recipe", "target"), {"torch", "pandas"}), (("compare",), {"torch"}),
+                                                (("report",), {"torch"})])  # fmt: skip
+def test_what_needs_no_network_starts_without_torch(finished, copy_of, words, without):
+    program = (
+        f"import sys; from stages.__main__ import main; main(sys.argv[1:]); sys.exit(str({without} & set(sys.modules) or ''))"
+    )
     copy_of(finished).run(sys.executable, "-c", program, *words)

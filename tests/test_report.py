@@ -63,6 +63,15 @@ def page() -> Page:
     return Page(runs.REPORT.read_text(encoding="utf-8"))
 
 
+def test_a_model_has_one_interval(repo):
+    """That of the verdict; a hop, which is no arm, has the one of its own test."""
+    text = " ".join(runs.REPORT.read_text("utf-8").split())
+    rows = re.findall(r"<tr><td>(intermediate|target|scratch)[^<]*</td>((?:(?!</tr>).)*<td>accuracy</td>.*?)</tr>", text)
+    assert {kind for kind, _ in rows} == {"intermediate", "target", "scratch"}
+    for kind, row in rows:
+        assert bool(re.search(r"\([\d.]+ % to [\d.]+ %\)", row)) == (kind == "intermediate"), row
+
+
 def test_it_says_what_the_verdict_and_the_tables_say(repo):
     told = page()
     text = " ".join(" ".join(told.words).split())

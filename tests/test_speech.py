@@ -91,7 +91,7 @@ def test_every_stage_runs_and_what_was_declared_moved(spoken):
     assert spoken.executed == {
         "check", "source@whisper", "prepare@others", "prepare@accent", "leaks", "recipe-hops", "recipe", "advise",
         "intermediate@others", "target@others-0", "target@whisper-0", "scratch@0", "controls", "forgetting@others",
-        "compare", "report", "track", *EVALUATED,
+        "calibrate", "compare", "report", "track", *EVALUATED,
     }  # fmt: skip
     assert set(systems.certified(spoken)) == {"intermediate/others", "target/others-0", "target/whisper-0", "scratch/0"}
     assert all(verdicts == {"ok"} for verdicts in systems.certified(spoken).values())

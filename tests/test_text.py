@@ -101,7 +101,7 @@ def test_every_stage_runs_and_what_was_declared_moved(sentiment):
     assert sentiment.executed == {
         "check", "source@bert", "prepare@plots", "prepare@films", "leaks", "recipe-hops", "recipe", "advise",
         "intermediate@plots", "target@plots-0", "target@bert-0", "scratch@0", "evaluate-intermediate@plots", "evaluate-scratch@0",
-        "controls", "forgetting@plots", "compare", "report", "track", *EVALUATED,
+        "calibrate", "controls", "forgetting@plots", "compare", "report", "track", *EVALUATED,
     }  # fmt: skip
     assert set(systems.certified(sentiment)) == {"intermediate/plots", "target/plots-0", "target/bert-0", "scratch/0"}
     assert all(verdicts == {"ok"} for verdicts in systems.certified(sentiment).values())
@@ -150,7 +150,9 @@ def test_a_second_time_only_track_runs_and_another_strategy_reruns_the_target(se
     before = repo.sha256("plots"), repo.sha256("scratch/0")
     change(repo, strategy="partial")
     targets = {"target@plots-0", "target@bert-0"}
-    assert repo.ran("repro") == targets | EVALUATED | {"check", "recipe", "forgetting@plots", "compare", "report", "track"}
+    assert repo.ran("repro") == targets | EVALUATED | {
+        "check", "recipe", "calibrate", "forgetting@plots", "compare", "report", "track",
+    }  # fmt: skip
     assert (repo.sha256("plots"), repo.sha256("scratch/0")) == before
     certificate = pd.read_csv(repo.path / "metrics/target/plots-0/certificate.csv")
     moved = set(certificate[certificate.moved].tensor)

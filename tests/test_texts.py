@@ -15,7 +15,7 @@ from tests.fragments import Shown
 from tests.tiny import Repo, write_params
 
 TRAINING = [("leaks",), ("recipe", "hops"), ("advise",), ("recipe", "target"), ("target", "tiny", "0"), ("scratch", "0"),
-            ("evaluate", "target", "tiny-0", "reviews"), ("evaluate", "scratch", "0", "reviews"),
+            ("calibrate",), ("evaluate", "target", "tiny-0", "reviews"), ("evaluate", "scratch", "0", "reviews"),
             ("controls",), ("compare",), ("report",)]  # fmt: skip
 
 
@@ -71,8 +71,11 @@ def test_from_a_folder_to_a_report(project, call):
     tokenizer = Tokenizer.from_file(str(root / "m.tokenizer.json"))
     encoding = tokenizer.encode("an awful film")
     session = onnxruntime.InferenceSession(root / "m.onnx", providers=["CPUExecutionProvider"])
-    (answer,) = session.run(None, {"pieces": np.array([encoding.ids]), "mask": np.ones((1, len(encoding)), bool)})
+    answer, far = session.run(None, {"pieces": np.array([encoding.ids]), "mask": np.ones((1, len(encoding)), bool)})
     np.testing.assert_allclose(answer[0], table.iloc[-1][["p_bad", "p_good"]].astype(float), atol=1e-4)
+    limit = cards.read_json(root / "metrics/calibrate/tiny-0/calibration.json")["limit"]
+    np.testing.assert_allclose(far[0], table.iloc[-1]["unlike"] * limit, atol=1e-5)
+    assert set(table["answer"]) <= {"bad", "good", "unlike the training texts"}
 
     (model / "tokenizer.json").write_text("{}")
     said = call(project, "evaluate", "target", "tiny-0", "reviews", ok=False)

@@ -7,7 +7,11 @@ import pytest
 
 from stages.lib.core import closure
 
-FILES = [path for package in ("training", "evaluation") for path in sorted((closure.STAGES / "lib" / package).rglob("*.py"))]
+FILES = [
+    path
+    for package in ("training", "calibration", "evaluation")
+    for path in sorted((closure.STAGES / "lib" / package).rglob("*.py"))
+]
 WORDS = re.compile(r"(?<![a-z])(images?|pixels?|class|classes|accuracy|accuracies|cross[ _-]?entropy)(?![a-z])", re.IGNORECASE)
 
 

@@ -2,8 +2,9 @@
 
 FILE ends in .onnx (ONNX Runtime, other languages) or .pt2 (torch.export.load). The exported network takes what `standalone` of
 the modality says (images: uint8 (N, px, px, 3), resized as the model's card says; texts: pieces of the tokenizer, which is
-written beside FILE) and returns predictions (for classes probabilities (N, classes)). Classes and preprocessing are stored in the
-file. It is written only if its predictions agree with the model's to within 1e-4.
+written beside FILE) and returns predictions (for classes probabilities (N, classes)) and, if the model is calibrated, the
+distance (N,) to the training data. Classes, preprocessing and the calibration (threshold, limits of the sets and of the distance)
+are stored in the file. It is written only if its outputs agree with the model's to within 1e-4.
 """
 
 import argparse
@@ -17,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from stages.commands.predict import require_answers, shipped
+from stages.lib.calibration import record
+from stages.lib.calibration.record import Calibration
 from stages.lib.core import cards, licences, plugins, runs
 from stages.lib.core.cards import ModelCard
 from stages.lib.errors import UserError
@@ -36,7 +39,8 @@ def main(words: list[str]) -> None:
     asked = parser.parse_args(words)
     if asked.file.suffix not in KINDS:
         raise UserError(f"{asked.file}: the name must end in {' or '.join(KINDS)}.")
-    tensors, card = cards.read_model(asked.model or shipped())
+    folder = asked.model or shipped()
+    tensors, card = cards.read_model(folder)
     require_answers(card)
     require_use(card)
     if not plugins.has("modalities", card.modality, "standalone"):
@@ -44,7 +48,7 @@ def main(words: list[str]) -> None:
     asked.file.parent.mkdir(parents=True, exist_ok=True)
     part = asked.file.with_name(f".{asked.file.name}.part{asked.file.suffix}")
     try:
-        worst = export(tensors, card, part)
+        worst = export(tensors, card, record.of_model(folder, card), part)
         if worst > TOLERANCE:
             raise UserError(
                 f"The exported model's predictions differ from the original's by up to {worst:.2g}; nothing was written."
@@ -74,12 +78,13 @@ def require_use(card: ModelCard) -> None:
         raise UserError(f"{card.name}: {found}. The params ask for {asked} use (checks.use), so it is not exported.")
 
 
-def export(tensors: "dict[str, torch.Tensor]", card: ModelCard, path: Path) -> float:
+def export(tensors: "dict[str, torch.Tensor]", card: ModelCard, calibration: Calibration | None, path: Path) -> float:
     """Write one model, read it back, and compare its predictions with the model's.
 
     Args:
         tensors: of the whole network.
         card: the model's card.
+        calibration: if it has one: the distance to the training data becomes a second output.
         path: of the file; its suffix is one of KINDS.
 
     Returns:
@@ -87,14 +92,21 @@ def export(tensors: "dict[str, torch.Tensor]", card: ModelCard, path: Path) -> f
     """
     import torch
 
+    from stages.lib.calibration import neighbours
     from stages.lib.networks import backbones
 
     standalone = plugins.load("modalities", card.modality, "standalone")
     activation = plugins.load("tasks", card.trained_for, "outputs").activation
     model = backbones.trained(tensors, card.architecture, card.num_outputs)
-    network = standalone.network(model, card.how, activation).eval()
-    about = {name: getattr(card, name) for name in ("name", "task", "preprocessing", "chain", "licences", "use", "sha256")}
+    if calibration:  # the network gives two outputs; the activation is for the first
+        model = neighbours.WithDistance(model, calibration.bank, calibration.record.neighbours)
+    network = standalone.network(model, card.how, _of_first(activation) if calibration else activation).eval()
+    about: dict[str, Any] = {
+        name: getattr(card, name) for name in ("name", "task", "preprocessing", "chain", "licences", "use", "sha256")
+    }
     about["classes"] = card.output_names
+    about["calibration"] = calibration.record.model_dump() if calibration else None
+    outputs = ["predictions", *(["distance"] if calibration else [])]
     write = _onnx if path.suffix == ".onnx" else _pt2
     names = inspect.signature(network.forward).parameters
     varying = tuple(dict.fromkeys(standalone.VARYING, torch.export.Dim.DYNAMIC) for _ in names)
@@ -103,25 +115,47 @@ def export(tensors: "dict[str, torch.Tensor]", card: ModelCard, path: Path) -> f
         made = standalone.examples(card.how, num)
         return (made,) if isinstance(made, torch.Tensor) else tuple(made)[: len(names)]
 
-    answer = write(network, examples(2), varying, list(names), json.dumps(about, ensure_ascii=False), path)
+    answer = write(network, examples(2), varying, (list(names), outputs), json.dumps(about, ensure_ascii=False), path)
     differences = []
     for num in (1, 5):
         packed = examples(num)
         with torch.inference_mode():
-            expected = network(*packed).numpy()
-        differences.append(float(np.abs(answer(*(each.numpy() for each in packed)) - expected).max()))
+            expected = _each(network(*packed))
+        given = answer(*(each.numpy() for each in packed))
+        differences += [float(np.abs(a - b.numpy()).max()) for a, b in zip(given, expected, strict=True)]
     return max(differences)
 
 
+def about(path: Path) -> str:
+    """What an .onnx file that was written here says of itself, as JSON."""
+    import onnxruntime
+
+    found: str = (
+        onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"]).get_modelmeta().custom_metadata_map["card"]
+    )
+    return found
+
+
+def _each(outputs: Any) -> tuple[Any, ...]:
+    """The outputs of a network that has one or several."""
+    return outputs if isinstance(outputs, tuple) else (outputs,)
+
+
+def _of_first(activation: Callable[["torch.Tensor"], "torch.Tensor"]) -> Callable[[Any], Any]:
+    """The activation of the first of several outputs; the others stay as they are."""
+    return lambda outputs: (activation(outputs[0]), *outputs[1:])
+
+
 def _onnx(
-    network: "torch.nn.Module", example: "tuple[torch.Tensor, ...]", varying: Any, names: list[str], about: str, path: Path
-) -> Callable[..., np.ndarray]:
+    network: "torch.nn.Module", example: "tuple[torch.Tensor, ...]", varying: Any, names: tuple[list[str], list[str]],
+    about: str, path: Path,
+) -> Callable[..., tuple[np.ndarray, ...]]:  # fmt: skip
     import onnx
     import onnxruntime
     import torch
 
     program = torch.onnx.export(
-        network, example, dynamo=True, input_names=names, output_names=["predictions"], dynamic_shapes=varying, verbose=False,
+        network, example, dynamo=True, input_names=names[0], output_names=names[1], dynamic_shapes=varying, verbose=False,
     )  # fmt: skip
     assert program is not None, "dynamo=True gives a program"
     model = program.model_proto
@@ -129,15 +163,16 @@ def _onnx(
     onnx.checker.check_model(model)
     path.write_bytes(model.SerializeToString())
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    return lambda *packed: session.run(None, dict(zip(names, packed, strict=True)))[0]
+    return lambda *packed: tuple(session.run(None, dict(zip(names[0], packed, strict=True))))
 
 
 def _pt2(
-    network: "torch.nn.Module", example: "tuple[torch.Tensor, ...]", varying: Any, names: list[str], about: str, path: Path
-) -> Callable[..., np.ndarray]:
+    network: "torch.nn.Module", example: "tuple[torch.Tensor, ...]", varying: Any, names: tuple[list[str], list[str]],
+    about: str, path: Path,
+) -> Callable[..., tuple[np.ndarray, ...]]:  # fmt: skip
     import torch
 
     program = torch.export.export(network, example, dynamic_shapes=varying)
     torch.export.save(program, path, extra_files={"card.json": about})
     loaded = torch.export.load(path).module()
-    return lambda *packed: loaded(*map(torch.from_numpy, packed)).detach().numpy()
+    return lambda *packed: tuple(each.detach().numpy() for each in _each(loaded(*map(torch.from_numpy, packed))))

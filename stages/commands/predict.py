@@ -14,8 +14,12 @@ from types import ModuleType, SimpleNamespace
 
 import pandas as pd
 
+from stages.lib.calibration import record
+from stages.lib.calibration.record import ANSWER, UNLIKE
 from stages.lib.core import cards, licences, plugins, runs
 from stages.lib.errors import UserError
+
+MOST = 5  # names of a prediction set that are printed
 
 
 def main(words: list[str]) -> None:
@@ -45,10 +49,13 @@ def main(words: list[str]) -> None:
         table = answer(model, readable, served.COLUMN)
         table = among(table, answer(model, people, served.COLUMN), card, served.COLUMN, asked.gallery) if people else table
         print(shown(table).to_string(index=False))
+        if UNLIKE in table:
+            print(f"{UNLIKE}: distance to the training {plugins.load('modalities', card.modality).NOUN}s; above 1 the answer is "
+                  "no more than a guess", file=sys.stderr)  # fmt: skip
         print(f"licences of this model: {licences.use(card.licences)}", file=sys.stderr)
         if asked.csv:
             asked.csv.parent.mkdir(parents=True, exist_ok=True)
-            table.to_csv(asked.csv, index=False)
+            written(table).to_csv(asked.csv, index=False)
     if broken or broken_people:
         raise UserError(f"{broken + broken_people} of {len(cells) + len(known)} files could not be read.")
 
@@ -138,17 +145,28 @@ def answer(model: Path, cells: dict[str, bytes | str], column: str) -> pd.DataFr
     """One row per input: its path (or text) and the served model's prediction."""
     from stages.lib.tracking.serving import Served  # imports torch and mlflow: only once the arguments are valid
 
+    beside = {path.name: path for path in record.files(model) or ()}
     served = Served()
-    served.load_context(SimpleNamespace(artifacts={"model": model}))
+    served.load_context(SimpleNamespace(artifacts={"model": model, **beside}))
     answers = served.predict(None, pd.DataFrame({column: list(cells.values())}))
     answers.insert(0, column, list(cells))
     return answers
 
 
+def written(table: pd.DataFrame) -> pd.DataFrame:
+    """The table as it is saved: sets as text."""
+    return table.assign(**{name: table[name].map(" | ".join) for name in table if isinstance(table[name].iloc[0], list)})
+
+
 def shown(table: pd.DataFrame) -> pd.DataFrame:
-    """The table as it is printed: probabilities in percent."""
-    table = table.copy()
+    """The table as it is printed: probabilities in percent, sets as text, and if there is an answer no label beside it."""
+    table = table.drop(columns="label") if ANSWER in table else table.copy()
     for column in table.columns:
-        if column in ("probability", "confidence") or column.startswith("p_"):
+        if isinstance(table[column].iloc[0], list):
+            table[column] = [" | ".join(names[:MOST]) + (f" and {len(names) - MOST} more" if len(names) > MOST else "")
+                             for names in table[column]]  # fmt: skip
+        elif column == UNLIKE:
+            table[column] = table[column].map("{:.2f}".format)
+        elif column in ("probability", "confidence") or column.startswith("p_"):
             table[column] = (100 * table[column]).map("{:.1f} %".format)
     return table

@@ -9,15 +9,18 @@ Schema of the file.
 import argparse
 import json
 import sys
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from stages.lib.core import cards, runs
 from stages.lib.errors import UserError, listed, nearest
 from stages.lib.evaluation.verdicts import Comparison, Verdict
-from stages.lib.tracking import ledger
+from stages.lib.tracking import ledger, tried
 
 HELPS = ("helps",)
 BETTER = (*HELPS, "this model is better")
 AS_GOOD = (*BETTER, "as good", "this model is as good")
+SURE = 0.9  # of what is said of the best of many models
 LEVELS = {"helps": HELPS, "better": BETTER, "as_good": AS_GOOD}
 
 
@@ -32,13 +35,12 @@ def main(words: list[str]) -> None:
         return
     found = read()
     known = found.verdicts
-    for key in asked.of or ():
-        if key not in known:
-            raise UserError(f"--of: {runs.COMPARISON} has no comparison {key!r}.{nearest(key, known)} Allowed: {listed(known)}.")
+    require_known(asked.of or (), known)
     chosen = {key: known[key] for key in asked.of or known}
     for key, verdict in chosen.items():
         print(f"{key}: {sentence(verdict)}")
     print(on_the_test(found))
+    print(*tried.told(ledger.trials(tested_on(found)["data"]), tried.arms(found.measured)), sep="\n")
     if asked.require:
         missing = [key for key, verdict in chosen.items() if verdict.verdict not in LEVELS[asked.require]]
         if missing:
@@ -53,15 +55,31 @@ def read() -> Comparison:
     return cards.parsed(runs.COMPARISON, Comparison)
 
 
+def require_known(keys: Iterable[str], known: Mapping[str, Verdict]) -> None:
+    """A UserError if --of names what is no comparison."""
+    for key in keys:
+        if key not in known:
+            raise UserError(f"--of: {runs.COMPARISON} has no comparison {key!r}.{nearest(key, known)} Allowed: {listed(known)}.")
+
+
+def tested_on(found: Comparison) -> dict[str, Any]:
+    """The report of the shipped target's test."""
+    report: dict[str, Any] = cards.read_json(runs.Training("target", found.ship, "").evaluation / "report.json")
+    return report
+
+
 def on_the_test(found: Comparison) -> str:
     """How many models have been measured on this test, and what choosing the best of them would add to its figure by luck."""
-    report = cards.read_json(runs.Training("target", found.ship, "").evaluation / "report.json")
+    report = tested_on(found)
     num = ledger.count(report["test"])
     told = f"models measured on the test of {report['data']}: {num} ({ledger.path().name})"
     if num < 2:
         return told
-    flattery = ledger.flattery(num, found.luck["standard_error"] or 0, found.luck["correlation"] or 0)
-    return f"{told}; choosing the best of so many equally good ones by it would flatter it by about {flattery:+.2g}"
+    error, correlation = found.luck["standard_error"] or 0, found.luck["correlation"] or 0
+    most = ledger.flattered_at_most(num, error, correlation, SURE)
+    about = ledger.flattery(num, error, correlation)
+    return (f"{told}; choosing the best of so many equally good ones by it would flatter it by about {about:+.2g}, and by "
+            f"{most:+.2g} at most with {SURE:.0%} confidence")  # fmt: skip
 
 
 def sentence(verdict: Verdict) -> str:

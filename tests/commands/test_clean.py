@@ -1,6 +1,7 @@
 """The clean command deletes what is over, keeps what is young, in use, or may go on."""
 
 import os
+import sys
 import time
 
 import pytest
@@ -38,3 +39,34 @@ def test_all_of_them(folders, capsys):
     main(["--all"])
     assert "4 MB freed" in capsys.readouterr().out
     assert not any(folder.exists() for folder in folders.values())
+
+
+@pytest.mark.parametrize("name, whole, halves", [
+    (".dvc/tmp/rwlock", ['{"write": {}, "read": {}}', "{}"], ["", '{"write": {"a']),
+    ("dvc.lock", ["schema: '2.0'\nstages:\n  a: {cmd: b}\n", "schema: '2.0'\n"], ["", "sche", "schema: '2.0'\nstages:\n  a: {c"]),
+])  # fmt: skip
+def test_what_a_killed_dvc_left_half_written_is_deleted(tmp_path, monkeypatch, capsys, name, whole, halves):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    (tmp_path / ".dvc/tmp").mkdir(parents=True)
+    for text in whole:
+        (tmp_path / name).write_text(text)
+        main([])
+        assert (tmp_path / name).read_text() == text
+    for text in halves:
+        (tmp_path / name).write_text(text)
+        main([])
+        assert not (tmp_path / name).exists()
+        assert "half-written by a dvc that was killed, deleted" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_dvc_goes_on_after_its_half_written_files_are_deleted(finished, copy_of):
+    """It takes from its cache what dvc.lock had known."""
+    repo = copy_of(finished)
+    (repo.path / "dvc.lock").write_text("")
+    (repo.path / ".dvc/tmp/rwlock").write_text("")
+    assert "validation failed" in repo.run("dvc", "repro", ok=False)
+    repo.run(sys.executable, "-m", "stages", "clean")
+    assert repo.ran("repro") <= {"compare", "report", "track"}
+    assert repo.run("git", "diff", "dvc.lock") == ""

@@ -26,16 +26,29 @@ def test_it_answers_as_evaluate_did_and_knows_its_classes(repo, tmp_path, call, 
     images = np.array(datasets.read_split(repo.path / "data/prepared/lines", "test").inputs)
     if suffix == ".onnx":
         session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
-        answers = session.run(None, {"inputs": images})[0]
+        answers, distances = session.run(["predictions", "distance"], {"inputs": images})
         card = json.loads({entry.key: entry.value for entry in onnx.load(file).metadata_props}["card"])
     else:
         extra = {"card.json": ""}
-        answers = torch.export.load(file, extra_files=extra).module()(torch.from_numpy(images)).detach().numpy()
+        outputs = torch.export.load(file, extra_files=extra).module()(torch.from_numpy(images))
+        answers, distances = (each.detach().numpy() for each in outputs)
         card = json.loads(extra["card.json"])
     assert card["use"] == "may be sold" and "our own" in card["licences"]
     assert card["classes"] == ["cross", "frame"] and card["preprocessing"]["px"] == 32
     told = pd.read_csv(repo.path / "metrics/evaluate/target-dots-0/predictions.csv")
     np.testing.assert_allclose(answers, told[["p_cross", "p_frame"]], atol=1e-4)
+    assert card["calibration"] == cards.read_json(repo.path / "metrics/calibrate/dots-0/calibration.json")
+    paths = [str(repo.path / "images/lines" / key) for key in told["key"]]
+    call(repo, "predict", *paths, "--model", "models/target/dots-0", "--csv", str(tmp_path / "out.csv"))
+    np.testing.assert_allclose(distances / card["calibration"]["limit"], pd.read_csv(tmp_path / "out.csv")["unlike"], atol=1e-2)
+
+
+def test_a_model_without_a_calibration_has_one_output(repo, tmp_path, call):
+    call(repo, "export", str(tmp_path / "m.onnx"), "--model", "models/scratch/0")
+    session = onnxruntime.InferenceSession(tmp_path / "m.onnx", providers=["CPUExecutionProvider"])
+    assert [each.name for each in session.get_outputs()] == ["predictions"]
+    about = {entry.key: entry.value for entry in onnx.load(tmp_path / "m.onnx").metadata_props}["card"]
+    assert json.loads(about)["calibration"] is None
 
 
 def test_the_card_of_the_shipped_model_lies_beside_its_file(repo, tmp_path, call):

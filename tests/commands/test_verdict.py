@@ -18,7 +18,7 @@ def repo(tmp_path):
             ship="a-0",
             shipped=SHIPPED,
             intervals={},
-            measured={},
+            measured={"target-a-0": "x", "target-a-1": "y", "scratch-0": "z"},
             use="unknown",
             luck={"standard_error": 0.02, "correlation": 0.5},
             chance=0.5,
@@ -50,7 +50,7 @@ def test_every_comparison_must_be_so_or_those_that_are_named(repo, call):
     project = repo(transfer="helps", intermediate="hurts")
     assert "Not so: intermediate." in call(project, "verdict", "--require", "helps", ok=False)
     assert "intermediate" not in call(project, "verdict", "--of", "transfer", "--require", "helps")
-    assert call(project, "verdict").count("\n") == 3
+    assert call(project, "verdict").count("\n") == 5
     told = call(project, "verdict", "--of", "transfr", ok=False)
     assert told.startswith("error: --of: metrics/compare.json has no comparison 'transfr'. Did you mean 'transfer'?")
 
@@ -78,13 +78,32 @@ def test_it_says_how_many_models_the_test_has_seen(repo, call):
     (project.path / "metrics/ledger.jsonl").write_text("")
     ledger.note([ledger.Opening("t", str(number), "lines", "x") for number in range(10)])
     told = call(project, "verdict")
-    assert "models measured on the test of lines: 10" in told and "would flatter it by about +0.022" in told
+    assert (
+        "models measured on the test of lines: 10" in told
+        and "would flatter it by about +0.022, and by +0.043 at most with 90% confidence" in told
+    )
+
+
+def test_it_says_how_many_settings_each_arm_had_and_warns(repo, call):
+    project = repo(transfer="helps")
+    assert "settings tried for a: 0\nsettings tried for random weights: 0\n" in call(project, "verdict")
+    ledger.note([ledger.Trial("a", "lines", {"lr": lr, "strategy": "full"}) for lr in (0.1, 0.03, 0.3)])
+    ledger.note([ledger.Trial("scratch", "lines", {"lr": 0.1}), ledger.Trial("a", "dots", {"lr": 9})])
+    told = call(project, "verdict")
+    assert "settings tried for a: 3, lr 0.03 to 0.3\nsettings tried for random weights: 1\n" in told
+    assert "warning: a had more settings than random weights (3 and 1)" in told
 
 
 def test_every_model_of_a_finished_pipeline_stands_in_the_ledger_once(finished, call):
     lines = [json.loads(line) for line in (finished.path / "metrics/ledger.jsonl").read_text().splitlines()]
     models = {cards.read_json(path)["model"] for path in (finished.path / "metrics/evaluate").glob("*/report.json")}
     lines_test = cards.read_json(finished.path / "metrics/evaluate/target-dots-0/report.json")["test"]
-    assert {line["model"] for line in lines} == models and len(models) == 4
-    assert len([line for line in lines if line["test"] == lines_test]) == 4, "two targets, the control, and the hop as it is"
+    opened, trials = [line for line in lines if "model" in line], [line for line in lines if "arm" in line]
+    assert {line["model"] for line in opened} == models and len(models) == 4 and len(opened) + len(trials) == len(lines)
+    assert len([line for line in opened if line["test"] == lines_test]) == 4, "two targets, the control, and the hop as it is"
+    assert {(line["arm"], line["data"]) for line in trials} == {("dots", "lines"), ("tiny", "lines"), ("scratch", "lines")}
+    settings = {line["arm"]: line["settings"] for line in trials}
+    assert len(trials) == 3 and settings["dots"]["strategy"] == "partial" and settings["dots"]["dots.strategy"] == "full"
+    assert settings["tiny"] == {name: value for name, value in settings["dots"].items() if not name.startswith("dots.")}
+    assert "seed" not in settings["scratch"] and settings["scratch"]["epochs"] == 2
     assert "models measured on the test of lines: 4" in call(finished, "verdict")

@@ -8,11 +8,12 @@ import pytest
 import torch
 from torch.nn.functional import pad
 
+from stages.lib.calibration import fit
 from stages.lib.core import plugins
 from stages.lib.core.contracts import NO_STEP, NO_TARGET, Metric
 from stages.lib.errors import UserError
 from stages.lib.evaluation import comparison
-from stages.lib.params.schema import Evaluate, TrainingOptions
+from stages.lib.params.schema import Calibrate, Evaluate, TrainingOptions
 from tests.lib.doors import MODALITIES, NUM, TASKS, Task, every, task_of, toys
 from tests.tiny import PARAMS, options
 
@@ -231,6 +232,21 @@ def test_the_served_model_answers_with_a_row_for_each_example(task):
         (alone,) = pd.DataFrame(task.measures.served(predictions[row : row + 1], task.names, inputs[row : row + 1])).to_numpy()
         assert alone.tolist() == answers.iloc[row].tolist()
     assert list(pd.DataFrame(task.measures.served(predictions[:0], task.names, [])).columns) == list(answers.columns)
+
+
+def test_what_a_task_takes_from_validation_survives_json_and_serves_any_number_of_inputs(task):
+    name = task.door.__name__.rpartition(".")[2]
+    calibration = fit.part(name) if name in plugins.names("tasks") else None
+    if calibration is None:
+        return
+    assert task.door.PER == "example", "distances are those of an input, not of its parts"
+    (predictions, targets), settings = task.found(), Calibrate.model_validate(PARAMS["calibrate"])
+    fitted = json.loads(json.dumps(calibration.fitted(predictions, targets, task.names, settings)))
+    answers = pd.DataFrame(calibration.answered(predictions, task.names, fitted))
+    assert len(answers) == NUM and "label" in answers, "that an answer is made of"
+    assert list(pd.DataFrame(calibration.answered(predictions[:0], task.names, fitted)).columns) == list(answers.columns)
+    found = calibration.measured(predictions, targets, None, task.names, fitted, NUM, SETTINGS, 0)
+    assert "NaN" not in json.dumps(found)
 
 
 @pytest.mark.parametrize("num", [0, 3, 2 * NUM])

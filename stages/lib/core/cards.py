@@ -1,18 +1,20 @@
 """Prepared data and models on disk: one folder each, described by a card (JSON)."""
 
+from __future__ import annotations
+
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-import numpy as np
-import pandas as pd
 from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError
 
 from stages.lib.errors import UserError
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # imported where they are used: many stages only read a card
+    import pandas as pd
     import torch
 
 VERSION: Literal[2] = 2  # of the cards; cards of another version are rejected
@@ -125,7 +127,6 @@ class ModelCard(Card):
         return len(self.output_names or [])
 
 
-AnyCard = TypeVar("AnyCard", bound=Card)
 AnyModel = TypeVar("AnyModel", bound=BaseModel)
 
 
@@ -162,12 +163,14 @@ def rounded(value: Any) -> Any:
     if isinstance(value, list):
         return [rounded(inner) for inner in value]
     if isinstance(value, float):
-        return None if np.isnan(value) else round(value, 6)
+        return None if math.isnan(value) else round(value, 6)
     return value
 
 
 def read_table(path: Path, **how: Any) -> pd.DataFrame:
     """Read a .csv file that a stage wrote; a missing one raises a UserError that says how to recreate it."""
+    import pandas as pd
+
     try:
         return pd.read_csv(path, **how)
     except FileNotFoundError:
@@ -176,12 +179,12 @@ def read_table(path: Path, **how: Any) -> pd.DataFrame:
 
 def read_data_card(folder: Path) -> DataCard:
     """The card of a prepared dataset."""
-    return _card(folder, DataCard)
+    return parsed(folder / "card.json", DataCard)
 
 
 def read_model_card(folder: Path) -> ModelCard:
     """The card of a source or of a trained model."""
-    card = _card(folder, ModelCard)
+    card = parsed(folder / "card.json", ModelCard)
     card._folder = folder
     return card
 
@@ -189,10 +192,6 @@ def read_model_card(folder: Path) -> ModelCard:
 def write_data_card(folder: Path, card: DataCard) -> None:
     """Write the card of a prepared dataset."""
     write_json(folder / "card.json", card.model_dump())
-
-
-def _card(folder: Path, kind: type[AnyCard]) -> AnyCard:
-    return parsed(folder / "card.json", kind)
 
 
 def parsed(path: Path, kind: type[AnyModel]) -> AnyModel:
@@ -205,7 +204,7 @@ def parsed(path: Path, kind: type[AnyModel]) -> AnyModel:
 
 
 def write_model(
-    folder: Path, tensors: "dict[str, torch.Tensor]", card: ModelCard, files: Mapping[str, bytes] | None = None
+    folder: Path, tensors: dict[str, torch.Tensor], card: ModelCard, files: Mapping[str, bytes] | None = None
 ) -> ModelCard:
     """Write a model: its tensors by name as safetensors, the files that its preprocessing needs, and its card with their
     sha256, which is returned."""
@@ -221,18 +220,18 @@ def write_model(
     return card
 
 
-def digest(tensors: "dict[str, torch.Tensor]") -> str:
+def digest(tensors: dict[str, torch.Tensor]) -> str:
     """The sha256 that the weights would have as a file."""
     from safetensors.torch import save
 
     return hashlib.sha256(save(_to_save(tensors))).hexdigest()
 
 
-def _to_save(tensors: "dict[str, torch.Tensor]") -> "dict[str, torch.Tensor]":
+def _to_save(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
 
 
-def read_model(folder: Path) -> "tuple[dict[str, torch.Tensor], ModelCard]":
+def read_model(folder: Path) -> tuple[dict[str, torch.Tensor], ModelCard]:
     """Read a model's tensors by name, and its card.
 
     Raises:

@@ -14,6 +14,7 @@ LEAKS = METRICS / "leaks"  # what the training data share with test splits
 CONTROLS = METRICS / "evaluate" / "controls"
 RECIPES = METRICS / "recipe"  # of the target and its alternatives
 COMPARISON = METRICS / "compare.json"
+SHIPPED = METRICS / "shipped.json"  # the few figures that DVC shows
 VERDICT = METRICS / "verdict.md"
 PLOTS = METRICS / "plots"
 REPORT = METRICS / "report.html"
@@ -67,6 +68,11 @@ class Training(NamedTuple):
         """Folder of the evaluation of its model."""
         return METRICS / "evaluate" / f"{self.kind}-{self.name}"
 
+    @property
+    def calibration(self) -> Path | None:
+        """Folder of what validation says of its model (stages.lib.calibration); None for models that are not shipped."""
+        return METRICS / "calibrate" / self.name if self.kind == "target" else None
+
 
 class Session(NamedTuple):
     """What the command line provides to a running training."""
@@ -79,7 +85,9 @@ class Session(NamedTuple):
 class Watch(Protocol):
     """Opens the session of a training, which ends once its model is written."""
 
-    def __call__(self, label: str, kind: str, key: str, settings: dict[str, Any]) -> AbstractContextManager[Session]: ...
+    def __call__(
+        self, label: str, kind: str, key: str, settings: dict[str, Any], phases: Sequence[int]
+    ) -> AbstractContextManager[Session]: ...
 
 
 def hop(name: str, data: str) -> Training:

@@ -122,14 +122,19 @@ def few(examples: list[Example], assigned: list[str], num: int, seed: int, strat
 
 
 def _stratified(labels: np.ndarray, groups: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """Indices of `count` examples in the classes' proportions; none if that is impossible (`assign` reports it)."""
+    """Indices of about `count` examples in the classes' proportions, and at least one of each class that has one to spare."""
     sizes = Counter(labels.tolist())
     able = np.flatnonzero([sizes[label] > 1 for label in labels])  # a class with one example has none to spare
     num_classes = len(set(labels[able]))
-    if not 0 < num_classes <= count <= len(able) - num_classes:
+    if not count or not num_classes:
         return np.array([], dtype=int)
-    chosen: np.ndarray = train_test_split(able, test_size=count, stratify=labels[able], random_state=seed)[1]
-    return chosen
+    chosen = np.array([], dtype=int)
+    if num_classes <= count <= len(able) - num_classes:
+        chosen = train_test_split(able, test_size=count, stratify=labels[able], random_state=seed)[1]
+    without = sorted({*labels[able]} - {*labels[chosen]})  # so small that their share is less than one
+    random = np.random.default_rng(seed)
+    more = [random.choice(np.flatnonzero(labels == label)) for label in without]
+    return np.concatenate([chosen, np.array(more, dtype=int)])
 
 
 def _whole_groups(labels: np.ndarray, groups: np.ndarray, count: int, seed: int) -> np.ndarray:
@@ -166,9 +171,11 @@ def _too_few(labels: np.ndarray, groups: np.ndarray, splits: np.ndarray, stratif
         if min(of_class.values()) == 0:
             listed = ", ".join(f"{count} in {name}" for name, count in of_class.items())
             num_groups = len(set(groups[own]) - {""})
-            lines.append(f"  {label}: {own.sum()} {noun}s{f' in {num_groups} groups' if num_groups else ''} ({listed})")
+            of_groups = f" in {num_groups} group{'' if num_groups == 1 else 's'}" if num_groups else ""
+            lacking = f": add at least {len(NAMES) - own.sum()} more" if own.sum() < len(NAMES) else ""
+            lines.append(f"  {label}: {own.sum()} {noun}{'' if own.sum() == 1 else 's'}{of_groups} ({listed}){lacking}")
     rest = f"\n  ... and {len(lines) - 10} more" if len(lines) > 10 else ""
     return (
-        f"some classes have no {noun} in one of the splits. Add {noun}s (or groups) of these classes, leave the classes out, or "
-        "raise split.val or split.test:\n" + "\n".join(lines[:10]) + rest
+        f"some classes have no {noun} in one of the splits, and each needs one in all three. Add {noun}s (or groups) of these "
+        "classes, or take the classes out:\n" + "\n".join(lines[:10]) + rest
     )

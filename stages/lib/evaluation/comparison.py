@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from stages.lib.core import cards, plugins, runs
+from stages.lib.core import cards, plugins
 from stages.lib.core.cards import ModelCard
 from stages.lib.core.contracts import Metric
-from stages.lib.core.runs import SCRATCH, Training, as_is
+from stages.lib.core.runs import SCRATCH, as_is
 from stages.lib.core.seeds import seed_for
 from stages.lib.errors import UserError
 from stages.lib.evaluation import pairing, statistics
@@ -136,32 +136,6 @@ def read_arms(evaluations: Mapping[str, Sequence[Path]], card: ModelCard) -> tup
         found[arm] = stacked(parts)
     assert test is not None, "there is always an arm of random weights"
     return test, found
-
-
-def require_current(
-    trainings: Sequence[Training], controls: Mapping[str, Training], forgotten: Mapping[str, pd.DataFrame]
-) -> None:
-    """Raise a UserError if a test was of other weights than its training has made since: their figures do not belong together.
-
-    Args:
-        trainings: all whose evaluations are compared.
-        controls: of each arm that is a hop as it is, the hop.
-        forgotten: of each hop, the table of the stage forgetting.
-    """
-    tests = [(each.evaluation, each) for each in trainings] + [(runs.control(arm), hop) for arm, hop in controls.items()]
-    found = [(folder, each, cards.read_json(folder / "report.json")["model"]) for folder, each in tests]
-    later = {each.name if each.kind == "intermediate" else each.label: each for each in trainings}
-    for hop, table in forgotten.items():
-        asked = (row for row in table.itertuples() if row.model in later)
-        found += [(runs.forgetting(hop), later[row.model], row.sha256) for row in asked]
-    stale = []
-    for folder, each, measured in found:
-        made = cards.read_json(each.metrics / "run.json")["model"]
-        if made != measured:
-            stale.append(f"  {folder} measured {measured[:8]}, and {each.model} is {made[:8]} now")
-    if stale:
-        raise UserError("\n".join(["These results are of weights (by sha256) that have been trained again since:", *stale,
-                                   "They cannot be compared. Run: dvc repro"]))  # fmt: skip
 
 
 def stacked(parts: Sequence[np.ndarray]) -> np.ndarray:

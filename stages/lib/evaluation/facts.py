@@ -3,7 +3,7 @@
 A task may say it in its own words (`facts` in stages/lib/tasks/<task>/facts.py); of the others, their metrics are told.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from stages.lib.core import plugins
@@ -33,6 +33,7 @@ class Facts(NamedTuple):
 
     sentence: str  # without a full stop
     facts: list[Fact]
+    more: Sequence[str] = ()  # further sentences
 
 
 def of(report: Mapping[str, Any], noun: str) -> Facts:

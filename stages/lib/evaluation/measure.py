@@ -96,9 +96,18 @@ def network(tensors: dict[str, torch.Tensor], card: ModelCard, device: Device) -
 
 def predictions(model: backbones.Model, device: torch.device, card: ModelCard, data: Path, batch_size: int) -> Predictions:
     """Predict the test split of a prepared dataset."""
+    split, loaded = test_of(card, data, device)
+    return of_outputs(card, predict(model, loaded, batch_size), split, loaded)
+
+
+def test_of(card: ModelCard, data: Path, device: torch.device) -> tuple[PackedSplit, contracts.LoadedSplit]:
+    """The test split of a prepared dataset, as it is packed and as a model takes it."""
     split = datasets.read_split(data, "test")
-    loaded = contracts.load(split, card.modality, card.trained_for, card.output_names or [], card.how, device)
-    outputs = predict(model, loaded, batch_size)
+    return split, contracts.load(split, card.modality, card.trained_for, card.output_names or [], card.how, device)
+
+
+def of_outputs(card: ModelCard, outputs: torch.Tensor, split: PackedSplit, loaded: contracts.LoadedSplit) -> Predictions:
+    """Predictions from a model's outputs (N, ...) for the test split."""
     if not torch.isfinite(outputs).all():
         raise UserError(f"{card.name} predicts numbers that are not finite; its training must have diverged.")
     values = plugins.load("tasks", card.trained_for, "outputs").predictions(outputs)

@@ -96,6 +96,38 @@ def interval(samples: np.ndarray, confidence: float) -> tuple[np.ndarray, np.nda
     return np.where(unknown, np.nan, lower), np.where(unknown, np.nan, upper)
 
 
+def proportion(
+    hits: np.ndarray, groups: np.ndarray | None, *, num_resamples: int, confidence: float, seed: int
+) -> dict[str, float | None]:
+    """The fraction of examples that are hits, with its interval: exact and binomial, or bootstrapped if groups are drawn whole.
+
+    Args:
+        hits: (N,) True or False.
+        groups, num_resamples, seed: as for `bootstrap`.
+
+    Returns:
+        value, lower and upper.
+
+    Reference:
+        Clopper and Pearson, The Use of Confidence or Fiducial Limits Illustrated in the Case of the Binomial, Biometrika 1934.
+    """
+    share, tail = float(hits.mean()), (1 - confidence) / 2
+    if groups is None:
+        from scipy.stats import beta  # here, because serving needs none
+
+        num, of = int(hits.sum()), len(hits)
+        lower = float(beta.ppf(tail, num, of - num + 1)) if num else 0.0
+        upper = float(beta.ppf(1 - tail, num + 1, of - num)) if num < of else 1.0
+    else:
+
+        def measure(weights: np.ndarray) -> dict[str, np.ndarray]:
+            return {"share": weights @ hits / weights.sum(1)}
+
+        drawn = bootstrap(measure, groups, num_examples=len(hits), num_resamples=num_resamples, seed=seed)[1]["share"]
+        lower, upper = (float(end) for end in interval(drawn, confidence))
+    return {name: round(value, 6) for name, value in (("value", share), ("lower", lower), ("upper", upper))}
+
+
 def bias_corrected_interval(value: float, samples: np.ndarray, confidence: float) -> tuple[float, float]:
     """Interval for a metric that is biased upwards by chance, such as metrics.ece: the percentile interval mirrored at the value.
 

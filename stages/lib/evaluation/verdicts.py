@@ -1,7 +1,8 @@
 """What the differences of one comparison let one say: of each by itself, of all together, and of the method or the models alone.
 
 A report with several comparisons claims something false more often than each of its intervals does. Verdicts are therefore
-corrected for their number (Holm); the intervals stand beside them, each by itself.
+corrected for their number (Holm); the intervals stand beside them, each by itself. Where seeds are added until the verdict
+decides, each look has a share of the error that one look would be allowed, and intervals and p-values are those of that share.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,7 @@ from scipy.stats import binom
 from stages.lib.core.contracts import Metric
 from stages.lib.evaluation.pairing import Paired, enough
 from stages.lib.evaluation.statistics import interval
+from stages.lib.params.schema import Compare
 
 Word = Literal[
     "helps", "hurts", "as good", "this model is better", "this model is worse", "this model is as good", "no difference shown"
@@ -29,9 +31,11 @@ class Verdict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     difference: float = Field(description="mean over the seeds, on the same test examples")
-    lower: float = Field(description="of the paired interval at compare.confidence, of this comparison by itself")
+    lower: float = Field(
+        description="of the paired interval at compare.confidence, of this comparison by itself, over all of compare.looks"
+    )
     upper: float
-    p: float = Field(ge=0, le=1, description="two-sided, that there is no difference; by itself")
+    p: float = Field(ge=0, le=1, description="two-sided, that there is no difference; by itself, over all looks")
     p_holm: float = Field(ge=0, le=1, description="the same, corrected for all comparisons of this file")
     p_margin: float = Field(ge=0, le=1, description="that the difference is compare.margin or more, either way; by itself")
     p_margin_holm: float = Field(ge=0, le=1, description="the same, corrected for all comparisons of this file")
@@ -73,7 +77,7 @@ class Comparison(BaseModel):
         "unknown, or not for commercial use"
     )
     luck: dict[str, float | None] = Field(
-        description="standard_error of one arm's figure, and correlation of two arms' over "
+        description="standard_error of one model's figure, and correlation of two models' over "
         "resampled tests: how much choosing the best of many on this test flatters it"
     )
     intervals: dict[str, dict[str, float | None]] = Field(
@@ -90,29 +94,28 @@ class Comparison(BaseModel):
         return {key: value for key, value in (self.__pydantic_extra__ or {}).items() if isinstance(value, Verdict)}
 
 
-def judged(
-    differences: Mapping[str, Paired], metric: Metric, *, num_seeds: int, confidence: float, margin: float
-) -> dict[str, Verdict]:
+def judged(differences: Mapping[str, Paired], metric: Metric, settings: Compare, num_seeds: int) -> dict[str, Verdict]:
     """The verdict of each comparison, corrected for all of them together.
 
     With probability `confidence` none of the claims of a difference is false, and the same holds for the claims "as good": each
-    kind has a correction of its own.
+    kind has a correction of its own. Both hold over all planned looks.
 
     Args:
         differences: of each comparison, by its key.
+        settings: the section `compare`; its margin is how far apart models may be that count as equally good.
         num_seeds: of each arm. With one seed, the verdicts are about these models: another training may turn out otherwise.
-        margin: how far apart models may be that count as equally good, in units of the metric.
 
     References:
         Holm, A Simple Sequentially Rejective Multiple Test Procedure, Scandinavian Journal of Statistics 1979. Schuirmann, A
         Comparison of the Two One-Sided Tests Procedure, J. Pharmacokinetics and Biopharmaceutics 1987.
     """
-    single = {key: p_difference(each) for key, each in differences.items()}
-    apart = {key: p_margin(each, metric, margin, confidence) for key, each in differences.items()}
+    spent, confidence, sure = share(settings.looks, num_seeds), settings.confidence, at_this_look(settings, num_seeds)
+    single = {key: min(1.0, p_difference(each) / spent) for key, each in differences.items()}
+    apart = {key: min(1.0, p_margin(each, metric, settings.margin, sure) / spent) for key, each in differences.items()}
     corrected, corrected_apart = holm(single), holm(apart)
     found = {}
     for key, each in differences.items():
-        lower, upper = (float(end) for end in interval(each.samples, confidence))
+        lower, upper = (float(end) for end in interval(each.samples, sure))
         word: Word = "no difference shown"
         if corrected[key] <= 1 - confidence:
             word = "helps" if (each.value > 0) == metric.higher_is_better else "hurts"
@@ -123,6 +126,30 @@ def judged(
             p_margin_holm=corrected_apart[key], verdict=ONE_SEED.get(word, word) if num_seeds == 1 else word,
         )  # fmt: skip
     return found
+
+
+def share(looks: Sequence[int], num_seeds: int) -> float:
+    """The part of the error allowed to all planned looks that the look at `num_seeds` may use: that of the seeds that it adds.
+
+    The parts add up to 1, so by Bonferroni's inequality all looks together claim something false no more often than one would
+    that used all of it, whatever is decided after each.
+
+    Args:
+        looks: the planned numbers of seeds, rising, `num_seeds` among them; empty if there is one look.
+
+    Reference:
+        Kim and DeMets, Design and Analysis of Group Sequential Tests Based on the Type I Error Spending Rate Function, Biometrika
+        1987 (their linear function); Jennison and Turnbull, Interim Analyses: The Repeated Confidence Interval Approach, JRSS B
+        1989.
+    """
+    if not looks:
+        return 1.0
+    return (num_seeds - max((each for each in looks if each < num_seeds), default=0)) / looks[-1]
+
+
+def at_this_look(settings: Compare, num_seeds: int) -> float:
+    """The confidence of an interval at this look, so that those of all looks hold together with compare.confidence."""
+    return 1 - (1 - settings.confidence) * share(settings.looks, num_seeds)
 
 
 def p_difference(found: Paired) -> float:
@@ -166,8 +193,8 @@ def _two_sided(samples: np.ndarray) -> float:
 
 
 def luck(samples: Sequence[np.ndarray]) -> dict[str, float | None]:
-    """The mean standard error of the arms' figures, and the mean correlation of two of them, over the same resamples (B,) of the
-    test; resamples in which one is undefined are left out."""
+    """The mean standard error of the models' figures, and the mean correlation of two of them, over the same resamples (B,) of
+    the test; resamples in which one is undefined are left out."""
     values = np.stack(samples)
     values = values[:, ~np.isnan(values).any(axis=0)]
     varying = values[values.std(axis=1) > 0]

@@ -25,10 +25,14 @@ class Model(nn.Module):
         self.num_outputs = num_outputs  # 0 if not known: the head is the library's own
 
     def forward(self, inputs: Any) -> torch.Tensor:
+        return self.both(inputs)[1]
+
+    def both(self, inputs: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        """The features, and the outputs."""
         features = self.backbone(inputs)
         given = (inputs.hidden, self.backbone.embedding) if isinstance(self.head, heads.MaskedLanguage) else ()
         outputs: torch.Tensor = self.head(features, *given)
-        return outputs
+        return features, outputs
 
 
 def build(architecture: dict[str, Any], num_outputs: int | None = None) -> Model:

@@ -19,6 +19,16 @@ def predict(network: nn.Module, split: LoadedSplit, batch_size: int) -> torch.Te
         return _joined([network(split.inputs(indices, "none", None)).float() for indices in batches], order)
 
 
+def both(model: Model, split: LoadedSplit, batch_size: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Features (N, D) and outputs (N, ...) in float32, in one pass, in evaluation mode and without augmentation."""
+    model.eval()
+    with torch.inference_mode():
+        order, batches = _batches(split, batch_size)
+        pairs = [model.both(split.inputs(indices, "none", None)) for indices in batches]
+        features, outputs = ([each.float() for each in column] for column in zip(*pairs, strict=True))
+        return _joined(features, order), _joined(outputs, order)
+
+
 def features(fabric: Any, model: Model, split: LoadedSplit, batch_size: int) -> LoadedSplit:
     """The same examples, as features of the frozen backbone, (N, D) or (N, steps, D)."""
     backbone = model.backbone.eval()

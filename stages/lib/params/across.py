@@ -1,5 +1,6 @@
 """Checks across the sections of params.yaml, after each section has been checked separately."""
 
+import itertools
 import os
 from collections.abc import Mapping
 from types import SimpleNamespace
@@ -77,9 +78,20 @@ def mistakes(p: SimpleNamespace) -> list[str]:
     for path, values in [("inits", p.inits), ("seeds", p.seeds)]:
         if values is not None and (not values or len(set(values)) < len(values)):
             errors.append(f"{path}: must name at least one, and none twice; given: {values}.")
+    errors += _looks(getattr(p.compare, "looks", []), p.seeds)
     errors += licensing.mistakes(p, hops, datasets)
     errors += [f"seeds: must be 0 or more; given: {seed}." for seed in p.seeds or [] if seed < 0]
     return errors
+
+
+def _looks(looks: list[int], seeds: list[int] | None) -> list[str]:
+    """Why seeds do not follow the plan by which they are added, or nothing."""
+    if any(later <= earlier for earlier, later in itertools.pairwise(looks)):
+        return [f"compare.looks: must rise, as numbers of seeds do; given: {looks}."]
+    if looks and seeds and len(seeds) not in looks:
+        return [f"seeds: there are {len(seeds)}, and compare.looks plans to look at {listed(looks)} of them. "
+                "`python -m stages decide` adds seeds as planned; [] is no plan."]  # fmt: skip
+    return []
 
 
 def _alternatives(p: SimpleNamespace, others: Mapping[str, Any]) -> list[str]:

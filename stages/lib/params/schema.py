@@ -168,6 +168,28 @@ class Scratch(Strict):
     like: str
 
 
+class Decision(Strict):
+    """When a model answers one class (stages.lib.tasks.classify.calibration): from a probability on, or as often as wanted."""
+
+    label: str
+    threshold: float | None = Field(default=None, ge=0, le=1)  # exactly one of these two
+    recall: float | None = Field(default=None, gt=0, lt=1)
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> Self:
+        if (self.threshold is None) == (self.recall is None):
+            raise PydanticCustomError("one_of_two", "a decision has either a threshold or a recall that is wanted")
+        return self
+
+
+class Calibrate(Strict):
+    decision: Decision | None
+    sets: Annotated[list[Annotated[float, Field(ge=0.5, lt=1)]], AfterValidator(none_twice)]
+    false_alarms: float = Field(gt=0, le=0.5)
+    neighbours: int = Field(ge=1)
+    num_examples: int = Field(ge=1)
+
+
 class Evaluate(Strict):
     batch_size: int = Field(ge=1)
     num_resamples: int = Field(ge=100)
@@ -181,6 +203,7 @@ class Compare(Strict):
     num_resamples: int = Field(ge=100)
     confidence: float = Field(gt=0.5, lt=1)
     margin: float = Field(gt=0)
+    looks: list[Annotated[int, Field(ge=2)]]
 
 
 FORBIDDEN = ("size", "nfiles")  # DVC's run cache ignores these keys at any depth and would restore old outputs
@@ -196,7 +219,7 @@ BLOCKS: dict[str, tuple[type[Strict], str | None, str]] = {
 }
 SINGLE: dict[str, type[Strict]] = {
     "training": TrainingOptions, "checks": Checks, "device": Device, "target": Target, "scratch": Scratch, "leaks": Leaks,
-    "advise": Advise, "evaluate": Evaluate, "compare": Compare,
+    "advise": Advise, "calibrate": Calibrate, "evaluate": Evaluate, "compare": Compare,
 }  # fmt: skip
 SCALARS: dict[str, Any] = {  # as create_model takes a field
     "modality": (Annotated[str, plugin("modalities")], ...),
@@ -218,4 +241,5 @@ SECTIONS = [
     "source",
     "intermediate",
 ]
-SECTIONS += ["target", "inits", "seeds", "alternatives", "scratch", "baselines", "leaks", "advise", "evaluate", "compare"]
+SECTIONS += ["target", "inits", "seeds", "alternatives", "scratch", "baselines", "leaks", "advise"]
+SECTIONS += ["calibrate", "evaluate", "compare"]

@@ -40,7 +40,7 @@ def write(
               f"- Trained from: {' → '.join(card.ancestors)}, by the strategy {card.settings.get('strategy', 'unknown')}",
               f"- Weights: sha256 `{card.sha256}`", "",
               f"## Test: {report['num_examples']:,} {noun}s of {data[-1].name}", ""]  # fmt: skip
-    lines += [f"- {fact.words}" for fact in told.facts]
+    lines += [f"- {line}" for line in (*(fact.words for fact in told.facts), *told.more)]
     lines += ["", "## Before you rely on it", "", *(f"- {chip}" for chip in chips)]
     lines += ["", "## Did transfer help?", "", *_section(verdict, "Did it help?")]
     lines += ["", "## Data", ""]

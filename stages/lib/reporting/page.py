@@ -15,7 +15,7 @@ from stages.lib.core import cards, plugins, runs
 from stages.lib.core.cards import ModelCard
 from stages.lib.core.contracts import Metric, scale_of
 from stages.lib.core.runs import Training
-from stages.lib.evaluation import comparison, facts, pairing
+from stages.lib.evaluation import comparison, pairing, verdicts
 from stages.lib.plots import svg
 from stages.lib.reporting.verdict import spent
 
@@ -62,7 +62,7 @@ def steps(p: SimpleNamespace, arms: Mapping[str, Sequence[Training]], card: Mode
     """What each starting point along the proposal's chain added, beginning with random weights.
 
     Args:
-        p: the sections `compare`, `intermediate` and `inits` of params.yaml.
+        p: the sections `compare`, `intermediate`, `inits` and `seeds` of params.yaml.
         card: of any target; gives the task and the outputs.
 
     Returns:
@@ -74,7 +74,7 @@ def steps(p: SimpleNamespace, arms: Mapping[str, Sequence[Training]], card: Mode
     names = [runs.SCRATCH, *(name for name in chain if name in p.inits)]
     test, predictions = comparison.read_arms(runs.evaluations(arms), card)
     metric = comparison.metric_of(card, p.compare.metric)
-    how = comparison.bootstrap(p.compare) | {"confidence": p.compare.confidence}
+    how = comparison.bootstrap(p.compare) | {"confidence": verdicts.at_this_look(p.compare, len(p.seeds))}
     found = []
     for before, name in zip([None, *names], names, strict=False):
         value = pairing.mean_over_seeds(metric, predictions[name], test.targets, test.groups, **how)["value"]
@@ -119,6 +119,7 @@ def about(training: Training) -> dict[str, Any]:
     run, proof = cards.read_json(training.metrics / "run.json"), cards.read_table(training.metrics / "certificate.csv")
     report = cards.read_json(training.evaluation / "report.json")
     primary, scale = scale_of(report)
+    found = report["metrics"][primary]
     whole = proof[proof.phase.astype(str) == "all"]  # from the start of the first phase to the end of the last
     return {
         "name": run["name"],
@@ -126,7 +127,8 @@ def about(training: Training) -> dict[str, Any]:
         "data": training.data,
         "strategy": run["settings"]["strategy"],
         "primary": primary.replace("_", " "),
-        "figure": f"{scale.text(report['metrics'][primary]['value'])} ({facts.ends(report['metrics'][primary], scale)})",
+        # The verdict has the interval of an arm, by its own resamples: a second one here would be another by a hair.
+        "figure": scale.interval(found) if training.kind == "intermediate" else scale.text(found["value"]),
         "epochs": spent.spent(training, None).epochs,
         "moved": int(whole.moved.sum()),
         "tensors": len(whole),

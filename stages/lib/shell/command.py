@@ -9,7 +9,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from stages.lib.core.runs import Training
 from stages.lib.errors import UserError
+from stages.lib.params import read as params
 from stages.lib.shell import beside, progress
 from stages.lib.shell.locks import alone
 from stages.lib.tracking import ledger
@@ -51,6 +53,10 @@ def run_stage(name: str, words: list[str], main: Callable[..., None]) -> None:
         main(*words, **others)
         if first and name in ledger.OPENED_BY:
             ledger.note_reports()
+        for kind in ledger.TRAINED_BY:
+            if first and name == kind:
+                raw = params.read()
+                ledger.note_training(Training(kind, "-".join(words), ""), raw["intermediate"], raw["target"]["test"])
     if first and name in beside.WRITTEN_BY:
         beside.write(progress.read_seconds())
 

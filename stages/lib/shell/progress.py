@@ -1,14 +1,10 @@
-"""Progress of the whole pipeline: a line at the start of each stage, with an estimate of the time left from earlier runs.
-
-DVC starts each stage as a separate process and does not tell it what else will run. The remaining stages are derived from
-dvc.yaml: a stage will run if one of its outputs is missing, or if it reads an output of a stage that will run.
-"""
+"""Progress of the whole pipeline: a line at the start of each stage, with an estimate of the time left from earlier runs."""
 
 import itertools
 import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,18 +13,18 @@ import yaml
 
 from stages.lib.core import runs
 from stages.lib.params import read as params
+from stages.lib.shell import plan as plans
+from stages.lib.shell.epochs import duration
+from stages.lib.shell.plan import Plan, Stage, look_up
 
-CONSTANT = "check"  # its output is always the same, so nothing runs because of it
-WIDTH = 20  # of the bar, in characters
+WIDTH = 10  # of the bar, in characters
 
 
-class Stage(NamedTuple):
-    """A stage of dvc.yaml with its templates filled in."""
+class Timed(NamedTuple):
+    """How long a stage took in its last run here."""
 
-    name: str  # DVC's name for it: target@mono-0
-    words: list[str]  # its arguments: ["target", "mono", "0"]
-    reads: list[str]
-    makes: list[str]
+    seconds: float
+    ended: float  # seconds since the epoch
 
 
 @contextmanager
@@ -40,12 +36,12 @@ def shown(words: list[str]) -> Iterator[None]:
     """
     if sys.stderr.isatty():
         try:
-            print(line(words, expand(_dvc_yaml(), params.read()), read_seconds()), file=sys.stderr, flush=True)
+            print(_line(words), file=sys.stderr, flush=True)
         except Exception as error:  # an observer: whatever is wrong with dvc.yaml must not fail the stage
             print(f"(progress of the pipeline: {error!r})", file=sys.stderr)
     began = time.monotonic()
     yield
-    path = runs.state_folder() / "seconds" / file_name(words)
+    path = _folder() / file_name(words)
     with suppress(OSError):  # for example, no space left on the disk
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"{time.monotonic() - began:.1f}")
@@ -56,40 +52,49 @@ def file_name(words: list[str]) -> str:
     return re.sub(r"[^\w.-]", "_", "-".join(words))
 
 
-def line(words: list[str], stages: list[Stage], seconds: dict[str, float]) -> str:
-    """The progress line: the bar, this stage, and what remains after it.
+def _line(words: list[str]) -> str:
+    values = params.read()
+    stages = expand(_dvc_yaml(), values)
+    own = next((stage for stage in stages if stage.words == words), None)
+    return " ".join(words) if own is None else line(own, plans.of_this_run(own, stages, values), stages, read_timed())
+
+
+def line(own: Stage, plan: Plan | None, stages: Sequence[Stage], timed: Mapping[str, Timed]) -> str:
+    """The progress line, in about 80 columns: the bar, this stage, and what remains after it.
 
     Args:
-        words: this stage's command-line arguments.
+        own: the stage that begins.
+        plan: of the `dvc` that runs it, or None if it was started by hand.
         stages: all stages of the pipeline.
-        seconds: how long each stage took in its last run, from `read_seconds`.
+        timed: how long stages took, from `read_timed`.
     """
-    own = next((stage for stage in stages if stage.words == words), None)
-    if own is None:
-        return " ".join(words)
-    left = following(own, stages)
-    done = len(stages) - len(left) - 1
-    filled = WIDTH * done // len(stages)
-    text = f"[{'#' * filled}{'.' * (WIDTH - filled)}] {done} of {len(stages)} stages done; now {own.name}"
-    last = seconds.get(file_name(words))
-    text += f" (last time {_duration(last)})" if last is not None else ""
+    about = expected(own, plan, stages, timed)
+    text = own.name + ("" if about is None else f", about {duration(about)}")
+    if plan is None:
+        return text
+    left = plans.left(own, plan, stages)
+    num, number = len(plan.stages), len(plan.stages) - len(left)
+    filled = WIDTH * (number - 1) // num
+    text = f"[{'#' * filled}{'.' * (WIDTH - filled)}] stage {number} of {num}: {text}"
     if left:
-        known = [seconds[name] for stage in left if (name := file_name(stage.words)) in seconds]
-        about = f"about {_duration(sum(known))}" if known else "not timed yet"
-        about += f", plus {len(left) - len(known)} not timed yet" if 0 < len(known) < len(left) else ""
-        text += f"; {len(left)} stage{'s remain' if len(left) > 1 else ' remains'} ({about})"
+        known = [found for stage in left if (found := expected(stage, plan, stages, timed)) is not None]
+        text += f"; {len(left)} more" + (f", about {duration(sum(known))}" if known else "")
+        unknown = len(left) - len(known)
+        text += f", {unknown} untimed" if known and unknown else ", untimed" if unknown else ""
     return text
 
 
-def following(own: Stage, stages: list[Stage]) -> list[Stage]:
-    """The other stages that will run after `own`, in the order of dvc.yaml."""
-    will = {stage.name for stage in stages if not all(Path(path).exists() for path in stage.makes)} | {own.name}
-    while True:
-        changed = [path for stage in stages if stage.name in will and stage.name != CONSTANT for path in stage.makes]
-        more = {stage.name for stage in stages if any(_overlap(path, other) for path in stage.reads for other in changed)} - will
-        if not more:
-            return [stage for stage in stages if stage.name in will and stage is not own]
-        will |= more
+def expected(stage: Stage, plan: Plan | None, stages: Sequence[Stage], timed: Mapping[str, Timed]) -> float | None:
+    """How long a stage will take: as those of this run that differ from it in the last word alone (the seed), which have the same
+    settings; else as it took itself last time; else as others of its kind did. None if none of them has run here."""
+    kin = {tuple(each.words): timed[name] for each in stages
+           if each.words[0] == stage.words[0] and (name := file_name(each.words)) in timed}  # fmt: skip
+    words = tuple(stage.words)
+    since = plan.since if plan else time.time()
+    now = [each.seconds for key, each in kin.items() if key[:-1] == words[:-1] and each.ended > since]
+    own = [kin[words].seconds] if words in kin else []
+    found = now or own or [each.seconds for each in kin.values()]
+    return sum(found) / len(found) if found else None
 
 
 def expand(dvc: dict[str, Any], params: dict[str, Any]) -> list[Stage]:
@@ -110,7 +115,8 @@ def expand(dvc: dict[str, Any], params: dict[str, Any]) -> list[Stage]:
             makes = [next(iter(out)) if isinstance(out, dict) else out for out in filled["outs"] + filled["metrics"]]
             command = re.match(r"python -m stages ([^|&;]*)", filled["cmd"])
             assert command, filled["cmd"]
-            found.append(Stage(f"{name}@{case}" if case else name, command[1].split(), filled["deps"], makes))
+            found.append(Stage(f"{name}@{case}" if case else name, command[1].split(), filled["deps"], makes, filled["cmd"],
+                               template.get("always_changed", False)))  # fmt: skip
     return found
 
 
@@ -121,31 +127,24 @@ def _fill(template: Any, values: dict[str, Any]) -> Any:
     if isinstance(template, dict):
         return {_fill(name, values): each for name, each in template.items()}
     whole = re.fullmatch(r"\$\{([^}]+)\}", template)
-    return _look_up(whole[1], values) if whole else re.sub(r"\$\{([^}]+)\}", lambda m: str(_look_up(m[1], values)), template)
-
-
-def _look_up(path: str, values: Any) -> Any:
-    for part in re.findall(r"[^.\[\]]+", path):
-        values = values[int(part)] if isinstance(values, list) else values[part]
-    return values
+    return look_up(whole[1], values) if whole else re.sub(r"\$\{([^}]+)\}", lambda m: str(look_up(m[1], values)), template)
 
 
 def read_seconds() -> dict[str, float]:
     """How long each stage took in its last run here, in seconds."""
-    return {path.name: float(path.read_text()) for path in (runs.state_folder() / "seconds").glob("*")}
+    return {path.name: float(path.read_text()) for path in _folder().glob("*")}
+
+
+def read_timed() -> dict[str, Timed]:
+    """How long each stage took in its last run here, and when that ended."""
+    return {name: Timed(seconds, (_folder() / name).stat().st_mtime) for name, seconds in read_seconds().items()}
+
+
+def _folder() -> Path:
+    return runs.state_folder() / "seconds"
 
 
 def _dvc_yaml() -> dict[str, Any]:
     with open("dvc.yaml", "rb") as file:
         read: dict[str, Any] = yaml.load(file, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 (both are safe)
     return read
-
-
-def _overlap(path: str, other: str) -> bool:
-    """Whether the paths are equal or one contains the other."""
-    one, two = Path(path).parts, Path(other).parts
-    return all(a == b for a, b in zip(one, two, strict=False))
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"

@@ -1,16 +1,17 @@
-"""What a training needs while it runs: a lock, the state to resume from, and its run in MLflow."""
+"""What a training needs while it runs: a lock, the state to resume from, its run in MLflow, and a line for each epoch."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from stages.lib.core.runs import Session
-from stages.lib.shell import checkpoints
+from stages.lib.shell import checkpoints, epochs
 from stages.lib.tracking import live
 
 
 @contextmanager
-def watch(label: str, kind: str, key: str, settings: dict[str, Any]) -> Iterator[Session]:
+def watch(label: str, kind: str, key: str, settings: dict[str, Any], phases: Sequence[int]) -> Iterator[Session]:
     """Lock the checkpoint of one training and show it in MLflow; if the block ends without an error, it is finished.
 
     Args:
@@ -18,8 +19,22 @@ def watch(label: str, kind: str, key: str, settings: dict[str, Any]) -> Iterator
         kind: "target".
         key: hash of everything that the training depends on.
         settings: shown as params.
+        phases: the number of epochs of each.
     """
     name = label.replace(" ", "-")
-    with checkpoints.hold(name, key) as path, live.training(key, label, kind, settings) as log:
-        yield Session(checkpoints.load(path), lambda state: checkpoints.save(path, state), log)
+    with (
+        checkpoints.hold(name, key) as path,
+        live.training(key, label, kind, settings) as log,
+        epochs.told(label, phases) as tell,
+    ):
+        began, state = time.monotonic(), checkpoints.load(path)
+
+        def save(now: dict[str, Any]) -> None:
+            checkpoints.save(path, now)
+            tell(now["history"])
+
+        try:
+            yield Session(state, save, log)
+        finally:
+            epochs.note_seconds(key, time.monotonic() - began, resumed=state is not None)
         checkpoints.finish(name, key)

@@ -5,10 +5,14 @@ from typing import Any
 
 from stages.lib.core.contracts import scale_of
 
+KNOWN = ("coverage", "classes", "unlike", "recall", "precision")  # of what calibration gave; their intervals are in report.json
+
 
 def of_test(report: dict[str, Any]) -> dict[str, float]:
     """The metrics from evaluate, under the names that MLflow shows."""
-    return {f"test/{name}": figure["value"] for name, figure in report["metrics"].items() if is_number(figure["value"])}
+    found = {f"test/{name}": figure["value"] for name, figure in report["metrics"].items()}
+    found |= {f"calibrated/{name}": value for name, value in flat(report.get("calibrated", {}), "_") if name.endswith(KNOWN)}
+    return {name: value for name, value in found.items() if is_number(value)}
 
 
 def ends(report: dict[str, Any]) -> dict[str, float]:

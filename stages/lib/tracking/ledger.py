@@ -1,6 +1,8 @@
-"""Which models have been measured on which test, ever: one line each in metrics/ledger.jsonl, which git tracks.
+"""Which models have been measured on which test, ever, and which settings were tried: one line each in metrics/ledger.jsonl,
+which git tracks.
 
-A test that chooses among many models flatters the best of them. The file is an observer: no result depends on it, and a model
+A test that chooses among many models flatters the best of them, and an arm that was tuned more than its control may lead for that
+reason alone (stages.lib.tracking.tried). The file is an observer: no result depends on it, and a model
 that is measured again adds nothing, so equal runs leave equal files. Lines of two branches are merged by union (.gitattributes).
 Each line holds a hash of its own content, so an edited one shows; a line that git holds and the file does not, shows too.
 """
@@ -21,6 +23,7 @@ from filelock import FileLock
 from stages.lib.core import runs
 
 OPENED_BY = ("evaluate", "controls", "forgetting")  # the stages after which there may be new lines
+TRAINED_BY: tuple[runs.Kind, ...] = ("target", "alternative", "scratch")
 
 
 class Opening(NamedTuple):
@@ -32,17 +35,28 @@ class Opening(NamedTuple):
     what: str  # which model, for people: "target-mono-0"
 
 
+class Trial(NamedTuple):
+    """Settings that an arm was trained with; all seeds share them."""
+
+    arm: str  # "mono", "scratch"
+    data: str  # the dataset of the test for which it was trained
+    settings: dict[str, Any]  # strategy, hyperparameters and options; those of a hop on the way begin with its name
+
+
+Entry = Opening | Trial
+
+
 def path() -> Path:
     """The file, in the main repository, also for an experiment in a temporary clone."""
     return runs.state_folder().parent / runs.METRICS / "ledger.jsonl"
 
 
-def note(openings: Iterable[Opening]) -> None:
+def note(entries: Iterable[Entry]) -> None:
     """Add the lines that are not there yet."""
     runs.state_folder().mkdir(parents=True, exist_ok=True)
     with FileLock(runs.state_folder() / "ledger.lock"):
-        known = {(each.get("test"), each.get("model")) for each in _lines(_text())}
-        new = {(each.test, each.model): each for each in openings if (each.test, each.model) not in known}
+        known = {_key(each) for each in _entries(_text())}
+        new = {_key(each): each for each in entries if _key(each) not in known}
         if new:
             path().parent.mkdir(parents=True, exist_ok=True)
             with open(path(), "a", encoding="utf-8") as file:
@@ -50,16 +64,53 @@ def note(openings: Iterable[Opening]) -> None:
 
 
 def note_reports() -> None:
-    """Add what the reports in metrics/ are of; a disk that cannot be written ends no stage."""
+    """Add what the reports in metrics/ are of."""
+    _note_or_tell(openings())
+
+
+def note_training(training: runs.Training, hops: Iterable[str], tested_on: str) -> None:
+    """Add the settings of a training of an arm, unless a hop on its way has been trained again since.
+
+    Args:
+        hops: all names of hops; other starting points are sources, which are not trained.
+        tested_on: the dataset of the test for which it was trained.
+    """
+    if (found := _settings(training.model, set(hops))) is not None:
+        arm = training.name.rpartition("-")[0] or training.kind
+        _note_or_tell([Trial(arm, tested_on, found)])
+
+
+def trials(tested_on: str) -> list[Trial]:
+    """The settings that were tried for the test of a dataset."""
+    return [each for each in _entries(_text()) if isinstance(each, Trial) and each.data == tested_on]
+
+
+def _settings(model: Path, hops: set[str], sha256: str | None = None) -> dict[str, Any] | None:
+    """What the card of a model and those of the hops before it say, without the seed; None if it is not there, or not the model
+    of that sha256 any more."""
+    if not (model / "card.json").exists():
+        return None
+    card = json.loads((model / "card.json").read_text(encoding="utf-8"))
+    if sha256 not in (None, card["sha256"]):
+        return None
+    own = {"data": card["data"]} | {name: value for name, value in card["settings"].items() if name != "seed"}
+    if card["parent"] is None or (name := card["parent"]["name"]) not in hops:
+        return own
+    before = _settings(runs.starting_point(name), hops, card["parent"]["sha256"])
+    return None if before is None else own | {f"{name}.{key}": value for key, value in before.items()}
+
+
+def _note_or_tell(entries: list[Entry]) -> None:
+    """Add lines; a disk that cannot be written ends no stage."""
     try:
-        note(openings())
+        note(entries)
     except OSError as error:
         print(f"{path()} could not be written ({error}); `python -m stages audit --fill` adds what is missing.", file=sys.stderr)
 
 
-def openings() -> list[Opening]:
+def openings() -> list[Entry]:
     """What the reports in metrics/ are of; a control without a network has no weights."""
-    found, tests = list[Opening](), dict[str, tuple[str, str]]()
+    found, tests = list[Entry](), dict[str, tuple[str, str]]()
     for report in sorted((runs.METRICS / "evaluate").glob("**/report.json")):
         read, name = json.loads(report.read_text(encoding="utf-8")), report.parent.name
         if "test" not in read:  # an earlier version of this code wrote it, and its stage has yet to run again
@@ -78,10 +129,10 @@ def openings() -> list[Opening]:
 
 def count(test: str) -> int:
     """How many models have been measured on a test."""
-    return len({each["model"] for each in _lines(_text()) if each.get("test") == test})
+    return len({each.model for each in _entries(_text()) if isinstance(each, Opening) and each.test == test})
 
 
-def faults(expected: Iterable[Opening]) -> list[str]:
+def faults(expected: Iterable[Entry]) -> list[str]:
     """Lines that were edited, that git holds and that are gone, and openings without a line; one line each."""
     text, lines = _text(), []
     for number, line in enumerate(text.splitlines(), start=1):
@@ -91,9 +142,9 @@ def faults(expected: Iterable[Opening]) -> list[str]:
     held = _held_by_git()
     if gone := set(held.splitlines()) - set(text.splitlines()):
         lines.append(f"ledger: {len(gone)} lines of {path()} that git holds are gone; restore them with git")
-    known = {(each.get("test"), each.get("model")) for each in _lines(text)}
+    known = {_key(each) for each in _entries(text)}
     lines += [f"ledger: {each.what} was measured on the test of {each.data} and has no line in {path()} (--fill adds it)"
-              for each in expected if (each.test, each.model) not in known]  # fmt: skip
+              for each in expected if isinstance(each, Opening) and _key(each) not in known]  # fmt: skip
     return lines
 
 
@@ -120,22 +171,59 @@ def flattery(num: int, standard_error: float, correlation: float) -> float:
     return standard_error * own * NormalDist().inv_cdf((num - 0.375) / (num + 0.25))
 
 
-def _line(opening: Opening) -> str:
-    values = opening._asdict()
+def flattered_at_most(num: int, standard_error: float, correlation: float, sure: float) -> float:
+    """How much better the best of `num` equally good models looks on a test than it is, in all but 1 - `sure` of all tests.
+
+    Beside what choosing adds, this holds how easy the whole test happens to be. That models are equally good is the worst case:
+    where some are better than others, luck has less of a say in which looks best.
+
+    Args:
+        standard_error, correlation: as for `flattery`.
+        sure: above 0.5 and below 1.
+
+    Returns:
+        The quantile of standard_error (sqrt(c) g + sqrt(1 - c) max of `num`), of normal deviates, in units of the metric.
+
+    Reference:
+        Dunnett and Sobel, Approximations to the Probability Integral and Certain Percentage Points of a Multivariate Analogue of
+        Student's t-Distribution, Biometrika 1955, for the integral over g.
+    """
+    normal, correlation = NormalDist(), min(1.0, max(0.0, correlation))
+    shared, own = math.sqrt(correlation), max(math.sqrt(1 - correlation), 1e-9)
+    grid = [step / 20 for step in range(-120, 121)]
+
+    def below(limit: float) -> float:
+        return sum(normal.pdf(each) / 20 * normal.cdf((limit - shared * each) / own) ** num for each in grid)
+
+    low, high = -6.0, 12.0
+    while high - low > 1e-4:
+        middle = (low + high) / 2
+        low, high = (middle, high) if below(middle) < sure else (low, middle)
+    return standard_error * high
+
+
+def _key(entry: Entry) -> object:
+    """What two lines that say the same share."""
+    return (entry.test, entry.model) if isinstance(entry, Opening) else _line(entry)
+
+
+def _line(entry: Entry) -> str:
+    values = entry._asdict()
     content = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
     return json.dumps(values | {"sha256": content}, sort_keys=True, ensure_ascii=False)
 
 
-def _read(line: str) -> Opening | None:
+def _read(line: str) -> Entry | None:
     try:
         values = json.loads(line)
-        return Opening(**{name: values[name] for name in Opening._fields})
+        kind = Trial if "settings" in values else Opening
+        return kind(**{name: values[name] for name in kind._fields})
     except (ValueError, KeyError, TypeError):
         return None
 
 
-def _lines(text: str) -> list[dict[str, Any]]:
-    return [each._asdict() for line in text.splitlines() if (each := _read(line))]
+def _entries(text: str) -> list[Entry]:
+    return [each for line in text.splitlines() if (each := _read(line))]
 
 
 def _text() -> str:

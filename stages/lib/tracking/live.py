@@ -1,11 +1,12 @@
 """A training in MLflow while it runs, with its use of the machine. `publish` later adds whatever is missing."""
 
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from stages.lib.tracking import store
+from stages.lib.tracking import claims, store
 
 BEGAN_MS = [int(1000 * time.time())]  # of this process, whose first training begins with it: advise has long looked at the data
 TIMEOUT_S = 5  # training never waits longer than this for a server: at most twice (one retry), and only once per training
@@ -33,10 +34,11 @@ def training(key: str, name: str, stage: str, settings: dict[str, Any]) -> Itera
     run_id: str | None = None
     monitor: Any = None
     away = False
+    logged: set[int] = set()  # epochs, before a kill; what was computed anew has other times
 
     def log(row: dict[str, Any]) -> None:
         nonlocal away
-        if run_id is None or away:
+        if run_id is None or away or row["epoch"] in logged:
             return
         try:
             client.log_batch(run_id, metrics=store.points(row, row["time_ms"]))
@@ -51,11 +53,19 @@ def training(key: str, name: str, stage: str, settings: dict[str, Any]) -> Itera
             if not any(run.info.status == "FINISHED" for run in runs):
                 tags = {"transfer.key": key, "transfer.stage": name, "transfer.kind": stage}
                 began = BEGAN_MS.pop() if BEGAN_MS else None
-                run = runs[0] if runs else client.create_run(experiment, began, run_name=name, tags=tags)
-                run_id = run.info.run_id
-                client.update_run(run_id, status="RUNNING")
-                store.fill_params(client, run, settings)
-                monitor = _watch(run_id)
+                run = claims.only(
+                    client, experiment, lambda claim: client.create_run(experiment, began, run_name=name, tags=tags | claim),
+                    key=key,
+                )  # fmt: skip
+                if run.info.status == "RUNNING" and claims.holder(run) not in ("", claims.mine()):
+                    print("MLflow: another clone trains this too, and shows it there.", file=sys.stderr, flush=True)
+                else:
+                    run_id = run.info.run_id
+                    logged = store.steps(client, run)
+                    client.update_run(run_id, status="RUNNING")
+                    client.set_tag(run_id, claims.TAG, claims.mine())
+                    store.fill_params(client, run, settings)
+                    monitor = _watch(run_id)
         except Exception as error:
             away = True
             store.tell(error, "training continues without it")

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from filelock import FileLock
 
-from stages.lib.tracking import registry, store, views
+from stages.lib.tracking import claims, registry, store, views
 
 PIPELINE = "pipeline"
 SHOWN = ("strategy", "target.data", "seeds")  # params in the table of states
@@ -44,16 +44,17 @@ class Run(NamedTuple):
     times: tuple[int, int] | None = None  # when its stage began and ended, ms since 1970; None if that is not known here
 
 
-def published(state: str) -> bool:
-    """Whether the parent run of a state is complete, checked without importing mlflow (which takes over a second).
+def published(state: str) -> tuple[str, str] | None:
+    """The ids of the experiment and of a state's parent run, if that is complete; checked without importing mlflow (which takes
+    over a second).
 
-    This only works for a SQLite store; for others the result is False, and `publish` checks again.
+    This only works for a SQLite store; for others the result is None, and `publish` checks again.
     """
     path = store.sqlite_path()
     if path is None or not path.exists():
-        return False
+        return None
     query = """
-        SELECT 1 FROM runs JOIN experiments USING (experiment_id)
+        SELECT runs.experiment_id, runs.run_uuid FROM runs JOIN experiments USING (experiment_id)
         JOIN tags AS state ON state.run_uuid = runs.run_uuid AND state.key = 'transfer.state' AND state.value = ?
         JOIN tags AS stage ON stage.run_uuid = runs.run_uuid AND stage.key = 'transfer.stage' AND stage.value = ?
         WHERE runs.status = 'FINISHED' AND runs.lifecycle_stage = 'active'
@@ -61,9 +62,10 @@ def published(state: str) -> bool:
     """
     try:
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as db:
-            return db.execute(query, (state, PIPELINE, store.experiment_name())).fetchone() is not None
+            found = db.execute(query, (state, PIPELINE, store.experiment_name())).fetchone()
+            return None if found is None else (str(found[0]), str(found[1]))
     except sqlite3.Error:  # no tables yet, locked, damaged: `publish` checks again and reports it
-        return False
+        return None
 
 
 def publish(
@@ -75,7 +77,7 @@ def publish(
     judge: Callable[[Path | None], tuple[bool, str]],
     *,
     again: bool = False,
-) -> None:
+) -> tuple[str, str] | None:
     """Make sure that MLflow contains one state of the pipeline, completely and once.
 
     Existing runs (from `live`, or from a `publish` that was killed) are kept and completed.
@@ -89,32 +91,42 @@ def publish(
         predictions, judge: see stages.lib.tracking.registry.register.
         again: check every run, even if the parent is finished; one of its children may have been deleted.
 
+    Returns:
+        The experiment's and the parent run's id; None if the store could not be used.
+
     Raises:
         Exception: a bug in this code. Mistakes of the user and failures of the store are printed and raise nothing.
     """
     try:
-        with FileLock(store.lock("publish")):  # if two run at once, the second finds the first one's run
+        with FileLock(store.lock("publish")):  # between processes of this clone; between clones, see `claims`
             client, experiment = store.connect(TIMEOUT_S)
             found = store.search(client, experiment, state=state, stage=parent.stage)
-            if any(run.info.status == "FINISHED" for run in found) and not again:
-                return
+            if not again and (done := [run for run in found if run.info.status == "FINISHED"]):
+                return experiment, done[0].info.run_id
             tags = {"transfer.state": state, "transfer.stage": parent.stage, "transfer.kind": parent.kind}
             began = _began(client, experiment, state, children)
-            run = found[0] if found else client.create_run(experiment, began, run_name=parent.name, tags=tags)
-            for child in children:
-                _publish_child(client, experiment, state, run.info.run_id, child)
-            _fill(client, run, parent)
-            model_id = _log_model(client, experiment, run.info.run_id, model)
-            _link(client, run.info.run_id, model_id, parent)
-            registry.register(client, run.info.run_id, model_id, predictions, judge)
-            shown = [name for name in parent.metrics if name.startswith(("test/", "transfer/"))]
-            views.describe(client, experiment, shown, SHOWN)
-            client.set_terminated(run.info.run_id, "FINISHED")  # last: a run that is not finished will be completed later
-            print(f"MLflow: {views.address(experiment)}")
+            made = claims.only(
+                client, experiment, lambda claim: client.create_run(experiment, began, run_name=parent.name, tags=tags | claim),
+                state=state, stage=parent.stage,
+            )  # fmt: skip
+            with claims.held(client, made.info.run_id, again=again) as run:
+                if run is None:  # another clone has recorded it
+                    return experiment, made.info.run_id
+                for child in children:
+                    _publish_child(client, experiment, state, run.info.run_id, child)
+                _fill(client, run, parent)
+                model_id = _log_model(client, experiment, run.info.run_id, model)
+                _link(client, run.info.run_id, model_id, parent)
+                registry.register(client, run.info.run_id, model_id, predictions, judge)
+                shown = [name for name in parent.metrics if name.startswith(("test/", "transfer/"))]
+                views.describe(client, experiment, shown, SHOWN)
+                client.set_terminated(run.info.run_id, "FINISHED")  # last: a run that is not finished will be completed later
+            return experiment, made.info.run_id
     except Exception as error:
         if not store.expected(error):
             raise
         store.tell(error, "this run is not in it yet")
+        return None
 
 
 def _publish_child(client: Any, experiment: str, state: str, parent_id: str, child: Run) -> None:

@@ -18,7 +18,7 @@ from stages.lib.core.runs import Training
 from stages.lib.errors import UserError
 from stages.lib.params import read as params
 from stages.lib.params.validate import validate
-from stages.lib.tracking import figures, mixed, registry
+from stages.lib.tracking import figures, ledger, mixed, registry, tried
 from stages.lib.tracking import publish as publishing
 from stages.lib.tracking.files import read, there
 from stages.lib.tracking.publish import PIPELINE, Data, Run
@@ -29,8 +29,11 @@ CARD = runs.REPORT.with_name(registry.CARD)
 SHIPPED = "shipped"  # folder in the parent run for the files of the shipped model
 
 
-def publish(*, again: bool) -> None:
+def publish(*, again: bool) -> tuple[str, str] | None:
     """Record the current state in MLflow; with `again`, check all of its runs even if it is already recorded.
+
+    Returns:
+        The ids of the experiment and of the run of the whole pipeline; None if the store could not be used.
 
     Raises:
         UserError: a stage has not run, or what the stages wrote does not belong together.
@@ -39,13 +42,15 @@ def publish(*, again: bool) -> None:
     validate(raw)
     trainings = runs.expected(raw)
     current = state(trainings)
-    if again or not publishing.published(current):
+    done = None if again else publishing.published(current)
+    if done is None:
         if found := inconsistent(raw, trainings):
             raise UserError("\n".join(["Not recorded in MLflow, because these results do not belong together:",
                                        *(f"  {line}" for line in found), "Run: dvc repro"]))  # fmt: skip
         children = [advice(raw), *(child(training) for training in trainings)]
         predictions = f"{SHIPPED}/predictions.csv"
-        publishing.publish(current, parent(raw, trainings), children, shipped, predictions, judge, again=again)
+        done = publishing.publish(current, parent(raw, trainings), children, shipped, predictions, judge, again=again)
+    return done
 
 
 def state(trainings: list[Training]) -> str:
@@ -95,6 +100,7 @@ def parent(raw: dict[str, Any], trainings: list[Training]) -> Run:
     shipped, run = _shipped(raw).evaluation, read(_shipped(raw).metrics / "run.json")
     tags = {"mlflow.note.content": verdict.read_text(encoding="utf-8"),  # MLflow shows it at the top of the run's page
             "transfer.model": read(shipped / "report.json")["model"], "transfer.use": compare["use"],
+            "transfer.tried": tried.counts(ledger.trials(raw["target"]["test"]), tried.arms(compare["measured"])),
             registry.NAME: registry.model_name(raw["target"]["test"])}  # fmt: skip
     if commit := _commit():
         tags["mlflow.source.git.commit"] = commit
@@ -127,7 +133,8 @@ def child(training: Training) -> Run:
     run, report = read(metrics / "run.json"), read(evaluation / "report.json")
     with open(there(metrics / "history.csv"), newline="", encoding="utf-8") as file:
         history = [{name: _number(text) for name, text in row.items()} for row in csv.DictReader(file)]
-    needed = [there(metrics / name) for name in ("history.csv", "certificate.csv", "layers.csv")]
+    needed = [there(metrics / name) for name in ("history.csv", "certificate.csv", "layers.csv", "run.json")]
+    needed += [there(training.model / "card.json")]
     files = [(path, "") for path in dict.fromkeys([*needed, *sorted(metrics.glob("*.csv"))])]  # a strategy may add tables
     note = _note(training, run, history, report)
     return Run(

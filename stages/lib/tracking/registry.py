@@ -35,7 +35,7 @@ def register(client: Any, run_id: str, model_id: str, predictions: str, judge: C
     name = tags[NAME]
     mine = [version for version in client.search_model_versions(f"run_id = '{run_id}'") if version.name == name]
     if not mine and not client.search_registered_models(f"name = '{name}'"):
-        client.create_registered_model(name, description=ABOUT)
+        store.there(client.create_registered_model, name, description=ABOUT)
     version = mine[0] if mine else client.create_model_version(name, f"models:/{model_id}", run_id, model_id=model_id)
     for key in COPIED:
         if key in tags and version.tags.get(key) != tags[key]:

@@ -14,8 +14,9 @@ import torch
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature, set_model
 from mlflow.pyfunc import PythonModel
-from mlflow.types.schema import AnyType, ColSpec, Schema, TensorSpec
+from mlflow.types.schema import AnyType, Array, ColSpec, DataType, Schema, TensorSpec
 
+from stages.lib.calibration import neighbours, record
 from stages.lib.core import cards, datasets, plugins
 from stages.lib.networks import backbones
 
@@ -32,6 +33,8 @@ class Served(PythonModel):
         """Load the weights once; MLflow requires the argument name `context`."""
         tensors, self.card = cards.read_model(Path(context.artifacts["model"]))
         self.model = backbones.trained(tensors, self.card.architecture, self.card.num_outputs)
+        files = [Path(context.artifacts[name]) for name in (record.FILE, record.BANK) if name in context.artifacts]
+        self.calibration = record.of_files(files[0], files[1], self.card) if files else None
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
         """Predict each cell of the modality's column (`image`, for images).
@@ -41,7 +44,7 @@ class Served(PythonModel):
 
         Returns:
             One row per input (per input that is not known), with the columns that the task defines: for classes `label`, its
-            `probability`, and `p_<class>` for every class.
+            `probability`, and `p_<class>` for every class; and those of the calibration (record.columns), if there is one.
 
         Raises:
             MlflowException: a row cannot be read; the text names the row.
@@ -53,16 +56,22 @@ class Served(PythonModel):
         served = self._part("modalities", "served")
         measures, predictions = self._part("tasks", "measures"), self._part("tasks", "outputs").predictions
         column = list(model_input[served.COLUMN])
-        parts = [self._outputs(column[start : start + BATCH], start) for start in range(0, len(column), BATCH)]
         tables = []
-        for given, outputs in parts:
-            tables.append(pd.DataFrame(measures.served(predictions(outputs), self.card.output_names, given)))
+        for start in range(0, len(column), BATCH):
+            given, features, outputs = self._outputs(column[start : start + BATCH], start)
+            found = predictions(outputs)
+            columns = measures.served(found, self.card.output_names, given)
+            if self.calibration:
+                _, bank = self.calibration
+                far = neighbours.distances(features, bank, self.calibration.record.neighbours).numpy()
+                columns = record.columns(self.calibration, self.card, found, far, columns)
+            tables.append(pd.DataFrame(columns))
         if not tables:
-            tables = [pd.DataFrame(empty(self.card)).iloc[:0]]
+            tables = [pd.DataFrame(empty(self.card, self.calibration)).iloc[:0]]
         return pd.concat(tables).set_index(model_input.index)
 
-    def _outputs(self, cells: list[Any], first: int) -> tuple[list[Any], torch.Tensor]:
-        """Decoded inputs and outputs (n, ...) for cells; the first cell is in row `first`."""
+    def _outputs(self, cells: list[Any], first: int) -> tuple[list[Any], torch.Tensor, torch.Tensor]:
+        """Decoded inputs, features and outputs (n, ...) for cells; the first cell is in row `first`."""
         inputs, how = self._part("modalities", "inputs"), self.card.how
         keywords = inspect.signature(inputs.pack).parameters.values()
         packing = {each.name: how[each.name] for each in keywords if each.kind is each.KEYWORD_ONLY}
@@ -71,8 +80,8 @@ class Served(PythonModel):
         split = datasets.in_memory(packed, plugins.load("modalities", self.card.modality).RAGGED)
         loaded = inputs.load(split, torch.zeros(len(cells)), how, torch.device("cpu"))
         with torch.inference_mode():
-            outputs: torch.Tensor = self.model(loaded.inputs(torch.arange(len(cells)), "none", None)).float()
-        return decoded, outputs
+            features, outputs = self.model.both(loaded.inputs(torch.arange(len(cells)), "none", None))
+        return decoded, features.float(), outputs.float()
 
     def _receive(self, cell: Any, row: int) -> Any:
         served = self._part("modalities", "served")
@@ -104,17 +113,25 @@ def _known(label: Any) -> bool:
     return isinstance(label, str) and label != ""
 
 
-def empty(card: cards.ModelCard) -> dict[str, Any]:
-    """The columns of an answer."""
+def empty(card: cards.ModelCard, calibration: record.Calibration | None) -> dict[str, Any]:
+    """The columns of an answer, to nothing."""
     measures, last = (plugins.load("tasks", card.trained_for, part) for part in ("measures", "outputs"))
     steps = () if plugins.load("tasks", card.trained_for).PER == "example" else (1,)
     outputs = torch.zeros(1, *steps, card.num_outputs)
-    columns: dict[str, Any] = measures.served(last.predictions(outputs), card.output_names, [""])
-    return columns
+    found = last.predictions(outputs)
+    columns: dict[str, Any] = measures.served(found, card.output_names, [""])
+    return record.columns(calibration, card, found, np.zeros(1), columns) if calibration else columns
+
+
+def _type(values: Any) -> Any:
+    """MLflow's type of a column."""
+    if isinstance(values, list):  # of lists of names
+        return Array(DataType.string)
+    return DataType.string if np.asarray(values).dtype == object else DataType.float
 
 
 def package(folder: Path) -> dict[str, Any]:
-    """Keyword arguments of mlflow.pyfunc.save_model and log_model for the model in `folder`.
+    """Keyword arguments of mlflow.pyfunc.save_model and log_model for the model in `folder`, with its calibration if it has one.
 
     The input is declared as "any", because a specific type would accept only one of bytes, text and arrays. The requirements
     are listed, because inferring them takes MLflow seconds and a second copy of the model.
@@ -124,11 +141,13 @@ def package(folder: Path) -> dict[str, Any]:
     doors = plugins.load("modalities", card.modality), plugins.load("tasks", card.trained_for)
     packages = sorted({*PACKAGES, *(name for door in doors for name in getattr(door, "PACKAGES", ()))})
     known = [ColSpec("string", LABEL, required=False)] if compares(card) else []
-    outputs: list[ColSpec | TensorSpec]
-    outputs = [ColSpec("string" if np.asarray(values).dtype == object else "float", name) for name, values in empty(card).items()]
+    calibration = record.of_model(folder, card)
+    files = record.files(folder) if calibration else None
+    beside = {path.name: path.as_uri() for path in files or ()}
+    outputs: list[ColSpec | TensorSpec] = [ColSpec(_type(values), name) for name, values in empty(card, calibration).items()]
     return {
         "python_model": str(Path(__file__).resolve()),
-        "artifacts": {"model": folder.resolve().as_uri()},  # of a path MLflow would decode %20
+        "artifacts": {"model": folder.resolve().as_uri(), **beside},  # of a path MLflow would decode %20
         "code_paths": [str(Path(__file__).resolve().parents[2])],
         "pip_requirements": [f"{name}=={version(name).partition('+')[0]}" for name in packages],  # no "+cu128": not on PyPI
         "input_example": pd.DataFrame({served.COLUMN: [served.example(card.how)]}),

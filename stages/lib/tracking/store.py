@@ -9,6 +9,8 @@ Every run of this pipeline has these tags:
     transfer.key    hash of everything that a training depends on; a training that resumes continues the run with its key
     transfer.model  sha256 of the weights that were measured; of the parent, of those that are shipped
     transfer.use    what the licences of the shipped model allow (of the parent)
+    transfer.tried  how many settings each arm had until then (of the parent)
+    transfer.claim  which clone writes the run (stages.lib.tracking.claims)
     transfer.state  the state of the pipeline that the run belongs to, set by `tracking.publish`
 """
 
@@ -19,7 +21,7 @@ import re
 import sqlite3
 import sys
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,7 @@ from stages.lib.core import runs
 from stages.lib.errors import UserError
 
 EXPERIMENT = "transfer-learning"
+LOCAL_SERVER = "http://127.0.0.1:5000"  # of `mlflow server`, as the guide starts it
 LOCKED_TIMEOUT_S = 5  # how long a SQLite store may be locked by another process
 NOT_METRICS = ("epoch", "time_ms", "phase", "best")  # columns of a history row that would make no chart
 # Packages whose exceptions come from the store or its artifact storage; those of requests and filelock are OSErrors.
@@ -54,6 +57,7 @@ def connect(timeout_s: int) -> tuple[Any, str]:
         path = sqlite_path()
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
+        if path is not None and path.exists():
             with closing(sqlite3.connect(path, timeout=LOCKED_TIMEOUT_S)) as db:
                 db.execute("BEGIN IMMEDIATE")  # if locked, damaged or read-only, fail at once; MLflow takes 100 s
                 db.rollback()
@@ -63,18 +67,33 @@ def connect(timeout_s: int) -> tuple[Any, str]:
             for name in ("mlflow", "alembic", "urllib3"):  # one line here replaces their warnings (retries, migrations)
                 logging.getLogger(name).setLevel(logging.ERROR)
             logging.getLogger("mlflow.system_metrics").setLevel(logging.CRITICAL)  # an observer of the observer
+            if path is not None and not path.exists():
+                _create(path)
             client = mlflow.MlflowClient(uri())
         experiment = client.get_experiment_by_name(experiment_name())
         if experiment is None:
             remote = uri().startswith(("http", "databricks"))  # these choose the artifact location themselves
             location = None if remote else (_root() / "mlartifacts").as_uri()
-            return client, client.create_experiment(experiment_name(), artifact_location=location)
+            there(client.create_experiment, experiment_name(), artifact_location=location)
+            experiment = client.get_experiment_by_name(experiment_name())
+            assert experiment is not None
         if experiment.lifecycle_stage != "active":
             raise UserError(
                 f"the experiment {experiment_name()} is deleted; restore it with `mlflow experiments restore -x "
                 f"{experiment.experiment_id}`, or set MLFLOW_EXPERIMENT_NAME to another"
             )
         return client, experiment.experiment_id
+
+
+def _create(path: Path) -> None:
+    """Make a SQLite store under another name first: MLflow could never finish its tables if it was killed among them."""
+    import mlflow
+
+    part = path.with_name(f"{path.name}.part")
+    part.unlink(missing_ok=True)
+    before, _, after = uri().rpartition(path.name)
+    mlflow.MlflowClient(f"{before}{part.name}{after}").search_experiments(max_results=1)
+    part.replace(path)
 
 
 @contextmanager
@@ -100,6 +119,12 @@ def uri() -> str:
     if {"%", "?"} & set(root.as_posix()):  # they mean something else in a URI, but not where MLflow makes its folder
         root = Path(os.path.relpath(root))
     return f"{scheme}:///{(root / path).as_posix()}"
+
+
+def address(experiment: str, run_id: str) -> str:
+    """Where a run's page is: on the store's own server, or on the one that the guide starts for a local store."""
+    server = _without_password(uri()).rstrip("/") if uri().startswith("http") else LOCAL_SERVER
+    return f"{server}/#/experiments/{experiment}/runs/{run_id}"
 
 
 def unread(error: Exception) -> UserError:
@@ -150,9 +175,27 @@ def chart(column: str) -> str:
     return f"{metric_name(section)}/{metric_name(name)}" if name else metric_name(section)
 
 
+def steps(client: Any, run: Any) -> set[int]:
+    """The epochs that a run of a training has; the rows of a history are logged whole."""
+    names = [name for name in run.data.metrics if not name.startswith("system/")][:1]
+    return {point.step for name in names for point in client.get_metric_history(run.info.run_id, name)}
+
+
 def metric_name(name: str) -> str:
     """A name that MLflow accepts: names of classes and tensors may contain any character. One slash divides section and name."""
     return "/".join(re.sub(r"[^\w.\- ]", "_", part) for part in name.split("/", 1))
+
+
+def there(create: Callable[..., Any], *words: Any, **options: Any) -> Any:
+    """Create something that has a name; None if another clone has just done so."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return create(*words, **options)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+        return None
 
 
 def fill_params(client: Any, run: Any, params: dict[str, Any]) -> None:

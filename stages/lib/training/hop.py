@@ -80,7 +80,8 @@ def run(
         "loss_jump": checks.loss_jump, "from_random": from_random, "left_out": unseen,
     } | ({"unlabelled": adaptation.identity(other)} if recipe.unlabelled else {}))  # fmt: skip
     told = set(warnings)
-    with opened(fabric, watch, training, key, settings, told) as session:
+    phases = [phase.epochs for phase in setup.phases]
+    with opened(fabric, watch, training, key, settings, phases, told) as session:
         trained = train(
             fabric, setup, data, task, recipe.options, names,
             loss_jump=checks.loss_jump, seed=seed, state=session.state, save=session.save,
@@ -100,7 +101,7 @@ def run(
             chain=[*inherited, training.name], data=packed.name, settings=settings, licences=sorted(held),
             use=licences.use(held).answer, best=trained.best,
         ), start_card.contents)  # fmt: skip
-        write_metrics(training, setup, trained, warnings + trained.warnings, key, settings, written.sha256)
+        write_metrics(training, setup, trained, warnings + trained.warnings, key, settings, written)
 
 
 def load(
@@ -159,13 +160,13 @@ def key_of(training: Training, recipe: Recipe, start: ModelCard, values: dict[st
 
 @contextmanager
 def opened(
-    fabric: Any, watch: Watch, training: Training, key: str, settings: dict[str, Any], told: set[str]
+    fabric: Any, watch: Watch, training: Training, key: str, settings: dict[str, Any], phases: Sequence[int], told: set[str]
 ) -> Iterator[Session]:
     """The session of a training; with several processes the first one opens it and tells the others where to resume."""
     if not fabric.is_global_zero:
         yield Session(fabric.broadcast(None), lambda state: None, lambda row: None)
         return
-    with watch(training.label, training.kind, key, settings) as session:
+    with watch(training.label, training.kind, key, settings, phases) as session:
         state = fabric.broadcast(session.state)
         if state:
             print(f"{training.label} resumes after epoch {len(state['history'])}.", file=sys.stderr)
@@ -188,10 +189,16 @@ def warn(label: str, warnings: list[str]) -> None:
 
 
 def write_metrics(
-    training: Training, setup: setups.Setup, trained: Trained, warnings: list[str], key: str, settings: dict[str, Any], model: str
+    training: Training,
+    setup: setups.Setup,
+    trained: Trained,
+    warnings: list[str],
+    key: str,
+    settings: dict[str, Any],
+    card: ModelCard,
 ) -> None:
     """Write the history, the certificate, the layers, the strategy's own tables, and a summary of the run with the sha256 of the
-    weights that it made (`model`), by which later stages tell whether they measured these."""
+    weights that it made and of those that it started from, by which later stages tell whether results belong together."""
     folder = training.metrics
     folder.mkdir(parents=True, exist_ok=True)
     history = trained.history.drop(columns="time_ms", errors="ignore")  # with times, identical runs would differ
@@ -200,5 +207,5 @@ def write_metrics(
         table.to_csv(folder / f"{name}.csv", index=False)
     cards.write_json(folder / "run.json", {
         "key": key, "name": training.label, "stage": training.kind, "settings": settings, "warnings": warnings,
-        "best": trained.best, "model": model,
+        "best": trained.best, "model": card.sha256, "parent": card.parent.model_dump() if card.parent else None,
     })  # fmt: skip

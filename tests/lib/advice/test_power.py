@@ -37,7 +37,7 @@ def test_more_examples_and_seeds_show_less_and_doubt_more():
 
     assert smallest(1600, spread=0) == pytest.approx(smallest(spread=0) / 2)
     assert smallest(num_seeds=10) < smallest() < smallest(confidence=0.99)
-    assert smallest(10**9, num_seeds=4) == pytest.approx((1.959964 + 0.841621) * 0.02 / 2, rel=1e-4)
+    assert smallest(10**9, num_seeds=4) == pytest.approx((3.182446 + 0.978472) * 0.02 / 2, rel=1e-4)
 
 
 def test_one_seed_is_told_that_it_shows_nothing_about_training():

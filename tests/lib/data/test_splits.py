@@ -77,14 +77,29 @@ def test_a_split_that_is_missing_is_drawn_from_train(given, missing):
 
 
 @pytest.mark.parametrize("counts, named", [
-    ({"many": 50, "few": 2}, "few: 2 images"),
-    ({"many": 50, "one": 1}, "one: 1 images"),
-    ({f"c{i}": 3 for i in range(20)}, "c0: 3 images .* in val"),
+    ({"many": 50, "few": 2}, r"few: 2 images \(.*\): add at least 1 more"),
+    ({"many": 50, "one": 1}, r"one: 1 image \(.*\): add at least 2 more"),
 ])  # fmt: skip
 def test_too_small_classes_are_named(counts, named):
     with pytest.raises(UserError, match=f"(?s)some classes have no image in one of the splits.*{named}") as error:
         splits.assign(made(**counts), **HOW)
     assert "many" not in str(error.value), "only what is too small"
+
+
+@pytest.mark.parametrize("counts", [{"many": 400, "few": 3}, {"many": 400, "few": 3, "five": 5}, {f"c{i}": 3 for i in range(20)}])
+@pytest.mark.parametrize("seed", range(5))
+def test_three_images_of_a_class_are_enough(counts, seed):
+    examples = made(**counts)
+    found = table(examples, splits.assign(examples, **HOW | {"seed": seed}))
+    assert all(found[label, split] for label in counts for split in splits.NAMES)
+    if "few" in counts:
+        assert [found["few", split] for split in splits.NAMES] == [1, 1, 1]
+        assert found["many", "test"] == pytest.approx(100, abs=2), "the others keep their shares"
+
+
+def test_a_split_that_is_to_be_empty_is_not_filled():
+    with pytest.raises(UserError, match=r"a: 20 images \(15 in train, 0 in val, 5 in test\)"):
+        splits.assign(made(a=20, b=20), **HOW | {"val": 0})
 
 
 def test_a_given_split_without_a_class_is_named():

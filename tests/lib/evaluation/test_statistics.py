@@ -6,6 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
+from scipy.stats import t as student
 
 from stages.lib.errors import UserError
 from stages.lib.evaluation import pairing, statistics
@@ -263,16 +265,42 @@ def test_seeds_that_disagree_widen_the_interval():
 
 @pytest.mark.parametrize("rates", [(1, 0), (1, 0, 1, 1), (1, 1, 0, 0, 0, 1, 0, 1)])
 def test_the_spread_of_seeds_is_not_underestimated(rates):
-    """Seeds that are all right or all wrong: the images say nothing, and the variance of a mean of S seeds is s^2 / S."""
+    """Seeds that are all right or all wrong: the images say nothing, and the mean of S seeds is as uncertain as Student says."""
     right = np.repeat(np.array(rates, bool)[:, None], 50, axis=1)
     arm, labels = two_class(right, np.random.default_rng(0))
 
     def measure(weights):
         return np.stack([metrics.accuracy(each, labels, weights) for each in arm], axis=1)
 
-    value, samples = pairing._seed_means(measure, 50, None, 20_000, 0)
-    assert value == np.mean(rates)
-    assert samples.var() == pytest.approx(np.var(rates, ddof=1) / len(rates), rel=0.03)
+    value, samples = np.mean(rates), pairing.with_other_seeds(*pairing._resampled(measure, 50, None, 20_000, 0), 0)
+    error = np.std(rates, ddof=1) / len(rates) ** 0.5
+    for confidence in (0.5, 0.95):
+        expected = value + error * np.array(student.interval(confidence, len(rates) - 1))
+        np.testing.assert_allclose(statistics.interval(samples, confidence), expected, atol=0.05 * np.ptp(expected))
+
+
+def test_what_seeds_and_images_do_to_each_other_counts_once():
+    """Models that err anew in each training: the spread of the seeds on one test holds all of the variance of their mean."""
+    random = np.random.default_rng(0)
+    values, samples = [], []
+    for _ in range(200):
+        arm, labels = two_class(random.random((40, 400)) < 0.8, random)
+        found, drawn = pairing.resampled_mean(ACCURACY, arm, labels, None, num_resamples=300, seed=0)
+        values.append(found)
+        samples.append(drawn.std())
+    assert np.mean(samples) == pytest.approx(np.std(values), rel=0.15)
+
+
+def test_seeds_that_are_all_that_differs_are_seldom_taken_for_a_difference():
+    """Three seeds whose accuracies differ far more than 4,000 images can explain: a bootstrap of the seeds errs in 1 of 4."""
+    random = np.random.default_rng(0)
+    wrong = 0
+    for _ in range(200):
+        rates = np.clip(random.normal(0.7, 0.08, (2, 3, 1)), 0, 1)
+        (first, second), labels = two_class(random.random((2, 3, 4000)) < rates, random)
+        found = pairing.paired_difference(ACCURACY, first, second, labels, None, num_resamples=200, confidence=0.95, seed=0)
+        wrong += found["verdict"] != "no difference shown"
+    assert wrong / 200 <= 0.09
 
 
 def test_groups_widen_the_paired_interval():
@@ -302,3 +330,20 @@ def test_examples_without_a_group_are_drawn_singly():
     singles = weights[:, 10:]
     assert np.unique(singles[0]).size > 1
     assert abs(np.corrcoef(singles[:, 0], singles[:, 1])[0, 1]) < 0.2
+
+
+@pytest.mark.parametrize(("num", "of"), [(0, 30), (3, 30), (30, 30), (950, 1000)])
+def test_the_interval_of_a_proportion_is_exact(num, of):
+    hits = np.arange(of) < num
+    found = statistics.proportion(hits, None, num_resamples=100, confidence=0.95, seed=0)
+    exact = binomtest(num, of).proportion_ci(0.95, method="exact")
+    assert list(found.values()) == pytest.approx([num / of, exact.low, exact.high], abs=1e-6)
+
+
+def test_the_interval_of_a_proportion_is_wider_where_groups_are_alike():
+    groups = np.repeat([f"patient {number}" for number in range(20)], 10)
+    hits = np.repeat(np.arange(20) < 12, 10)
+    how = {"num_resamples": 2000, "confidence": 0.95, "seed": 0}
+    alone, alike = statistics.proportion(hits, None, **how), statistics.proportion(hits, groups, **how)
+    assert alone["value"] == alike["value"] == 0.6
+    assert alike["upper"] - alike["lower"] > 2.5 * (alone["upper"] - alone["lower"]), "about the root of 10 times"

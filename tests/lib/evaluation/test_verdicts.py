@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from stages.lib.evaluation import pairing, statistics, verdicts
 from stages.lib.evaluation.verdicts import Comparison, Shipped
+from stages.lib.params.schema import Compare
 from stages.lib.tasks.classify.measures import METRICS
 
 ACCURACY = METRICS["accuracy"]
@@ -29,8 +30,9 @@ def paired(random, num, first, second, **more):
     return pairing.paired(ACCURACY, one, other, labels, None, **HOW)
 
 
-def judged(found, num_seeds=2, confidence=0.95, margin=0.02, metric=ACCURACY):
-    return verdicts.judged(found, metric, num_seeds=num_seeds, confidence=confidence, margin=margin)
+def judged(found, num_seeds=2, margin=0.02, metric=ACCURACY, looks=()):
+    settings = Compare(metric="accuracy", num_resamples=600, confidence=0.95, margin=margin, looks=list(looks))
+    return verdicts.judged(found, metric, settings, num_seeds)
 
 
 def test_holm_is_what_the_paper_says():
@@ -133,3 +135,47 @@ def test_the_file_has_a_schema_that_refuses_what_is_not_in_it():
         set(schema["required"]) == {"ship", "shipped", "intervals", "measured", "use", "luck", "chance", "without_leaks"}
         and schema["$defs"]["Verdict"]["required"]
     )
+
+
+def test_the_looks_of_a_plan_share_the_error():
+    assert verdicts.share([], 4) == 1 == verdicts.share([4], 4)
+    parts = [verdicts.share([3, 5, 8, 12], num) for num in (3, 5, 8, 12)]
+    assert parts == [3 / 12, 2 / 12, 3 / 12, 4 / 12]
+
+
+def test_a_look_of_a_plan_is_stricter_and_its_interval_agrees_with_it():
+    """What is shown at once is not shown at the second of four looks, which has a sixth of the error."""
+    random = np.random.default_rng(6)
+    found = next(each for each in iter(lambda: paired(random, 300, 0.76, 0.7), None) if 0.01 < verdicts.p_difference(each) < 0.05)
+    (once,) = judged({"": found}, num_seeds=5).values()
+    (look,) = judged({"": found}, num_seeds=5, looks=[3, 5, 8, 12]).values()
+    assert (once.verdict, look.verdict) == ("helps", "no difference shown")
+    assert look.lower < 0 < once.lower and look.p == pytest.approx(min(1, 6 * once.p))
+    last = judged({"": found}, num_seeds=12, looks=[3, 5, 8, 12])[""]
+    assert last.p == pytest.approx(3 * once.p) and last.lower > look.lower
+
+
+def test_equal_arms_are_seldom_told_apart_however_often_one_looks():
+    """Seeds are all that differs, which is where looking again errs most: each look by itself claims far too much."""
+    random, plan, wrong = np.random.default_rng(0), [3, 5, 8, 12], {"planned": 0, "alone": 0}
+    for _ in range(200):
+        labels = random.integers(2, size=1000)
+        rates = 0.8 + 0.03 * random.normal(size=(2, 12, 1))
+        sure = np.where((random.random((2, 12, 1000)) < rates) == labels, 0.9, 0.1)
+        one, other = np.stack([1 - sure, sure], axis=-1)
+        looks = {num: pairing.paired(ACCURACY, one[:num], other[:num], labels, None, **HOW) for num in plan}
+        for name, planned in (("planned", plan), ("alone", [])):
+            words = [judged({"": each}, num_seeds=num, looks=planned)[""].verdict for num, each in looks.items()]
+            wrong[name] += bool({"helps", "hurts"} & set(words))
+    assert wrong["planned"] / 200 <= 0.08 and wrong["alone"] / 200 > 0.08
+
+
+def test_luck_is_of_single_models_over_the_same_tests():
+    """Two models of accuracy 0.8 that are right for the same examples or not, and a constant one, which has no luck."""
+    random = np.random.default_rng(0)
+    (one, other), labels = arms(random, 400, 0.8, 0.8, shared=0.7)
+    _, samples = pairing.resampled(ACCURACY, np.concatenate([one, other, one]), labels, None, **HOW)
+    right = [(each[0].argmax(1) == labels).astype(float) for each in (one, other)]
+    found = verdicts.luck(list(samples.T))
+    assert found["standard_error"] == pytest.approx(np.sqrt(0.8 * 0.2 / 400), rel=0.12)
+    assert found["correlation"] == pytest.approx((1 + 2 * np.corrcoef(right)[0, 1]) / 3, abs=0.05)

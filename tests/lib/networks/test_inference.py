@@ -102,3 +102,15 @@ def test_images_are_predicted_as_they_come():
     alone = torch.cat([network(split.inputs(torch.tensor([row]), "none", None)) for row in range(10)])
     torch.testing.assert_close(inference.predict(network, split, 4), alone)
     assert inference.predict(network, split, 4).dtype == torch.float32
+
+
+@pytest.mark.parametrize("size", [2, 100])
+def test_features_and_outputs_of_one_pass_are_those_of_two(size):
+    split, asked = sequences()
+    torch.manual_seed(0)
+    model = Model(Last(), nn.Linear(2, 3)).train()
+    features, outputs = inference.both(model, split, size)
+    assert sum(map(len, asked)) == 7, "each example passes once"
+    assert outputs.equal(inference.predict(model, split, size)) and outputs.dtype == torch.float32
+    assert features.equal(inference.features(FABRIC, model, split, size).inputs(torch.arange(7), "none", None))
+    assert features[:, 1].eq(0).all(), "in evaluation mode"

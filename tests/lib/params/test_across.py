@@ -291,3 +291,15 @@ def test_the_features_alone_are_for_embeddings(raw):
     validate(raw)
     raw["strategy"] = "knn"
     assert "strategy: knn needs the head knn, which the task embed does not take (linear, identity)" in mistakes(raw)
+
+
+@pytest.mark.parametrize(("looks", "seeds", "said"), [
+    ([3, 5], [0, 1, 2, 3], "compare.looks plans to look at 3, 5 of them"), ([5, 3], [0, 1, 2], "compare.looks: must rise"),
+    ([3, 3], [0, 1, 2], "compare.looks: must rise"),
+])  # fmt: skip
+def test_seeds_follow_the_plan_by_which_they_are_added(raw, looks, seeds, said):
+    raw |= {"seeds": seeds}
+    raw["compare"] |= {"looks": looks}
+    assert said in mistakes(raw)
+    raw["compare"]["looks"] = [3, 4, 5]
+    assert len(seeds) not in (3, 4) or validate(raw)

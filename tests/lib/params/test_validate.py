@@ -370,3 +370,26 @@ def test_names_that_are_no_words_are_answered_in_words(raw):
     raw["target"]["data"] = "polly"
     text = mistakes(raw)
     assert "datasets.3: not a usable name" in text and "target.data: 'polly' is not a dataset. Did you mean 'poly'?" in text
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("decision", {"label": "defective"}, "either a threshold or a recall"),
+        ("decision", {"label": "defective", "threshold": 0.3, "recall": 0.9}, "either a threshold or a recall"),
+        ("decision", {"label": "defective", "recall": 1}, "calibrate.decision.recall"),
+        ("decision", {"threshold": 0.3}, "calibrate.decision.label"),
+        ("sets", [0.9, 0.9], "must hold no number twice"),
+        ("sets", [90], "calibrate.sets.0"),
+        ("false_alarms", 0, "calibrate.false_alarms"),
+    ],
+)
+def test_mistakes_of_a_calibration_are_named(raw, key, value, said):
+    raw["calibrate"][key] = value
+    assert said in mistakes(raw)
+
+
+@pytest.mark.parametrize("decision", [None, {"label": "defective", "threshold": 0}, {"label": "defective", "recall": 0.95}])
+def test_a_decision_is_a_threshold_or_a_recall_or_none(raw, decision):
+    raw["calibrate"] |= {"decision": decision, "sets": []}
+    validate(raw)

@@ -3,7 +3,7 @@
 import mlflow
 import pytest
 
-from stages.lib.shell import checkpoints
+from stages.lib.shell import checkpoints, epochs
 from stages.lib.shell.watch import watch
 from stages.lib.tracking import store
 
@@ -11,22 +11,26 @@ KEY = "6" * 64
 
 
 def row(epoch):
-    return {"phase": 0, "epoch": epoch, "train_loss": 1 / epoch, "best": True, "time_ms": 1000 * epoch}
+    return {"phase": 0, "epoch": epoch, "train_loss": 1 / epoch, "val_loss": 1, "best": True, "time_ms": 1000 * epoch}
 
 
-def test_a_training_that_fails_resumes_where_it_was_and_is_then_finished(root):
+def test_a_training_that_fails_resumes_where_it_was_and_is_then_finished(root, capsys):
     finished = checkpoints.folder_of("target-dots-0", KEY) / checkpoints.FINISHED
-    with pytest.raises(ZeroDivisionError), watch("target dots-0", "target", KEY, {"lr": 0.1}) as session:
+    with pytest.raises(ZeroDivisionError), watch("target dots-0", "target", KEY, {"lr": 0.1}, [2]) as session:
         assert session.state is None
         session.save({"history": [row(1)]})
         session.log(row(1))
         raise ZeroDivisionError
     assert not finished.exists()
-    with watch("target dots-0", "target", KEY, {"lr": 0.1}) as session:
+    with watch("target dots-0", "target", KEY, {"lr": 0.1}, [2]) as session:
         assert session.state == {"history": [row(1)]}
+        session.save({"history": [row(1), row(2)]})
         session.log(row(2))
         assert not finished.exists()
     assert finished.exists()
+    *lines, end, _ = capsys.readouterr().out.splitlines()
+    assert [line[:9] for line in lines] == ["epoch 1/2", "epoch 2/2"], "each once, by the process that trained it"
+    assert end.startswith("target dots-0: best epoch 2 of 2") and epochs.seconds_of(KEY) is not None
 
     client = mlflow.MlflowClient(store.uri())
     (experiment,) = (each for each in client.search_experiments() if each.name != "Default")

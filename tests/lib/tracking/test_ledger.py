@@ -120,3 +120,13 @@ def test_the_best_of_many_is_flattered_as_in_a_simulation(num, correlation):
     best = (np.sqrt(correlation) * shared + np.sqrt(1 - correlation) * own).max(1).mean()
     assert ledger.flattery(num, 0.02, correlation) == pytest.approx(0.02 * best, rel=0.06)
     assert ledger.flattery(1, 0.02, correlation) == 0 == ledger.flattery(num, 0.02, 1.0)
+
+
+@pytest.mark.parametrize(("num", "correlation"), [(1, 0.4), (2, 0.0), (20, 0.8), (200, 0.5), (50, 1.0)])
+def test_the_best_of_many_is_seldom_flattered_more_than_is_said(num, correlation):
+    random = np.random.default_rng(0)
+    shared, own = random.normal(size=(20_000, 1)), random.normal(size=(20_000, num))
+    best = 0.02 * (np.sqrt(correlation) * shared + np.sqrt(1 - correlation) * own).max(1)
+    for sure in (0.6, 0.9):
+        most = ledger.flattered_at_most(num, 0.02, correlation, sure)
+        assert (best <= most).mean() == pytest.approx(sure, abs=0.012)

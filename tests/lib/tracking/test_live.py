@@ -299,3 +299,12 @@ def test_what_the_user_and_the_store_do_is_no_bug(error):
 @pytest.mark.parametrize("kind", [TypeError, KeyError, AttributeError, AssertionError, ValueError, IndexError, RuntimeError])
 def test_what_this_code_does_wrong_is_a_bug(kind):
     assert not store.expected(kind("mistake"))
+
+
+def test_what_is_computed_again_after_a_kill_is_logged_once(root):
+    """The advice is computed anew, and so has another time."""
+    for time_ms in (1_700_000_000_000, 1_700_000_009_000):
+        with live.training("k1", "advise", "advise", SETTINGS) as log:
+            log(row(1) | {"time_ms": time_ms})
+    (run,) = runs(client_of(root))
+    assert points(client_of(root), run) == curve(1)

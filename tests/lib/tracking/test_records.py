@@ -18,7 +18,7 @@ import yaml
 
 from stages.lib.core import cards, runs
 from stages.lib.reporting.verdict.spent import spent
-from stages.lib.tracking import figures, records
+from stages.lib.tracking import figures, records, store
 from tests.lib.tracking.mlflow_runs import refusing
 from tests.tiny import PARAMS, ROOT, Repo, data_card, model_card, network, write_params
 
@@ -81,11 +81,11 @@ def finish(folder: Path, values: dict = PARAMS) -> Path:
         },
         "transfer": transfer,
         "ship": "dots-0",
-        "measured": {},
+        "measured": {"target-dots-0": "targetdots-0", "scratch-0": "scratch0"},
         "use": "may be sold",
     }
     cards.write_json(folder / "metrics/compare.json", compare)
-    (folder / "metrics/verdict.md").write_text("No difference shown.\n")
+    (folder / "metrics/verdict.md").write_text("# Verdict\n\n- **Transfer: no difference shown**, +2.0.\n- More.\n")
     (folder / "metrics/MODEL_CARD.md").write_text("# What it is for\n")
     (folder / "metrics/report.html").write_text("<h1>No difference shown</h1>")
     (folder / "metrics/plots").mkdir()
@@ -93,6 +93,8 @@ def finish(folder: Path, values: dict = PARAMS) -> Path:
     for name in ("dots", "lines"):
         cards.write_data_card(folder / "data/prepared" / name, data_card(name, counts={"test": {"cross": 3}}))
     cards.write_model(folder / "models/target/dots-0", network().state_dict(), model_card("dots-0"))
+    for name in ("dots", "target/tiny-0", "scratch/0"):
+        cards.write_json(folder / "models" / name / "card.json", model_card(name).model_dump())
     return folder
 
 
@@ -152,6 +154,7 @@ def runs_of(project):
     return query(project, sql)
 
 
+LAST = "Transfer: no difference shown, +2.0.\nReport: metrics/report.html\n"
 WHOLE = [(stage, "FINISHED", 1) for stage in ("advise", "intermediate dots")] + [("pipeline", "FINISHED", 0)]
 WHOLE += [(stage, "FINISHED", 1) for stage in ("scratch 0", "target dots-0", "target tiny-0")]
 
@@ -176,9 +179,10 @@ def test_a_state_becomes_one_run_with_everything_in_it(tracked):
     assert parent.data.params["inits"] == '["dots", "tiny"]'
     assert parent.data.metrics == {"test/accuracy": 0.9, "arms/dots": 0.9, "transfer/difference": 0.02}
     assert "strategies.partial.lr" in parent.data.params and "strategies.full.lr" not in parent.data.params
-    assert parent.data.tags["mlflow.note.content"] == "No difference shown.\n"
+    assert parent.data.tags["mlflow.note.content"] == "# Verdict\n\n- **Transfer: no difference shown**, +2.0.\n- More.\n"
     about = {"transfer.model": "targetdots-0", "transfer.use": "may be sold"}
     assert about.items() <= parent.data.tags.items()
+    assert parent.data.tags["transfer.tried"] == "dots 0, scratch 0"
     (version,) = client.search_model_versions(f"run_id = '{parent.info.run_id}'")
     assert about.items() <= version.tags.items()
     assert {entry.dataset.name for entry in parent.inputs.dataset_inputs} == {"dots", "lines"}
@@ -200,7 +204,8 @@ def test_a_state_becomes_one_run_with_everything_in_it(tracked):
         (3, 1 / 3),
     ]
     evaluated = {f"evaluate/{name}" for name in [*EVALUATED, "report.json"]}
-    assert files(client, child) == {"alpha.csv", "certificate.csv", "history.csv", "layers.csv"} | evaluated
+    own = {"alpha.csv", "card.json", "certificate.csv", "history.csv", "layers.csv", "run.json"}
+    assert files(client, child) == own | evaluated
     assert child.data.tags["mlflow.note.content"].startswith(
         "The target, trained on lines by partial.\nTest accuracy 90.0 % (80.0 % to 100.0 %). Always the most frequent answer: "
         "50.0 %.\n3 epochs; kept: epoch 3."
@@ -276,16 +281,29 @@ def test_what_is_the_same_state(template, monkeypatch):
 def test_another_state_is_another_run_and_a_state_that_came_back_is_not(again, call):
     old = (again / "dvc.lock").read_text()
     edit_lock(again, lambda stages: stages["scratch@0"].update(outs=[{"md5": "other"}]))
-    assert call(Repo(again), "track").startswith("MLflow: http://127.0.0.1:5000/#/experiments/1/runs?")
+    assert call(Repo(again), "track").startswith(LAST)
     assert runs_of(again) == sorted(WHOLE * 2)
     (again / "dvc.lock").write_text(old)
-    assert call(Repo(again), "track") == ""
+    assert call(Repo(again), "track").startswith(LAST)
     assert runs_of(again) == sorted(WHOLE * 2)
+
+
+def test_the_last_words_are_the_verdict_the_report_and_the_page_of_this_run(tracked, call):
+    """Also if the state is already recorded; of a store on a server, it is that server's page."""
+    ((experiment, run_id),) = query(tracked, "SELECT experiment_id, run_uuid FROM runs JOIN tags USING (run_uuid) "
+                                    "WHERE key = 'transfer.stage' AND value = 'pipeline'")  # fmt: skip
+    page = f"#/experiments/{experiment}/runs/{run_id}"
+    assert call(Repo(tracked), "track") == f"{LAST}MLflow: http://127.0.0.1:5000/{page}\n"
+
+
+def test_the_page_of_a_run_on_a_server_is_there(monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://me:secret@mlflow.example/")
+    assert store.address("3", "ab") == "https://mlflow.example/#/experiments/3/runs/ab"
 
 
 def test_a_store_begun_anew_is_filled_again(again, template, call):
     shutil.copy(template / "mlflow.db", again)
-    assert call(Repo(again), "track").startswith("MLflow: http://127.0.0.1:5000/#/experiments/1/runs?")
+    assert call(Repo(again), "track").startswith(LAST)
     assert runs_of(again) == WHOLE
 
 
@@ -330,14 +348,15 @@ def test_killed_midway_it_is_gone_on_with(project):
 
 
 def test_a_store_that_is_away_is_told_in_one_line(project, call):
-    (told,) = call(Repo(project), "track", MLFLOW_TRACKING_URI="http://user:secret@127.0.0.1:9").splitlines()
+    *last, told = call(Repo(project), "track", MLFLOW_TRACKING_URI="http://user:secret@127.0.0.1:9").splitlines()
+    assert last == LAST.splitlines(), "without a page in MLflow"
     assert "http://127.0.0.1:9 could not be used" in told
     assert "Connection refused" in told
     assert "dvc repro" in told
-    with refusing(hang=False) as store:
-        (told,) = call(Repo(project), "track", MLFLOW_TRACKING_URI=store.uri).splitlines()
+    with refusing(hang=False) as server:
+        told = call(Repo(project), "track", MLFLOW_TRACKING_URI=server.uri).splitlines()[-1]
     assert "could not be used" in told and "secret" not in told
-    assert store.num_attempts == 2
+    assert server.num_attempts == 2
 
 
 def test_what_is_missing_is_said(project, call):
@@ -353,10 +372,10 @@ def test_a_missing_result_is_said(project):
     assert error == "error: metrics/target/dots-0/run.json is missing. Make it again with: dvc repro\n"
 
 
-def test_a_shipped_model_that_is_missing_is_no_fault_of_the_store(project, call):
+def test_a_model_that_is_missing_is_no_fault_of_the_store(project, call):
     (project / "models/target/dots-0/card.json").unlink()
-    (line,) = call(Repo(project), "track").splitlines()
-    assert line.startswith("MLflow: models/target/dots-0/card.json is missing. Make it again with: dvc repro; ")
+    (line,) = call(Repo(project), "track", ok=False).splitlines()
+    assert line.startswith("error: models/target/dots-0/card.json is missing. Make it again with: dvc repro")
     assert ("pipeline", "FINISHED", 0) not in runs_of(project)
 
 

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -19,6 +20,7 @@ import pytest
 import torch
 from PIL import Image
 
+from stages.lib.calibration import neighbours, record
 from stages.lib.core import cards, contracts, datasets
 from stages.lib.modalities import image
 from stages.lib.modalities.image import inputs
@@ -102,6 +104,40 @@ def test_it_answers_as_evaluation_does(tmp_path, model, fit):
     assert list(answers["label"]) == [CLASSES[index] for index in expected.argmax(1)]
     assert np.abs(answers["probability"] - expected.max(1)).max() < 1e-5
     assert expected.std(0).max() > 0.01, "the images must differ in their answers, or this test shows nothing"
+
+
+def test_a_calibrated_model_brings_its_calibration_along(tmp_path):
+    """From elsewhere, once the repository is gone: a decision, sets as lists, and how far each input is from the others."""
+    folder = save(tmp_path / "a%20b?c/models/target/dots-0")
+    tensors, card = cards.read_model(folder)
+    packing = {name: card.preprocessing[name] for name in ("px", "fit", "channels", "crop_pct", "interpolation")}
+    packed = np.stack([inputs.pack(inputs.decode(content), **packing) for content in files()])
+    with torch.no_grad():
+        network = backbones.trained(tensors, card.architecture, len(CLASSES))
+        features = network.backbone(inputs.to_network(torch.from_numpy(packed), *NORMALISATION.values()))
+    bank = neighbours.bank(features[:1])
+    distances = neighbours.distances(features, bank, 1).numpy()
+    limit = float(np.median(distances))
+    task = {"decision": {"label": "fine", "threshold": 0.0}, "sets": {"set_90": {"share": 0.9, "lowest": 0.3}}}
+    made = record.Record(
+        name=card.name, model=card.sha256, num_examples=9, task=task, neighbours=1, limit=limit, false_alarms=0.1
+    )
+    record.write(tmp_path / "a%20b?c/metrics/calibrate/dots-0", made, bank)
+    mlflow.pyfunc.save_model(tmp_path / "pyfunc", **serving.package(folder))
+    shutil.rmtree(tmp_path / "a%20b?c")
+    model = mlflow.pyfunc.load_model(str(tmp_path / "pyfunc"))
+    answers = model.predict(pd.DataFrame({"image": files()}))
+    names = ["answer", "label", "probability", *(f"p_{name}" for name in CLASSES), "set_90", "unlike"]
+    assert list(answers) == names == model.metadata.get_output_schema().input_names()
+    assert set(answers["label"]) == {"fine"}, "as the decision says, whatever is most probable"
+    assert list(answers["probability"]) == list(answers["p_fine"])
+    for _, row in answers.iterrows():
+        assert row["set_90"] == [name for name in CLASSES if row[f"p_{name}"] >= 0.3 or name == "fine"]
+        assert row["answer"] == ("unlike the training images" if row["unlike"] > 1 else "fine")
+    np.testing.assert_allclose(answers["unlike"] * limit, distances, atol=1e-5)
+    assert set(answers["answer"]) == {"fine", "unlike the training images"}, "both kinds, or this test shows little"
+    none = model.predict(pd.DataFrame({"image": []}))
+    assert list(none) == names and len(none) == 0
 
 
 def test_a_model_below_a_folder_with_odd_characters_is_logged(tmp_path):

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from stages.lib.tracking import store
+from tests.lib.tracking.mlflow_runs import process, wait
 
 
 @pytest.fixture(params=["a%20b", "50%?c=1 x#y", "Käfer ねこ"])
@@ -47,3 +48,17 @@ def test_a_path_in_a_given_uri_is_decoded_as_sqlalchemy_does(tmp_path, monkeypat
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/a%20b.db?timeout=9")
     monkeypatch.delenv("DVC_ROOT", raising=False)
     assert store.sqlite_path() == tmp_path / "a b.db"
+
+
+@pytest.mark.slow
+def test_a_store_whose_making_was_killed_can_be_used(tmp_path):
+    """Once it is under its name it is whole, also if its maker is killed at this moment."""
+    connecting = "from stages.lib.tracking import store; store.connect(60)"
+    for size in (0, 100_000):
+        killed = process(tmp_path, connecting)
+        wait(lambda size=size: any(path.stat().st_size > size for path in tmp_path.glob("mlflow.db*")))
+        killed.kill()
+        killed.communicate()
+    again = process(tmp_path, connecting)
+    assert again.communicate()[1] == "" and again.returncode == 0
+    assert not (tmp_path / "mlflow.db.part").exists()

@@ -97,11 +97,11 @@ def test_a_session_is_told_every_epoch_once_and_each_warning_once(num_epochs, ca
 
     training = runs.target("dots", 0, "lines")
     fabric = Fabric(accelerator="cpu", devices=1)
-    with hop.opened(fabric, watch, training, "k", {"lr": 1}, {"old"}) as session:
+    with hop.opened(fabric, watch, training, "k", {"lr": 1}, [4], {"old"}) as session:
         assert session.state == before and logged == rows[:num_epochs]
         for epoch in range(num_epochs, 4):
             session.save({"history": rows[: epoch + 1], "warnings": ["old"] if epoch < 2 else ["old", "new"]})
-    assert asked == [("target dots-0", "target", "k", {"lr": 1})]
+    assert asked == [("target dots-0", "target", "k", {"lr": 1}, [4])]
     assert logged == rows and [len(state["history"]) for state in saved] == list(range(num_epochs + 1, 5))
     told = capsys.readouterr().err
     assert told.count("WARNING, target dots-0: new") == 1 and "old" not in told

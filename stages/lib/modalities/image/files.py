@@ -15,6 +15,8 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 FORMATS = ("AVIF", "BMP", "DDS", "DIB", "GIF", "JPEG", "JPEG2000", "PCX", "PNG", "PPM", "PSD", "QOI", "SGI", "SUN", "TGA", "TIFF",
            "WEBP")  # fmt: skip
 BEGINNING = 16  # bytes from which Pillow tells formats apart
+HEIC = (b"ftypheic", b"ftypheix", b"ftyphevc")  # how such a file goes on after its first four bytes
+TO_JPEG = "Convert it to JPEG: heif-convert IN.heic OUT.jpg (of libheif), or on a Mac: sips -s format jpeg IN.heic --out OUT.jpg"
 PNG = b"\x89PNG\r\n\x1a\n"
 NO_PIXELS = (b"tEXt", b"zTXt", b"iTXt", b"iCCP")  # chunks of PNG that are not used here
 REMARKS = "remarks"  # where a decoded image holds them, in its `info`
@@ -56,10 +58,12 @@ def decode(source: bytes | Image.Image) -> Image.Image:
         The image, with what people should know about it in `info[REMARKS]`, as `remarks` of a modality returns it.
 
     Raises:
-        ValueError: the range from black to white is unknown, because the pixels are floating-point numbers, or whole numbers with
-            a sign or more than 16 bits.
+        ValueError: it is a HEIC photo, whatever its name says; or the range from black to white is unknown, because the pixels
+            are floating-point numbers, or whole numbers with a sign or more than 16 bits.
         Exception: of any other kind, if the file is damaged, or no image.
     """
+    if isinstance(source, bytes) and source[4:12] in HEIC:
+        raise ValueError(f"it is a HEIC photo, whatever its name says. {TO_JPEG}")
     image = source if isinstance(source, Image.Image) else _opened(source)
     kind, tags, remarks = image.format, getattr(image, "tag_v2", {}), dict[str, float]()
     if kind != "MPO" and getattr(image, "is_animated", False):  # MPO: photographs with previews of themselves

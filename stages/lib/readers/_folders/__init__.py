@@ -17,6 +17,15 @@ from stages.lib.readers._folders import layout as layouts
 from stages.lib.readers._folders.files import Found, Read, find
 
 NO_ENDING = "without ending"
+ARCHIVE = (
+    "Unpack the archives that are inside (or pack what they hold once, not twice), so that there is a folder for each class."
+)
+REMEDIES = {  # what to do about files that could be examples after all
+    **dict.fromkeys((".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar"), ARCHIVE),
+    **dict.fromkeys((".heic", ".heif"), "Convert .heic and .heif to JPEG: heif-convert IN.heic OUT.jpg (of libheif); on a Mac: "
+                                        "sips -s format jpeg IN.heic --out OUT.jpg."),
+    **dict.fromkeys((".cr2", ".cr3", ".nef", ".arw", ".dng", ".raf", ".orf"), "Export raw files of cameras as JPEG or TIFF."),
+}  # fmt: skip
 
 
 class Params(Strict):
@@ -52,9 +61,11 @@ def read(
     found = {path: read for path, read in there.files.items() if path.suffix.lower() in endings or _is_one(read, recognised)}
     others = Counter(_ending(path) for path in there.files.keys() - found.keys())
     if not found:
-        raise UserError(f"raw: {raw} holds no {noun}s ({_counts(others)}). Allowed endings: {', '.join(endings)}.")
+        remedy = _remedies(others) or f"Allowed endings: {', '.join(endings)}."
+        raise UserError(f"raw: {raw} holds no {noun}s ({_counts(others)}). {remedy}")
     if others:
-        print(f"{raw}: skipping files that are not {noun}s: {_counts(others)}")
+        remedy = _remedies(others)
+        print(f"{'WARNING: ' if remedy else ''}{raw}: skipping files that are not {noun}s: {_counts(others)}. {remedy}".rstrip())
 
     above = _common_folders(found)
     paths = {path: PurePosixPath(*path.parts[len(above) :]) for path in found}
@@ -84,7 +95,7 @@ def read(
 def _is_one(read: Read, recognised: Callable[[Read], bool]) -> bool:
     try:
         return recognised(read)
-    except OSError:  # not readable; whatever it is, its ending says that it is no example
+    except Exception:  # not readable, or a damaged archive, which raises many kinds; its ending says that it is no example
         return False
 
 
@@ -115,6 +126,10 @@ def _tell_folders_without(raw: Path, there: Found, found: Collection[PurePosixPa
     if without:
         told = [f"{path} ({_counts(Counter({k: n for k, n in held.items() if k})) or 'empty'})" for path, held in without.items()]
         print(f"WARNING: {raw}: folders without {noun}s, which are no classes: {_some(told)}")
+
+
+def _remedies(endings: Iterable[str]) -> str:
+    return " ".join(dict.fromkeys(REMEDIES[each] for each in sorted(endings) if each in REMEDIES))
 
 
 def _ending(path: PurePosixPath) -> str:

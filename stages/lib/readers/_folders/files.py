@@ -3,7 +3,6 @@
 import errno
 import lzma
 import os
-import shutil
 import stat
 import struct
 import tarfile
@@ -20,6 +19,8 @@ from typing import IO, Any, NamedTuple
 from stages.lib.errors import UserError
 from stages.lib.readers._folders import names
 
+LARGEST = 1 << 30  # bytes of one file of an archive: no picture, text or recording has more, but a bomb does
+DENSEST = 100  # how many times larger than the archive a decompressed tar may be, if it has more than LARGEST bytes
 Read = Callable[..., bytes]  # returns a file, or with a number at most so many bytes of its beginning
 
 
@@ -57,7 +58,7 @@ def find(raw: Path, endings: Sequence[str], allowed: str) -> Found:
 
 def _of_folder(raw: Path) -> Found:
     """With links to folders, which DVC follows too."""
-    files, folders, nowhere = list[bytes](), list[bytes](), list[bytes]()
+    files, folders, nowhere, odd = list[bytes](), list[bytes](), list[bytes](), list[str]()
     start = os.fsencode(raw)
     above = {start: [os.path.realpath(start)]}  # of each folder, the real folders around it and its own
 
@@ -77,6 +78,9 @@ def _of_folder(raw: Path) -> Found:
                 files.append(path)
             elif os.path.islink(path) and not name.startswith(b"."):  # noqa: PTH114
                 nowhere.append(path)
+            else:
+                odd.append(os.fsdecode(os.path.relpath(path, start)))
+    _refuse_devices(raw, odd)
     if nowhere:
         links = ", ".join(sorted(os.fsdecode(path) for path in nowhere)[:10])
         raise UserError(f"raw: {len(nowhere)} links lead nowhere: {links}. Remove them, or bring back what they point to.")
@@ -98,8 +102,9 @@ def _of_zip(raw: Path) -> Found:
     except (zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError, struct.error) as error:
         raise UserError(f"raw: the archive {raw} is damaged: {error}.") from None
     members = archive.infolist()
-    links = [each.filename for each in members if stat.S_ISLNK(each.external_attr >> 16)]
-    _refuse_links(raw, links, "zip -r without -y")
+    kinds = {each.filename: stat.S_IFMT(each.external_attr >> 16) for each in members}
+    _refuse_links(raw, [name for name, kind in kinds.items() if kind == stat.S_IFLNK], "zip -r without -y")
+    _refuse_devices(raw, [name for name, kind in kinds.items() if kind not in (0, stat.S_IFREG, stat.S_IFDIR)])
     old = [each for each in members if not each.flag_bits & 0x800 and not each.filename.isascii()]  # no word of the encoding
     texts = {each.filename: each.filename for each in members}
     stored = {each.filename: _as_stored(each.filename) for each in old}
@@ -108,6 +113,7 @@ def _of_zip(raw: Path) -> Found:
         texts = {name: text.replace("\\", "/") for name, text in texts.items()}  # as some programs on Windows write folders
 
     def read(member: zipfile.ZipInfo, num_bytes: int = -1) -> bytes:
+        _require_bounded(member.file_size)  # what it says: zipfile reads no more
         with archive.open(member) as file:
             return file.read(num_bytes)
 
@@ -133,10 +139,13 @@ def _of_tar(raw: Path) -> Found:
     except (tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, OSError) as error:
         raise UserError(f"raw: the archive {raw} is damaged: {error}.") from None
     there = {each.name for each in members if each.isreg()}
-    _refuse_links(raw, [each.name for each in members if each.issym() and _goal(each) not in there], "tar -h")
+    links = [each for each in members if each.issym() or each.islnk()]
+    _refuse_links(raw, [each.name for each in links if _goal(each) not in there], "tar -h")
+    _refuse_devices(raw, [each.name for each in members if not (each.isreg() or each.isdir() or each in links)])
     lock = threading.Lock()  # a tar has a single file position; a zip does its own locking
 
     def read(member: tarfile.TarInfo, num_bytes: int = -1) -> bytes:
+        _require_bounded(member.size)
         with lock:
             file = archive.extractfile(member)
             assert file is not None, "it is no file"
@@ -151,7 +160,7 @@ def _of_tar(raw: Path) -> Found:
 
 
 def _goal(link: tarfile.TarInfo) -> str:
-    return os.path.normpath(PurePosixPath(link.name).parent / link.linkname)
+    return os.path.normpath(PurePosixPath(link.name).parent / link.linkname) if link.issym() else link.linkname
 
 
 def _plain_tar(raw: Path) -> IO[bytes]:
@@ -161,9 +170,17 @@ def _plain_tar(raw: Path) -> IO[bytes]:
             return raw.open("rb")
         decompressed: Any = archive.fileobj
         decompressed.seek(0)
+        most = max(LARGEST, DENSEST * raw.stat().st_size)
         try:
             spool = tempfile.TemporaryFile()  # noqa: SIM115
-            shutil.copyfileobj(decompressed, spool)
+            while block := decompressed.read(1 << 20):
+                if spool.tell() > most:
+                    spool.close()
+                    raise UserError(
+                        f"raw: {raw} is more than {DENSEST} times as large once it is decompressed, as no archive of data is. If "
+                        "it is right nevertheless, unpack it and give the folder."
+                    )
+                spool.write(block)
             spool.seek(0)
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
@@ -181,6 +198,17 @@ def _refuse_links(raw: Path, links: Sequence[str], command: str) -> None:
             f"raw: {raw} has {len(links)} links in place of what they point to: {', '.join(links[:10])}. Pack it again with "
             f"what they point to ({command})."
         )
+
+
+def _refuse_devices(raw: Path, odd: Sequence[str]) -> None:
+    if odd := [path for path in odd if not hidden(PurePosixPath(path))]:
+        raise UserError(f"raw: {raw} has {len(odd)} pipes or devices, which are no files: {', '.join(sorted(odd)[:10])}. Leave "
+                        "them out.")  # fmt: skip
+
+
+def _require_bounded(num_bytes: int) -> None:
+    if num_bytes > LARGEST:
+        raise ValueError(f"it has {num_bytes / 1e9:.1f} GB once it is unpacked; at most {LARGEST / 1e9:.1f} GB are read")
 
 
 def hidden(path: PurePosixPath) -> bool:

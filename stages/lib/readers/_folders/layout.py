@@ -73,10 +73,16 @@ def of(paths: Paths, raw: Path, noun: str, allowed: str) -> Layout:
         layout = _with_splits_below(paths, raw, noun, allowed) or Layout(0)
     loose = [path for path in paths if len(path.parts) <= max(layout.class_at, layout.split_at or 0) + 1]
     if loose:
-        raise UserError(f"raw: {raw} has {len(loose)} {noun}s outside of class folders: {_some(loose)}. {allowed}{seen(paths)}")
+        raise UserError(
+            f"raw: {raw} has {len(loose)} {noun}s outside of class folders: {_some(loose)}. Make a folder for each class, with "
+            f"its name, and move the {noun}s there. {allowed}{seen(paths)}"
+        )
     classes = {layout.label(path) for path in paths}
     if len(classes) < 2:
-        raise UserError(f"raw: {raw} has one class ({_some(classes)}); at least two are needed. {allowed}{seen(paths)}")
+        raise UserError(
+            f"raw: {raw} has one class ({_some(classes)}); at least two are needed. Add a folder of {noun}s of each other class, "
+            f"such as of what is none of it. {allowed}{seen(paths)}"
+        )
     if layout.split_at is None:
         _warn_of_others(paths, raw)
     return layout

@@ -37,7 +37,7 @@ def write(
     lines = [f"# Verdict: {' -> '.join([*chain, test.data])}", "",
              f"**Ship models/target/{found.ship}**, the target with the lowest validation loss. {told.sentence}.",
              ""]  # fmt: skip
-    lines += [f"- {fact.words}" for fact in told.facts]
+    lines += [f"- {line}" for line in (*(fact.words for fact in told.facts), *told.more)]
     lines += [comparisons.worth(p, metric, found.shipped)]
     lines += [f"- **Licences: {licences.use(models[found.ship].licences)}.**" + asked_for(p.checks.use)]
     lines += ["", "## Did it help?", "", *comparisons.headline(p, metric, pairs, found)]

@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 
+from stages.lib.errors import listed
 from stages.lib.evaluation.comparison import Test
 
 
@@ -37,8 +38,8 @@ def covered(p: SimpleNamespace, test: Test, noun: str, num_pairs: int, within: s
         lines += [f"Not covered: variation between trainings, because there is only one seed ({p.seeds[0]}); with another the "
                   "ranking may change. Add more under `seeds` in params.yaml."]  # fmt: skip
     else:
-        few = " So few seeds show only roughly how much a seed changes." if num_seeds < 5 else ""
-        lines += [f"Covered: variation between trainings; the {num_seeds} seeds are resampled too, as pairs.{few}"]
+        few = ", which are few, so that the intervals are wide" if num_seeds < 5 else ""
+        lines += [f"Covered: variation between trainings, by Student's t from the spread of the {num_seeds} seeds{few}."]
     if test.split_given:
         lines += [f"Unknown: how the test {noun}s were chosen; the split came with the data."]
     elif not test.split_by_group:
@@ -49,10 +50,14 @@ def covered(p: SimpleNamespace, test: Test, noun: str, num_pairs: int, within: s
     if num_pairs > 1:
         together = [f"The {num_pairs} verdicts hold together with {sure} confidence (corrected by Holm's procedure). Each "
                     "interval holds with that confidence by itself; all of them together with less."]  # fmt: skip
+    if p.compare.looks:
+        together += [f"Seeds are added until the verdicts decide: looks are planned at {listed(p.compare.looks)} seeds, and this "
+                     f"is the one at {num_seeds}. Intervals and verdicts hold over all looks together with {sure} confidence; "
+                     "each has a share of the error."]  # fmt: skip
     return [
         *lines,
         "Not covered: the hyperparameters. The control from random weights has its own (section scratch); all other targets "
-        "share theirs.",
+        "share theirs. `python -m stages verdict` says how many settings were tried for each.",
         *together,
         f"As good, within {within}: the difference is shown to be smaller than that, either way (compare.margin). No difference "
         "shown is no proof of no difference: any value in the interval is possible.",

@@ -6,6 +6,7 @@ from typing import Any
 
 from stages.lib.core.contracts import Scale
 from stages.lib.evaluation.facts import Fact, Facts, ends
+from stages.lib.tasks.classify import words
 
 FRACTION = Scale()
 
@@ -36,7 +37,7 @@ def facts(report: Mapping[str, Any], noun: str) -> Facts:
     ece = report["metrics"]["ece"]
     found.append(Fact("ece", "Calibration error", **ece, text=FRACTION.text(ece["value"]),
                       beside=f"{ends(ece, FRACTION)} · how far its confidence is from how often it is right"))  # fmt: skip
-    return Facts(sentence, found)
+    return Facts(sentence, found, words.calibrated(report))
 
 
 def missed_most(report: Mapping[str, Any]) -> str | None:

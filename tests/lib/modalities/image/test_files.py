@@ -190,3 +190,8 @@ def test_what_is_kept_of_a_sliver_is_the_part_that_a_crop_keeps():
         whole = inputs.pack(Image.fromarray(longer), **how).astype(int)
     part = inputs.pack(Image.fromarray(longer), **how).astype(int)
     assert np.abs(whole - part).max() <= 3 and np.abs(whole - part).mean() < 0.1
+
+
+def test_a_heic_photo_with_the_name_of_another_is_answered_with_how_to_convert_it():
+    with pytest.raises(ValueError, match=r"it is a HEIC photo, whatever its name says\. Convert it to JPEG: heif-convert"):
+        files.decode(b"\0\0\0\x18ftypheic" + bytes(50))

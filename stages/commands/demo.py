@@ -1,0 +1,130 @@
+"""Write a page to try a model on: python -m stages demo FILE [--model FOLDER] [--runtime FILE]
+
+FILE (.html) holds the exported model and ONNX Runtime Web, so it opens in a browser without internet access, and images that are
+dropped on it stay on that computer. It answers as `predict` does. The runtime comes from the npm registry, through npm, and is
+kept in .transfer; without npm, give its archive with --runtime.
+"""
+
+import argparse
+import base64
+import gzip
+import html
+import json
+import shutil
+import subprocess
+import tarfile
+import tempfile
+from pathlib import Path
+
+from stages.commands import export
+from stages.commands.predict import require_answers, shipped
+from stages.lib.calibration import record
+from stages.lib.core import cards, licences, runs
+from stages.lib.errors import UserError
+
+PACKAGE, VERSION = "onnxruntime-web", "1.30.0"
+SHA256 = "d2228df7e4616bc3348bf504ee888f3bec43789a273f0a63f3e68d203ce3bf71"  # of the package's archive
+MEMBERS = {"runtime": "package/dist/ort.wasm.bundle.min.mjs", "wasm": "package/dist/ort-wasm-simd-threaded.wasm"}
+LARGEST = 40_000_000  # bytes of a page that browsers and people still open
+PARTS = Path(__file__).parent / "_demo"
+
+
+def main(words: list[str]) -> None:
+    parser = argparse.ArgumentParser("python -m stages demo", description=(__doc__ or "").partition(":")[0])
+    parser.add_argument("file", type=Path, help="ends in .html")
+    parser.add_argument("--model", type=Path, help="folder of a model; default: the one that the comparison ships")
+    parser.add_argument("--runtime", type=Path, help=f"the archive of {PACKAGE} {VERSION}, if npm is not here")
+    asked = parser.parse_args(words)
+    if asked.file.suffix != ".html":
+        raise UserError(f"{asked.file}: the name must end in .html.")
+    folder = asked.model or shipped()
+    tensors, card = cards.read_model(folder)
+    require_answers(card)
+    export.require_use(card)
+    if card.modality != "image" or card.task != "classify":
+        raise UserError(
+            f"{card.name} is a model of {card.modality} for the task {card.task}. A page can be made of one that tells classes "
+            'of images apart; for others see "The shipped model" in stages/commands/README.md.'
+        )
+    runtime = parts(asked.runtime or fetched())
+    with tempfile.TemporaryDirectory() as scratch:
+        model = Path(scratch) / "model.onnx"
+        worst = export.export(tensors, card, record.of_model(folder, card), model)
+        if worst > export.TOLERANCE:
+            raise UserError(
+                f"The exported model's predictions differ from the original's by up to {worst:.2g}; nothing was written."
+            )
+        text = page(card, model.read_bytes(), export.about(model), runtime)
+    if len(text) > LARGEST:
+        raise UserError(
+            f"The page would have {len(text) / 1e6:.0f} MB, more than the {LARGEST / 1e6:.0f} MB that a browser opens well. "
+            'Serve the model instead: "Over HTTP" in stages/commands/README.md.'
+        )
+    asked.file.parent.mkdir(parents=True, exist_ok=True)
+    asked.file.write_text(text, encoding="utf-8")
+    print(f"licences: {licences.use(card.licences)}")
+    print(f"{asked.file}: {len(text) / 1e6:.1f} MB")
+
+
+def page(card: cards.ModelCard, model: bytes, about: str, runtime: dict[str, bytes]) -> str:
+    """The page.
+
+    Args:
+        model: an exported .onnx file.
+        about: what it says of itself, as JSON.
+        runtime: the contents of MEMBERS.
+    """
+    filled = {
+        "name": html.escape(card.name),
+        "classes": html.escape(", ".join(card.output_names or [])),
+        "footer": html.escape(f"Licences of the model: {licences.use(card.licences)}."),
+        "runtime_version": VERSION,
+        "card": json.dumps(json.loads(about), ensure_ascii=True).replace("<", "\\u003c"),
+        "model": _packed(model),
+        **{name: _packed(content) for name, content in runtime.items()},
+        **{name: (PARTS / f"{name}.js").read_text(encoding="utf-8") for name in ("pixels", "page")},
+    }
+    text = (PARTS / "page.html").read_text(encoding="utf-8")
+    for name, content in filled.items():
+        text = text.replace(f"{{{{ {name} }}}}", content)
+    return text
+
+
+def fetched() -> Path:
+    """The runtime's archive, from .transfer or else from the npm registry."""
+    place = runs.state_folder() / f"{PACKAGE}-{VERSION}.tgz"
+    if place.exists():
+        return place
+    if not shutil.which("npm"):
+        raise UserError(
+            f"{PACKAGE} {VERSION} is fetched with npm, which is not here. Install Node.js, or get the archive elsewhere "
+            f"(npm pack {PACKAGE}@{VERSION}) and name it: --runtime {place.name}"
+        )
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=place.parent) as scratch:
+        npm = subprocess.run(["npm", "pack", f"{PACKAGE}@{VERSION}"], cwd=scratch, capture_output=True, text=True)
+        found = Path(scratch) / place.name
+        if npm.returncode or not found.exists():
+            raise UserError(f"npm could not fetch {PACKAGE} {VERSION}. npm said: {npm.stderr.strip()[-500:]}")
+        found.replace(place)
+    return place
+
+
+def parts(archive: Path) -> dict[str, bytes]:
+    """What a page needs of the runtime.
+
+    Raises:
+        UserError: it is not the archive that is expected.
+    """
+    if not archive.exists() or cards.sha256(archive) != SHA256:
+        raise UserError(
+            f"{archive} is missing, or is not the archive of {PACKAGE} {VERSION} (sha256 {SHA256}). Delete it, and it is fetched "
+            "anew; or name another: --runtime FILE"
+        )
+    with tarfile.open(archive) as members:
+        return {name: file.read() for name, path in MEMBERS.items() if (file := members.extractfile(path))}
+
+
+def _packed(content: bytes) -> str:
+    """Compressed, as text; equal contents give equal texts."""
+    return base64.b64encode(gzip.compress(content, mtime=0)).decode()
