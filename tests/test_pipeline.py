@@ -429,7 +429,7 @@ def test_no_hop_and_a_chain_of_two(finished, copy_of):
         shutil.rmtree(repo.path / folder)  # as if there had never been a hop
     values = copy.deepcopy(PARAMS) | {"intermediate": {}, "inits": ["tiny"]}
     write_params(repo.path, values)
-    assert repo.ran("repro") == {"check", "leaks", "recipe-hops", "advise", "recipe", "controls"} | END
+    assert repo.ran("repro") == {"check", "leaks", "recipe-hops", "advise", "recipe", "calibrate", "controls"} | END
     assert json.loads((repo.path / "metrics/compare.json").read_text())["ship"] == "tiny-0"
     assert not (repo.path / "metrics/plots/forgetting.png").exists()
     hop = PARAMS["intermediate"]["dots"]
@@ -482,7 +482,7 @@ def test_another_domain_is_adapted_to_and_other_ways_to_train_are_arms(finished,
     write_params(repo.path, values)
     arms = {"alternative@oracle-0", "alternative@dann-0", "alternative@probe-0"}
     measured = {"evaluate@tiny-0", "evaluate-scratch@0", *(f"evaluate-{arm}" for arm in arms)}
-    begun = {"check", "leaks", "recipe-hops", "advise", "recipe", "controls", "target@tiny-0", "scratch@0"}
+    begun = {"check", "leaks", "recipe-hops", "advise", "recipe", "calibrate", "controls", "target@tiny-0", "scratch@0"}
     assert repo.ran("repro") == begun | arms | measured | END
     for arm in ("target-tiny-0", "scratch-0", "alternative-oracle-0", "alternative-probe-0"):
         assert json.loads((repo.path / f"metrics/evaluate/{arm}/report.json").read_text())["data"] == "lines"

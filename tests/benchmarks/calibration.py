@@ -4,10 +4,14 @@
 
 Computes the frozen features of each dataset once (those of `--folder`, and poly of params.yaml). For each of `--seeds` the
 images are split anew (of each class half to train on, a quarter each for validation and test), the strategy linear_probe makes a
-head, and it is calibrated on validation. coverage.csv says how often the prediction sets hold the right class of the test;
-unlike.csv how well the distance tells the test from all images of another dataset (AUROC, beside that of 1 - the largest
-probability), and how many of them it calls unlike the training data. Needs the root of a repository in which `dvc repro source
-download` has run.
+head, and it is calibrated on validation. Writes three tables:
+
+coverage.csv  how often the prediction sets hold the right class of the test
+decision.csv  which recall a threshold gives that was chosen for a recall of 90 % (of the first of two classes)
+unlike.csv    how well the distance tells the test from all images of another dataset (AUROC, beside that of 1 - the largest
+              probability), and how many of them it calls unlike the training data
+
+Needs the root of a repository in which `dvc repro source download` has run.
 """
 
 import argparse
@@ -28,12 +32,13 @@ from stages.lib.networks import backbones
 from stages.lib.networks.device import launch
 from stages.lib.networks.inference import both, features
 from stages.lib.params import read as params
-from stages.lib.params.schema import Calibrate
+from stages.lib.params.schema import Calibrate, Decision
 from stages.lib.strategies import linear_probe
-from stages.lib.tasks.classify import calibration, learning, outputs
+from stages.lib.tasks.classify import calibration, learning, measures, outputs
 from tests.benchmarks import cases
 from tests.benchmarks.cases import numbers
 
+RECALL = 0.9
 cases.SPLIT |= {"val": 0.2, "test": 0.2}  # only to read them: some have five images of a class
 
 
@@ -52,7 +57,7 @@ def main() -> None:
     p = params.load("seed", "strategies", "training", "device", "datasets", "calibrate", "evaluate")
     fabric, folders = launch(**p.device.model_dump() | {"devices": 1, "num_nodes": 1}), dict(asked.folder)
     known = {name: cached(name, p, asked, folders, fabric) for name in [*folders, "poly"]}
-    coverage, unlike = [], []
+    coverage, unlike, decision = [], [], []
     for name, (found, targets, classes) in known.items():
         for seed in asked.seeds:
             splits = {part: loaded(found[row], targets[row]) for part, row in drawn(targets, seed).items()}
@@ -60,12 +65,14 @@ def main() -> None:
             linear_probe.finish(fabric, model, start=None, train=splits["train"], val=splits["val"], task=learning,
                                 batch_size=4096, options=p.training, l2=p.strategies["linear_probe"].l2)  # fmt: skip
             coverage += covered(model, splits, classes, p, {"dataset": name, "seed": seed})
+            decision += decided(model, splits, classes, p, {"dataset": name, "seed": seed})
             others = {other: each for other, (each, *_) in known.items() if other != name}
             unlike += told_apart(model, splits, others, p.calibrate, asked.neighbours, {"dataset": name, "seed": seed})
     asked.out.mkdir(parents=True, exist_ok=True)
     coverage, unlike = pd.DataFrame(coverage).round(5), pd.DataFrame(unlike).round(5)
     coverage.to_csv(asked.out / "coverage.csv", index=False)
     unlike.to_csv(asked.out / "unlike.csv", index=False)
+    pd.DataFrame(decision).round(5).to_csv(asked.out / "decision.csv", index=False)
     print(coverage.groupby(["dataset", "share"], sort=False).mean().round(3).to_string())
     print(unlike.groupby(["dataset", "other", "neighbours"], sort=False).mean().round(3).to_string())
 
@@ -141,6 +148,22 @@ def covered(
             "as_expected": each["expected_lower"] <= interval["value"] <= each["expected_upper"], "classes": each["classes"],
         })  # fmt: skip
     return found
+
+
+def decided(
+    model: backbones.Model, splits: dict[str, LoadedSplit], classes: list[str], p: Any, row: dict[str, Any]
+) -> list[dict]:
+    """A row for the first of two classes, of which RECALL is wanted; none for more classes."""
+    if len(classes) != 2:
+        return []
+    val, test = (outputs.predictions(both(model, splits[name], 4096)[1]) for name in ("val", "test"))
+    wanted = p.calibrate.model_copy(update={"sets": [], "decision": Decision(label=classes[0], recall=RECALL)})
+    made, targets = calibration.fitted(val, splits["val"].targets.numpy(), classes, wanted), splits["test"].targets.numpy()
+    chosen = calibration.measured(test, targets, None, classes, made, len(val), p.evaluate, 0)["decision"]
+    plain = measures.report(test, targets, None, classes, p.evaluate, 0)["per_class"][classes[0]]
+    figures = {f"{name}{end}": each[name]["value"] for name in ("recall", "precision")
+               for end, each in (("", chosen["metrics"]), ("_of_most_probable", plain))}  # fmt: skip
+    return [row | {"label": classes[0], "wanted": RECALL, "threshold": chosen["threshold"], **figures}]
 
 
 def told_apart(
