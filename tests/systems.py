@@ -152,18 +152,18 @@ class Page(HTMLParser):
         self.tags.append(tag)
         self.addresses += [value or "" for name, value in attrs if name in ("src", "href")]
         self.marked += tag == "span" and (given.get("style") or "").startswith("background")
-        self._mute += tag == "style"
+        self._mute += tag in ("style", "script")
 
     def handle_endtag(self, tag: str) -> None:
-        self._mute -= tag == "style"
+        self._mute -= tag in ("style", "script")
 
     def handle_data(self, data: str) -> None:
         self.text += "" if self._mute else data
 
     @property
     def foreign(self) -> list[str]:
-        """Addresses outside of the page itself."""
-        return [address for address in self.addresses if not address.startswith(("data:", "#"))]
+        """Addresses outside of the page itself, but for what may lie beside it."""
+        return [address for address in self.addresses if not address.startswith(("data:", "#")) and address != "run.js"]
 
 
 def opened(page: Path, folder: Path) -> tuple[str, list[str]]:

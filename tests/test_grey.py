@@ -1,6 +1,8 @@
 """Grey images through the whole pipeline, as a user runs it: LeNet-5 learns one kind of pictures and goes on with another."""
 
+import base64
 import copy
+import io
 
 import numpy as np
 import onnxruntime
@@ -63,11 +65,11 @@ def test_the_advisor_compares_the_normalisations(grey):
 
 
 def test_pictures_are_grey_and_not_in_false_colours(grey):
-    for path in (grey.path / "data/prepared/lines/samples.png", grey.path / "metrics/evaluate/target-dots-0/mistakes.png"):
-        pixels = np.asarray(Image.open(path).convert("RGB")).astype(int)
-        assert pixels.shape[0] > 50
-        if path.name == "samples.png":
-            assert (np.ptp(pixels, axis=2) < 8).mean() > 0.99
+    pixels = np.asarray(Image.open(grey.path / "data/prepared/lines/samples.png").convert("RGB")).astype(int)
+    assert pixels.shape[0] > 50 and (np.ptp(pixels, axis=2) < 8).mean() > 0.99
+    shown = systems.Page(grey.path / "metrics/evaluate/target-dots-0/mistakes.html").addresses
+    plain, heated = (Image.open(io.BytesIO(base64.b64decode(each.partition(",")[2]))) for each in shown[:2])
+    assert (plain.mode, heated.mode) == ("L", "RGB") and plain.size == heated.size
     page = systems.Page(grey.path / "metrics/report.html")
     assert page.tags.count("img") > 3 and page.foreign == []
 

@@ -129,7 +129,7 @@ def test_the_head_of_the_hop_is_kept(sentiment):
 
 def test_the_report_shows_mistakes_with_marked_words_and_nothing_from_elsewhere(sentiment):
     page = systems.Page(sentiment.path / "metrics/report.html")
-    assert page.foreign == [] and "script" not in page.tags and "u" not in page.tags
+    assert page.foreign == [] and page.tags.count("script") == 2 and "u" not in page.tags
     assert page.marked > 5 and "<u>in it</u>" in page.text
     wrong = pd.read_csv(sentiment.path / "metrics/evaluate/target-plots-0/predictions.csv", dtype={"key": str})
     assert (wrong.label != wrong.predicted).any(), "there are mistakes to be shown"
@@ -251,7 +251,7 @@ def test_entities_are_found_and_told(tagged, tmp_path, call):
     verdict = (tagged.path / "metrics/verdict.md").read_text()
     assert "entity f1" in verdict.lower() and "Dictionary of the training entities" in verdict and "image" not in verdict
     page = systems.Page(tagged.path / "metrics/report.html")
-    assert page.foreign == [] and "script" not in page.tags and "thing" in page.text
+    assert page.foreign == [] and page.tags.count("script") == 2 and "thing" in page.text
     said = call(tagged, "predict", "the film n o was good", "--csv", str(tmp_path / "out.csv"))
     assert pd.read_csv(tmp_path / "out.csv").text.tolist() == ["the film n o was good"] and said
     assert "0 findings" in call(tagged, "audit")

@@ -38,8 +38,9 @@ def reasons(p: SimpleNamespace, found: Mapping[str, Any], metric: Metric, card: 
     """
     name, gain = p.compare.metric.replace("_", " "), found["shipped"]["transfer"]
     chain = " → ".join(card.ancestors)
-    lines = [Markup("<b>Ship models/target/{}</b>, trained from {}, because its validation loss is the lowest of {} targets. The "
-                    "test played no part in the choice.").format(found["ship"], chain, num_targets)]  # fmt: skip
+    why = f"because its validation loss is the lowest of {num_targets} targets. The test played no part in the choice."
+    why = why if num_targets > 1 else "the only target."
+    lines = [Markup("<b>Ship models/target/{}</b>, trained from {}, {}").format(found["ship"], chain, why)]
     trained = "in the one training that was made" if len(p.seeds) == 1 else f"the mean over {len(p.seeds)} seeds"
     said = "Transfer was worth <b>{} {}</b> to it over random weights ({} interval {} to {}, {})."
     unit = metric.unit(p.compare.metric) if metric.fraction else name
@@ -110,7 +111,7 @@ def arms(
         ends = found["intervals"][arm]
         text = f"{metric.text(value)} ({metric.text(ends['lower']).removesuffix(' %')} to {metric.text(ends['upper'])})"
         epochs, examples = spent.told(saw[arm]) if arm in saw else ("", "")
-        note = [f"{epochs} epochs, {examples} {noun}s seen"] if examples else []
+        note = [f"{epochs} epoch{'' if epochs == '1' else 's'}, {examples} {noun}s seen"] if examples else []
         if arm in arms and arm != runs.SCRATCH:
             title = f"from {' → '.join(cards.read_model_card(arms[arm][0].model).ancestors)}"
         else:

@@ -16,7 +16,7 @@ for (const box of document.querySelectorAll(".threshold")) {
   box.hidden = false;
 }
 // Pictures open large on a click or with the Enter key.
-const dialog = document.querySelector("dialog"), large = dialog.querySelector("img");
+const dialog = document.querySelector("dialog"), large = dialog.appendChild(document.createElement("img"));
 for (const image of document.querySelectorAll("main img")) {
   image.tabIndex = 0;
   image.addEventListener("click", () => { large.src = image.src; large.alt = image.alt; dialog.showModal(); });

@@ -164,9 +164,9 @@ def test_what_matters_of_the_model_to_ship_stands_beside_its_name(tmp_path, monk
     top = text.split("## Did it help?")[0]
     assert "**Ship models/target/dots-0**, the target with the lowest validation loss. It finds half of them.\n" in top
     assert "- Calibration error: 5.0 % (4.0 to 6.0 %)\n" in top
-    assert ("- What transfer was worth to it: +25.0 points of accuracy over random weights (95 % interval +12.5 to +50.0, the "
-            "mean over 2 seeds of the targets from dots)\n") in top  # fmt: skip
-    assert "(95 % interval +12.5 to +50.0, one seed only of" in told(ACCURACY, of("helps"), ARMS)
+    assert ("- What transfer was worth to it: +25.0 points of accuracy over random weights (95 % interval +12.5 to +50.0; the "
+            "targets from dots, the mean over 2 seeds)\n") in top  # fmt: skip
+    assert "+12.5 to +50.0; the targets from dots, one seed only)" in told(ACCURACY, of("helps"), ARMS)
 
 
 def test_epochs_and_images_stand_beside_each_arm_and_a_starved_control_is_named(tmp_path, monkeypatch):

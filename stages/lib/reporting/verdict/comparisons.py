@@ -33,8 +33,8 @@ def worth(p: SimpleNamespace, metric: Metric, shipped: Shipped) -> str:
     ends = f"{metric.change(gain['lower'])} to {metric.change(gain['upper'])}"
     mean = f", the mean over {len(p.seeds)} seeds" if len(p.seeds) > 1 else ", one seed only"
     return (f"- What transfer was worth to it: {metric.change(gain['difference'])} {metric.unit(p.compare.metric)} over "
-            f"random weights ({percent(p.compare.confidence)} interval {ends}{mean} of the targets from "
-            f"{shipped.trained_from})")  # fmt: skip
+            f"random weights ({percent(p.compare.confidence)} interval {ends}; the targets from "
+            f"{shipped.trained_from}{mean})")  # fmt: skip
 
 
 def margin(p: SimpleNamespace, metric: Metric) -> str:

@@ -54,6 +54,10 @@ def _threshold(folder: Path, report: Mapping[str, Any]) -> Markup:
         return Markup("")
     positive = missed_most(report) or report["classes"][1]
     (other,) = (name for name in report["classes"] if name != positive)
+    decision = report.get("calibrated", {}).get("decision", {})  # of the model, if the params ask for one
+    own_rule = (
+        f"The model itself says so from {100 * decision['threshold']:.3g} % on. " if decision.get("label") == positive else ""
+    )
     table = pd.read_csv(folder / "predictions.csv", dtype={"label": str}, keep_default_na=False)
     scores = (10_000 * table[f"p_{positive}"]).astype(int)  # rounded down, so that 0.49996 stays below a half
     belong = table.label == positive
@@ -64,7 +68,7 @@ def _threshold(folder: Path, report: Mapping[str, Any]) -> Markup:
         '<p class="said"></p><p class="small">{}</p></div>'
     )
     return Markup(text).format(  # noqa: S704 (our own)
-        own, others, positive, other, positive, HINT
+        own, others, positive, other, positive, own_rule + HINT
     )
 
 
