@@ -20,7 +20,7 @@ import yaml
 
 CONSTANT = "check"  # its output is always the same, so nothing runs because of it
 FILE = Path(".transfer/plan.json")  # in the folder in which dvc runs, which may be the temporary clone of an experiment
-CODE = (".py", ".html")  # what counts in a folder of code (.dvcignore)
+CODE = (".py", ".html", ".css", ".js")  # what counts in a folder of code (.dvcignore)
 SETTINGS = (".yaml", ".in")  # other files whose content is looked at; data are not, because they may be large
 
 

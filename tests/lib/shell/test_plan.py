@@ -13,7 +13,7 @@ import yaml
 
 from stages.lib.params import read as params
 from stages.lib.shell import plan, progress
-from tests.tiny import FULL, PARAMS, write_params
+from tests.tiny import FULL, PARAMS, ROOT, write_params
 
 
 @pytest.fixture
@@ -62,6 +62,14 @@ def test_code_params_missing_outputs_and_new_stages_are_seen(repo):
     assert planned() == {"check", "scratch@0", "evaluate-scratch@0", "forgetting@dots", "compare", "report", "track"}
     write_params(repo.path, PARAMS | {"seeds": [0, 1]})
     assert planned() >= {"target@dots-1", "target@tiny-1", "scratch@1", "evaluate@dots-1"}
+
+
+def test_each_file_of_the_packages_counts_for_dvc_and_for_the_plan():
+    """The style and the script of the report, too: otherwise an edit of them would leave an old page."""
+    files = subprocess.run(["git", "ls-files", "stages/lib"], cwd=ROOT, capture_output=True, text=True).stdout.split()
+    ignored = subprocess.run(["dvc", "check-ignore", *files], cwd=ROOT, capture_output=True, text=True)
+    assert files and ignored.stdout == ignored.stderr == ""
+    assert {Path(file).suffix for file in files} <= set(plan.CODE)
 
 
 @pytest.mark.slow
