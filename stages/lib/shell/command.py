@@ -58,7 +58,7 @@ def run_stage(name: str, words: list[str], main: Callable[..., None]) -> None:
                 raw = params.read()
                 ledger.note_training(Training(kind, "-".join(words), ""), raw["intermediate"], raw["target"]["test"])
     if first and name in beside.WRITTEN_BY:
-        beside.write(progress.read_seconds())
+        beside.write({stage: timed.seconds for stage, timed in progress.read_timed().items()})
 
 
 def run_command(words: list[str], main: Callable[[list[str]], None]) -> None:

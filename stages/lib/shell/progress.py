@@ -130,14 +130,13 @@ def _fill(template: Any, values: dict[str, Any]) -> Any:
     return look_up(whole[1], values) if whole else re.sub(r"\$\{([^}]+)\}", lambda m: str(look_up(m[1], values)), template)
 
 
-def read_seconds() -> dict[str, float]:
-    """How long each stage took in its last run here, in seconds."""
-    return {path.name: float(path.read_text()) for path in _folder().glob("*")}
-
-
 def read_timed() -> dict[str, Timed]:
-    """How long each stage took in its last run here, and when that ended."""
-    return {name: Timed(seconds, (_folder() / name).stat().st_mtime) for name, seconds in read_seconds().items()}
+    """How long each stage took in its last run here, and when that ended; by its words joined with "-"."""
+    found = {}
+    for path in _folder().glob("*"):
+        with suppress(OSError, ValueError):  # a full disk leaves an empty file
+            found[path.name] = Timed(float(path.read_text()), path.stat().st_mtime)
+    return found
 
 
 def _folder() -> Path:

@@ -18,6 +18,7 @@ from stages.lib.core.runs import Training
 from stages.lib.errors import UserError
 from stages.lib.params import read as params
 from stages.lib.params.validate import validate
+from stages.lib.shell import progress
 from stages.lib.tracking import figures, ledger, mixed, registry, tried
 from stages.lib.tracking import publish as publishing
 from stages.lib.tracking.files import read, there
@@ -224,11 +225,10 @@ def _data(name: str) -> Data:
 
 def _times(stage: str, made: Path) -> tuple[int, int] | None:
     """When a stage began and ended (ms since 1970), if what it made is from then; None if DVC has restored it since."""
-    path = runs.state_folder() / "seconds" / stage
-    if not path.exists() or abs(path.stat().st_mtime - made.stat().st_mtime) > JUST_MADE_S:
+    timed = progress.read_timed().get(stage)
+    if timed is None or abs(timed.ended - made.stat().st_mtime) > JUST_MADE_S:
         return None
-    end = path.stat().st_mtime
-    return int(1000 * (end - float(path.read_text()))), int(1000 * end)
+    return int(1000 * (timed.ended - timed.seconds)), int(1000 * timed.ended)
 
 
 def _shipped(raw: dict[str, Any]) -> Training:

@@ -91,6 +91,14 @@ def test_whatever_dvc_yaml_has_become_a_stage_runs(tmp_path, monkeypatch, capsys
     assert Path(".transfer/seconds/check").exists()
 
 
+def test_a_time_that_could_not_be_written_is_none(tmp_path, monkeypatch):
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    with progress.shown(["target", "mono", "0"]):
+        pass
+    (tmp_path / ".transfer/seconds/scratch-0").touch()  # a full disk
+    assert list(progress.read_timed()) == ["target-mono-0"]
+
+
 def test_on_a_terminal_a_stage_says_so_and_its_time_is_kept(tmp_path, monkeypatch, capfd):
     """The check stage itself, on a pseudo-terminal, as DVC starts it: through a shell."""
     monkeypatch.chdir(tmp_path)
