@@ -4,7 +4,7 @@ import shutil
 from typing import Any
 
 from stages.lib.core import cards, contracts, plugins, runs
-from stages.lib.evaluation import adaptation, comparison, current, facts, pairing, statistics, verdicts
+from stages.lib.evaluation import adaptation, comparison, current, facts, pairing, verdicts
 from stages.lib.params import read as params
 from stages.lib.plots import gallery
 from stages.lib.reporting import verdict
@@ -41,8 +41,9 @@ def main() -> None:
     }
     judged = verdicts.judged(differences, metric, p.compare, len(p.seeds))
     start = ship.rpartition("-")[0]
-    gained = pairing.paired(metric, predictions[start], predictions[runs.SCRATCH], test.targets, test.groups, **how)
-    lower, upper = (float(end) for end in statistics.interval(gained.samples, sure))
+    gained = pairing.paired_difference(
+        metric, predictions[start], predictions[runs.SCRATCH], test.targets, test.groups, confidence=sure, **how
+    )
     shipped = runs.Training("target", ship, p.target.data)
     report = cards.read_json(shipped.evaluation / "report.json")
     told = facts.of(report, verdict.noun_of(card))
@@ -54,7 +55,7 @@ def main() -> None:
     luck = verdicts.luck([one for arm in arms for one in drawn[arm][1].T])
     compared = verdicts.Comparison(
         ship=ship, shipped=verdicts.Shipped(
-            trained_from=start, transfer={"difference": gained.value, "lower": lower, "upper": upper},
+            trained_from=start, transfer={"difference": gained["difference"], "lower": gained["lower"], "upper": gained["upper"]},
             facts={fact.key: {"value": fact.value, "lower": fact.lower, "upper": fact.upper} for fact in told.facts},
         ), measured=measured, use=card.use, chance=chance, luck=luck, without_leaks=without,
         intervals={name: {end: result[end] for end in ("lower", "upper")} for name, result in results.items()},
