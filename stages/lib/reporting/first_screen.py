@@ -11,6 +11,7 @@ from stages.lib.core import cards, runs
 from stages.lib.core.cards import DataCard, ModelCard
 from stages.lib.core.contracts import Metric
 from stages.lib.core.runs import Training
+from stages.lib.evaluation import facts
 from stages.lib.plots import svg
 from stages.lib.reporting.verdict import spent
 from stages.lib.reporting.verdict.covered import percent
@@ -108,8 +109,8 @@ def arms(
     rows = []
     known = [(arm, value) for arm, value in found[name].items() if None not in (value, *found["intervals"][arm].values())]
     for arm, value in sorted(known, key=lambda item: -item[1] if metric.higher_is_better else item[1]):
-        ends = found["intervals"][arm]
-        text = f"{metric.text(value)} ({metric.text(ends['lower']).removesuffix(' %')} to {metric.text(ends['upper'])})"
+        interval = found["intervals"][arm]
+        text = f"{metric.text(value)} ({facts.ends(interval, metric)})"
         epochs, examples = spent.told(saw[arm]) if arm in saw else ("", "")
         note = [f"{epochs} epoch{'' if epochs == '1' else 's'}, {examples} {noun}s seen"] if examples else []
         if arm in arms and arm != runs.SCRATCH:
@@ -121,7 +122,7 @@ def arms(
         if shipped and len(arms[arm]) > 1:
             note.insert(0, f"{len(arms[arm])} seeds, one of them shipped")
         title += " (shipped)" if shipped and len(arms[arm]) == 1 else ""
-        rows.append(svg.Row(title, text, value, ends["lower"], ends["upper"], colour, "; ".join(note)))
+        rows.append(svg.Row(title, text, value, interval["lower"], interval["upper"], colour, "; ".join(note)))
     if found["chance"] is not None:
         rows.append(svg.Row("always the most frequent answer", metric.text(found["chance"]), found["chance"], colour="dim"))
     return svg.intervals(rows)

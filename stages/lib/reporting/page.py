@@ -18,6 +18,7 @@ from stages.lib.core.runs import Training
 from stages.lib.evaluation import comparison, pairing, verdicts
 from stages.lib.plots import svg
 from stages.lib.reporting.verdict import spent
+from stages.lib.reporting.verdict.spent import Spent
 
 FOLDER = Path(__file__).parent
 MODEL_CARD = runs.METRICS / "MODEL_CARD.md"
@@ -82,15 +83,14 @@ def steps(p: SimpleNamespace, arms: Mapping[str, Sequence[Training]], card: Mode
         if before:
             gained = pairing.paired_difference(metric, predictions[name], predictions[before], test.targets, test.groups, **how)
         hop = runs.hop(name, p.intermediate[name].data) if name in p.intermediate else None
-        found.append({"name": runs.shown(name), "value": value, "seen": examples_seen(hop) if hop else 0,
+        found.append({"name": runs.shown(name), "value": value, "seen": seen(hop).examples if hop else 0,
                       "stages": [stage_file(hop)] if hop else [], **gained})  # fmt: skip
     return found
 
 
-def examples_seen(training: Training) -> int:
-    """Number of examples processed in all epochs of a training: its cost, which unlike time does not depend on the machine."""
-    found = spent.spent(training, cards.read_data_card(runs.prepared(training.data)).num("train"))
-    return found.examples or 0
+def seen(training: Training) -> Spent:
+    """What a training saw; unlike time it does not depend on the machine."""
+    return spent.spent(training, cards.read_data_card(runs.prepared(training.data)).num("train"))
 
 
 def stage_file(training: Training) -> str:
@@ -119,7 +119,7 @@ def about(training: Training) -> dict[str, Any]:
     run, proof = cards.read_json(training.metrics / "run.json"), cards.read_table(training.metrics / "certificate.csv")
     report = cards.read_json(training.evaluation / "report.json")
     primary, scale = scale_of(report)
-    found = report["metrics"][primary]
+    found, saw = report["metrics"][primary], seen(training)
     whole = proof[proof.phase.astype(str) == "all"]  # from the start of the first phase to the end of the last
     return {
         "name": run["name"],
@@ -129,11 +129,11 @@ def about(training: Training) -> dict[str, Any]:
         "primary": primary.replace("_", " "),
         # The verdict has the interval of an arm, by its own resamples: a second one here would be another by a hair.
         "figure": scale.interval(found) if training.kind == "intermediate" else scale.text(found["value"]),
-        "epochs": spent.spent(training, None).epochs,
+        "epochs": saw.epochs,
         "moved": int(whole.moved.sum()),
         "tensors": len(whole),
         "ok": bool((proof.verdict == "ok").all()),
-        "seen": examples_seen(training),
+        "seen": saw.examples,
     }
 
 
