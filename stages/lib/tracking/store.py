@@ -122,9 +122,13 @@ def uri() -> str:
 
 
 def address(experiment: str, run_id: str) -> str:
-    """Where a run's page is: on the store's own server, or on the one that the guide starts for a local store."""
-    server = _without_password(uri()).rstrip("/") if uri().startswith("http") else LOCAL_SERVER
-    return f"{server}/#/experiments/{experiment}/runs/{run_id}"
+    """Where a run's page is."""
+    return f"{server()}/#/experiments/{experiment}/runs/{run_id}"
+
+
+def server() -> str:
+    """Where MLflow's pages are: on the store's own server, or on the one that the guide starts for a local store."""
+    return _without_password(uri()).rstrip("/") if uri().startswith("http") else LOCAL_SERVER
 
 
 def unread(error: Exception) -> UserError:

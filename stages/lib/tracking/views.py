@@ -12,7 +12,6 @@ from stages.lib.tracking import store
 
 VIEW = "states"
 TAG = f"mlflow.sharedViewState.{VIEW}"
-PORT = 5000  # of `mlflow server`, if nothing else is said
 NOTE = """Transfer learning: one run for each state of the pipeline (params, code and data), with a child for each training.
 
 - **A state** (`transfer.kind` pipeline) has the verdict as its description, the report, the plots and the model to ship. Its
@@ -27,8 +26,7 @@ The table of states: {address}
 
 def address(experiment: str) -> str:
     """The page with the table of states."""
-    server = store.uri() if store.uri().startswith("http") else f"http://127.0.0.1:{PORT}"
-    return f"{server}/#/experiments/{experiment}/runs?viewStateShareKey={VIEW}&workflowType=machine_learning"
+    return f"{store.server()}/#/experiments/{experiment}/runs?viewStateShareKey={VIEW}&workflowType=machine_learning"
 
 
 def describe(client: Any, experiment: str, metrics: Sequence[str], params: Sequence[str]) -> None:

@@ -18,7 +18,7 @@ import yaml
 
 from stages.lib.core import cards, runs
 from stages.lib.reporting.verdict.spent import spent
-from stages.lib.tracking import figures, records, store
+from stages.lib.tracking import figures, records, store, views
 from tests.lib.tracking.mlflow_runs import refusing
 from tests.tiny import PARAMS, ROOT, Repo, data_card, model_card, network, write_params
 
@@ -296,9 +296,10 @@ def test_the_last_words_are_the_verdict_the_report_and_the_page_of_this_run(trac
     assert call(Repo(tracked), "track") == f"{LAST}MLflow: http://127.0.0.1:5000/{page}\n"
 
 
-def test_the_page_of_a_run_on_a_server_is_there(monkeypatch):
+def test_the_pages_of_a_store_on_a_server_are_there_and_say_no_password(monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://me:secret@mlflow.example/")
     assert store.address("3", "ab") == "https://mlflow.example/#/experiments/3/runs/ab"
+    assert views.address("3").startswith("https://mlflow.example/#/experiments/3/runs?")
 
 
 def test_a_store_begun_anew_is_filled_again(again, template, call):
