@@ -22,6 +22,7 @@ from stages.lib.params import read as params
 from stages.lib.params.validate import validate
 from stages.lib.shell import checkpoints
 from stages.lib.tracking import ledger, mixed, records, registry, store
+from stages.lib.tracking.publish import PIPELINE
 
 TIMEOUT_S = 60
 INTERRUPTED = "interrupted"  # tag transfer.stage of the run under which those of interrupted trainings are filed
@@ -45,7 +46,7 @@ def main(words: list[str]) -> None:
         ledger.note_reports()
         for training in (each for each in trainings if each.kind != "intermediate"):
             ledger.note_training(training, raw["intermediate"], raw["target"]["test"])
-    expected = ["pipeline", "advise", *(training.label for training in trainings)]
+    expected = [PIPELINE, "advise", *(training.label for training in trainings)]
     try:
         client, experiment = store.connect(TIMEOUT_S)
         if asked.fill:
@@ -144,7 +145,7 @@ def findings(found: list[Any], state: str, expected: list[str]) -> list[str]:
         if count > 1:
             same = [run.info.run_id for run in found if _placed(run) and _place(run) == (where, stage)]
             lines.append(f"duplicate: {stage} of state {where[:8]} has {count} runs: {', '.join(same)}")
-    parents = {run.info.run_id for run in found if run.data.tags["transfer.stage"] in ("pipeline", INTERRUPTED)}
+    parents = {run.info.run_id for run in found if run.data.tags["transfer.stage"] in (PIPELINE, INTERRUPTED)}
     for run in found:
         parent = run.data.tags.get("mlflow.parentRunId")
         if not _placed(run) and (run.data.tags["transfer.stage"] == INTERRUPTED or parent in parents):
@@ -164,7 +165,7 @@ def unregistered(client: Any, experiment: str, found: list[Any], state: str) -> 
     name, lines = registry.model_name(params.read()["target"]["test"]), []
     for run in found:
         if (run.data.tags["transfer.stage"], run.data.tags.get("transfer.state"), run.info.status) != (
-            "pipeline",
+            PIPELINE,
             state,
             "FINISHED",
         ):
@@ -185,7 +186,7 @@ def mixed_before(client: Any, found: list[Any]) -> list[str]:
     """The recorded states whose results do not belong together, by the dvc.lock and params.yaml that their runs hold."""
     lines = []
     for run in found:
-        if run.data.tags["transfer.stage"] != "pipeline":
+        if run.data.tags["transfer.stage"] != PIPELINE:
             continue
         with tempfile.TemporaryDirectory() as folder:
             lock, raw = (registry.download(client, run.info.run_id, name.name, folder) for name in (records.LOCK, params.PATH))

@@ -24,6 +24,7 @@ from stages.lib.core import cards, licences, plugins, runs
 from stages.lib.core.cards import ModelCard
 from stages.lib.errors import UserError
 from stages.lib.params import read as params
+from stages.lib.tracking import registry
 
 if TYPE_CHECKING:
     import torch
@@ -60,7 +61,7 @@ def main(words: list[str]) -> None:
         beside = asked.file.with_suffix(f".{name}")
         beside.write_bytes(content)
         print(f"{beside}: what makes its inputs")
-    about = runs.REPORT.with_name("MODEL_CARD.md")
+    about = runs.REPORT.with_name(registry.CARD)
     if asked.model is None and about.exists():  # it is of the model to ship
         shutil.copyfile(about, asked.file.with_suffix(".md"))
         print(f"{asked.file.with_suffix('.md')}: what to know before using it")

@@ -47,8 +47,8 @@ def interval_of_labels(
     Args:
         examples: (P,), ascending.
         num: number of examples of the pretrained arm.
-        reached: (B,) its metric in each resample of the test set and the seeds; higher is better.
-        control: (B, P) the control's metric in the same resamples.
+        reached: (B,) its metric as other test examples and other seeds may have it (pairing.resampled_mean); higher is better.
+        control: (B, P) the control's metric on the same draws of both.
 
     Returns:
         Lower and upper bound; infinity if the control never gets as good.

@@ -5,6 +5,7 @@ from pathlib import Path
 from matplotlib import pyplot as plt
 
 from stages.lib.plots.style import BETTER, COLOURS, DARK, EQUAL, GREY, STYLE, WORSE, save
+from stages.lib.reporting.verdict.covered import percent
 from stages.lib.shell.epochs import duration
 from stages.lib.states import words
 from stages.lib.states.compared import Compared
@@ -38,7 +39,7 @@ def draw(path: Path, found: Compared, confidence: float) -> None:
         left.set_yticks(range(num), labels)
         left.set_ylim(num - 0.5, -0.6)  # the first at the top
         unit, points = (", %", ", points") if found.metric.fraction else ("", "")
-        left.set(title=f"Test {found.name.replace('_', ' ')}{unit}", xlabel=f"{100 * confidence:g} % interval")
+        left.set(title=f"Test {found.name.replace('_', ' ')}{unit}", xlabel=f"{percent(confidence)} interval")
         if found.primary == found.name:
             left.plot([], [], "D", color=GREY, markerfacecolor="white", markersize=5, label="on validation")
             figure.legend(loc="outside lower center")

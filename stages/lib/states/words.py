@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from stages.lib.core.contracts import Metric
 from stages.lib.evaluation.verdicts import ONE_SEED, Verdict, Word
+from stages.lib.reporting.verdict.covered import percent
 from stages.lib.shell.epochs import duration
 from stages.lib.states.compared import Compared, Way
 from stages.lib.tracking import ledger
@@ -42,7 +43,7 @@ def notes(found: Compared, confidence: float) -> list[str]:
     """What to keep in mind, a sentence each."""
     num, unit = len(found.ways), found.metric.unit(found.name)
     lines = [f"{found.num_examples:,} test examples of {found.data}, the same for all; "
-             f"{100 * confidence:g} % intervals, each by itself; the verdicts hold together (Holm)."]  # fmt: skip
+             f"{percent(confidence)} intervals, each by itself; the verdicts hold together (Holm)."]  # fmt: skip
     if found.num_seeds == 1:
         lines.append("One training each, so the verdicts are about these models: another seed may turn out otherwise. "
                      "Several seeds say more: -S 'seeds=[0,1,2]'.")  # fmt: skip

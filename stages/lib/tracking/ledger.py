@@ -2,9 +2,9 @@
 which git tracks.
 
 A test that chooses among many models flatters the best of them, and an arm that was tuned more than its control may lead for that
-reason alone (stages.lib.tracking.tried). The file is an observer: no result depends on it, and a model
-that is measured again adds nothing, so equal runs leave equal files. Lines of two branches are merged by union (.gitattributes).
-Each line holds a hash of its own content, so an edited one shows; a line that git holds and the file does not, shows too.
+reason alone (stages.lib.tracking.tried). No result depends on the file, and a model that is measured again adds no line, so equal
+runs leave equal files. Lines of two branches are merged by union (.gitattributes). Each line holds a hash of its own content, so
+an edited one shows; so does a line that git holds and the file does not.
 """
 
 import csv
