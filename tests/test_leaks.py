@@ -83,9 +83,8 @@ def test_a_hop_whose_folder_is_a_copy_of_the_targets_with_another_seed(project, 
     leak = found["dots", "lines"]
     assert len(shared) > 3 and leak["keys"] == shared and (leak["num_same"], leak["num_nearly"]) == (len(shared), 0)
     assert found["lines", "lines"]["keys"] == found["dots", "dots"]["keys"] == []
-    words = (
-        f"{len(shared)} of 14 test images of lines ({len(shared) / 14:.1%}) are also in the training or validation data of dots"
-    )
+    words = (f"{len(shared)} of 14 test images of lines ({100 * len(shared) / 14:.1f} %) are also in the training or validation "
+             "data of dots")  # fmt: skip
     assert leak["words"].startswith(words) and leak["words"] in capsys.readouterr().out
     pairs = pd.read_csv("metrics/leaks/pairs.csv")
     assert (pairs.test == pairs.trained).all() and pairs.same.all() and set(pairs.split) == {"train", "val"}

@@ -15,6 +15,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from stages.lib.core import cards
+from stages.lib.tracking import store
 from tests.helpers import leaves, put
 from tests.tiny import FULL, PARAMS, Repo, draw, write_params
 
@@ -72,7 +73,7 @@ def test_the_advice_stands_in_mlflow_before_the_target_is_trained(finished):
     told = json.loads((finished.path / "metrics/advise.json").read_text())
     points = finished.query("SELECT m.key, m.value FROM metrics m JOIN tags t USING (run_uuid) "
                              "WHERE t.key = 'transfer.stage' AND t.value = 'advise'")  # fmt: skip
-    assert dict(points) == pytest.approx(told["figures"], abs=1e-6)
+    assert dict(points) == pytest.approx({store.chart(name): value for name, value in told["figures"].items()}, abs=1e-6)
     assert len(points) == len(told["figures"]), "each once, from the stage itself or from track"
 
 
@@ -284,7 +285,7 @@ def test_a_backbone_that_forgot_is_named_and_one_that_stayed_is_not(finished, co
         call(repo, "forgetting", "dots", "dots")
         call(repo, "compare")
         words = (repo.path / "metrics/verdict.md").read_text()
-        assert ("Catastrophic forgetting: after target dots-0, accuracy on dots" in words) == forgot
+        assert ("Catastrophic forgetting: after target dots-0, balanced accuracy on dots" in words) == forgot
 
 
 LOOK = """

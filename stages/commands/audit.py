@@ -45,7 +45,7 @@ def main(words: list[str]) -> None:
     if asked.fill:
         ledger.note_reports()
         for training in (each for each in trainings if each.kind != "intermediate"):
-            ledger.note_training(training, raw["intermediate"], raw["target"]["test"])
+            ledger.note_training(training)
     expected = [PIPELINE, "advise", *(training.label for training in trainings)]
     try:
         client, experiment = store.connect(TIMEOUT_S)

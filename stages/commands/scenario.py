@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
+from ruamel.yaml.representer import RoundTripRepresenter
 
 from stages.lib.core import plugins, runs
 from stages.lib.core.contracts import Example
@@ -166,8 +167,18 @@ def held_by_git() -> bool:
 def _yaml() -> YAML:
     """Reads and writes YAML with its comments."""
     yaml = YAML()
-    yaml.width, yaml.preserve_quotes = 130, True
+    yaml.width, yaml.preserve_quotes, yaml.Representer = 130, True, _WithNull
     return yaml
+
+
+class _WithNull(RoundTripRepresenter):
+    """Writes `null`, which says more than nothing."""
+
+    def represent_none(self, data: None) -> Any:
+        return self.represent_scalar("tag:yaml.org,2002:null", "null")
+
+
+_WithNull.add_representer(type(None), _WithNull.represent_none)
 
 
 def _dumped(yaml: YAML, values: Any) -> str:

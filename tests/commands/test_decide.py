@@ -11,7 +11,7 @@ from stages.lib.core import cards, runs
 from stages.lib.errors import UserError
 from stages.lib.evaluation.verdicts import Comparison
 from stages.lib.params.read import load
-from tests.lib.reporting.test_verdict import of
+from tests.lib.reporting.test_verdict import SHIPPED, of
 from tests.tiny import PARAMS, ROOT, Repo, write_params
 
 
@@ -26,7 +26,8 @@ def project(tmp_path, monkeypatch):
     def reproduced():
         num = len(load("seeds").seeds)
         ran.append(num)
-        found = Comparison(ship="a-0", measured={}, use="unknown", luck={}, chance=None, without_leaks=None, accuracy={"a": 0.9},
+        found = Comparison(ship="a-0", shipped=SHIPPED, intervals={}, measured={}, use="unknown", luck={}, chance=None,
+                           without_leaks=None, accuracy={"a": 0.9},
                            transfer=of(verdicts.get(num, "no difference shown")), intermediate=of("helps"))  # fmt: skip
         cards.write_json(runs.COMPARISON, found.model_dump())
 

@@ -11,7 +11,6 @@ from typing import Any
 
 from stages.lib.core.runs import Training
 from stages.lib.errors import UserError
-from stages.lib.params import read as params
 from stages.lib.shell import beside, progress
 from stages.lib.shell.locks import alone
 from stages.lib.tracking import ledger
@@ -55,8 +54,7 @@ def run_stage(name: str, words: list[str], main: Callable[..., None]) -> None:
             ledger.note_reports()
         for kind in ledger.TRAINED_BY:
             if first and name == kind:
-                raw = params.read()
-                ledger.note_training(Training(kind, "-".join(words), ""), raw["intermediate"], raw["target"]["test"])
+                ledger.note_training(Training(kind, "-".join(words), ""))
     if first and name in beside.WRITTEN_BY:
         beside.write({stage: timed.seconds for stage, timed in progress.read_timed().items()})
 

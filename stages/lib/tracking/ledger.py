@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 from filelock import FileLock
 
 from stages.lib.core import runs
+from stages.lib.params import read as params
 
 OPENED_BY = ("evaluate", "controls", "forgetting")  # the stages after which there may be new lines
 TRAINED_BY: tuple[runs.Kind, ...] = ("target", "alternative", "scratch")
@@ -68,14 +69,13 @@ def note_reports() -> None:
     _note_or_tell(openings())
 
 
-def note_training(training: runs.Training, hops: Iterable[str], tested_on: str) -> None:
-    """Add the settings of a training of an arm, unless a hop on its way has been trained again since.
-
-    Args:
-        hops: all names of hops; other starting points are sources, which are not trained.
-        tested_on: the dataset of the test for which it was trained.
-    """
-    if (found := _settings(training.model, set(hops))) is not None:
+def note_training(training: runs.Training) -> None:
+    """Add the settings of a training of an arm, unless a hop on its way has been trained again since."""
+    if not (training.model / "card.json").exists():
+        return
+    raw = params.read()
+    tested_on = raw["target"]["test"]
+    if (found := _settings(training.model, set(raw["intermediate"]))) is not None:  # other starting points are not trained
         arm = training.name.rpartition("-")[0] or training.kind
         _note_or_tell([Trial(arm, tested_on, found)])
 

@@ -19,7 +19,7 @@ from stages.lib.errors import UserError
 from stages.lib.params import read as params
 from stages.lib.params.validate import validate
 from stages.lib.shell import progress
-from stages.lib.tracking import figures, ledger, mixed, registry, tried
+from stages.lib.tracking import figures, ledger, mixed, registry, store, tried
 from stages.lib.tracking import publish as publishing
 from stages.lib.tracking.files import read, there
 from stages.lib.tracking.publish import PIPELINE, Data, Run
@@ -163,7 +163,7 @@ def advice(raw: dict[str, Any]) -> Run:
         name=f"advise: {told['choice'] or 'nothing'} for {raw['target']['data']}",
         tags={"transfer.key": told["key"], "mlflow.note.content": "\n\n".join(lines + told["warnings"])},
         params=told["settings"],
-        metrics=told["figures"],
+        metrics={store.chart(name): value for name, value in told["figures"].items()},
         history=[],
         times=_times("advise", runs.ADVICE),
         files=[(runs.ADVICE, "")],

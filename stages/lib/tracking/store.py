@@ -35,6 +35,7 @@ from stages.lib.errors import UserError
 EXPERIMENT = "transfer-learning"
 LOCAL_SERVER = "http://127.0.0.1:5000"  # of `mlflow server`, as the guide starts it
 LOCKED_TIMEOUT_S = 5  # how long a SQLite store may be locked by another process
+SECTIONS = ("expected", "lr", "train", "val")  # of what advise expects of each strategy, and of columns of a history row
 NOT_METRICS = ("epoch", "time_ms", "phase", "best")  # columns of a history row that would make no chart
 # Packages whose exceptions come from the store or its artifact storage; those of requests and filelock are OSErrors.
 LIBRARIES = ("mlflow", "sqlalchemy", "alembic", "urllib3", "boto3", "botocore", "azure", "google")
@@ -175,8 +176,9 @@ def chart(column: str) -> str:
     """The name of a column of the history in MLflow, whose page has a section for what stands before the slash, in the order of
     the alphabet: loss/train, loss/val, lr/head, val/accuracy."""
     first, _, rest = column.partition("_")
-    section, name = ("loss", first) if rest == "loss" else (first, rest)
-    return f"{metric_name(section)}/{metric_name(name)}" if name else metric_name(section)
+    if rest == "loss":
+        return f"loss/{metric_name(first)}"
+    return metric_name(f"{first}/{rest}" if rest and first in SECTIONS else column)
 
 
 def steps(client: Any, run: Any) -> set[int]:

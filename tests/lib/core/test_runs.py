@@ -7,6 +7,7 @@ import pytest
 
 from stages.lib.core import runs
 from stages.lib.params import read as params
+from stages.lib.reporting import page
 from tests.reading import body
 from tests.tiny import PARAMS, ROOT
 
@@ -48,9 +49,10 @@ def test_the_files_are_those_of_dvc_yaml(training):
 
 
 def test_the_other_files_are_those_of_dvc_yaml():
-    assert body("advise")["outs"] == [str(runs.ADVICE)] and body("report")["outs"] == [str(runs.REPORT)]
-    assert [*body("compare")["metrics"][0]] == [str(runs.COMPARISON)]
-    assert [name for out in body("compare")["outs"] for name in out] == [str(runs.VERDICT), str(runs.PLOTS)]
+    assert body("advise")["outs"] == [str(runs.ADVICE)] and body("report")["outs"] == [str(runs.REPORT), str(page.MODEL_CARD)]
+    assert [*body("compare")["metrics"][0]] == [str(runs.SHIPPED)]
+    written = [name for out in body("compare")["outs"] for name in out]
+    assert written == [str(runs.COMPARISON), str(runs.VERDICT), str(runs.PLOTS)]
     assert body("download")["outs"] == [str(runs.raw("${key}"))]
     assert body("prepare")["outs"] == [str(runs.prepared("${key}")), str(runs.fingerprints("${key}"))]
     assert body("source")["outs"] == [str(runs.starting_point("${key}"))]
@@ -71,9 +73,9 @@ def test_every_training_that_params_ask_for_in_the_order_of_reading():
     assert [each.stage for each in runs.expected(none)] == ["target@tiny-0", "scratch@0"]
 
 
-def test_the_default_task_has_a_hop_and_three_arms_of_three_seeds():
+def test_the_default_task_has_a_hop_and_three_arms_of_five_seeds():
     shown = [each.label for each in runs.expected(params.read(ROOT / "params.yaml"))]
-    arms = [f"{arm}{seed}" for arm in ("target mono-", "target imagenet-", "scratch ") for seed in (0, 1, 2)]
+    arms = [f"{arm}{seed}" for arm in ("target mono-", "target imagenet-", "scratch ") for seed in range(5)]
     assert shown == ["intermediate mono", *arms]
 
 

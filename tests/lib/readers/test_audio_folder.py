@@ -64,7 +64,7 @@ def test_files_that_are_no_recordings_are_skipped_with_a_word(tmp_path, capsys):
 
 @pytest.mark.parametrize("paths, said", [
     (["one/1.m4a", "two/1.txt"], "holds no recordings (1 .m4a, 1 .txt). Allowed endings: .wav, .flac, .ogg, .oga, .mp3, .aiff."),
-    (["one/1.wav", "one/2.wav"], "has one class (one); at least two are needed. Allowed: raw/<class>/*.wav, or raw/{train,"),
+    (["one/1.wav", "one/2.wav"], "has one class (one); at least two are needed. Add a folder for each other class"),
     (["1.wav", "one/1.wav", "two/1.wav"], "has 1 recordings outside of class folders: 1.wav"),
     (["test/one/1.wav", "two/1.wav"], "mixes splits (test) with other folders or recordings (two)"),
 ])  # fmt: skip

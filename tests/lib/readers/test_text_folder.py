@@ -64,7 +64,7 @@ def test_files_that_are_no_texts_are_skipped_with_a_word(raw, capsys):
 
 @pytest.mark.parametrize("paths, said", [
     (["pos/1.html", "neg/2.wav"], "holds no texts (1 .html, 1 .wav). Allowed endings: .txt."),
-    (["1.txt"], "1 texts outside of class folders: 1.txt. Allowed: raw/<class>/*.txt, or raw/{train,val,test}/<class>/*.txt"),
+    (["1.txt"], "1 texts outside of class folders: 1.txt. Make a folder for each class"),
     (["README.txt", "pos/1.txt", "neg/1.txt"], "has 1 texts outside of class folders: README.txt"),
     (["train/a/1.txt", "test/a/1.txt", "pos/1.txt"], "mixes splits (test, train) with other folders or texts (pos)"),
 ])  # fmt: skip

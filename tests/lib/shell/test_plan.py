@@ -32,7 +32,7 @@ def planned(*asked, own="check"):
     return set(plan.will_run(first, stages, plan.read_lock(), values, asked))
 
 
-AFTER = {"evaluate@dots-0", "evaluate@tiny-0", "forgetting@dots", "compare", "report", "track"}
+AFTER = {"calibrate", "evaluate@dots-0", "evaluate@tiny-0", "forgetting@dots", "compare", "report", "track"}
 TARGETS = {"target@dots-0", "target@tiny-0"}
 
 

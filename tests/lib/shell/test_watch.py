@@ -36,5 +36,5 @@ def test_a_training_that_fails_resumes_where_it_was_and_is_then_finished(root, c
     (experiment,) = (each for each in client.search_experiments() if each.name != "Default")
     (run,) = client.search_runs([experiment.experiment_id])
     assert run.info.run_name == "target dots-0" and run.data.params["lr"] == "0.1"
-    losses = client.get_metric_history(run.info.run_id, "train_loss")
+    losses = client.get_metric_history(run.info.run_id, "loss/train")
     assert [(point.step, point.value) for point in losses] == [(1, 1.0), (2, 0.5)]

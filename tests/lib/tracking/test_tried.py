@@ -7,13 +7,14 @@ import pytest
 from stages.lib.core import cards, runs
 from stages.lib.tracking import ledger, tried
 from stages.lib.tracking.ledger import Trial
-from tests.tiny import model_card
+from tests.tiny import PARAMS, model_card, write_params
 
 
 @pytest.fixture(autouse=True)
 def repo(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    write_params(tmp_path, PARAMS)  # in which dots is a hop, and lines the data of the test
     return tmp_path
 
 
@@ -28,7 +29,7 @@ def trained(kind, name, parent, sha256, **settings):
 
 
 def note(training):
-    ledger.note_training(training, ["dots"], "lines")
+    ledger.note_training(training)
     return [json.loads(line) for line in ledger.path().read_text().splitlines()] if ledger.path().exists() else []
 
 

@@ -80,8 +80,8 @@ def of(paths: Paths, raw: Path, noun: str, allowed: str) -> Layout:
     classes = {layout.label(path) for path in paths}
     if len(classes) < 2:
         raise UserError(
-            f"raw: {raw} has one class ({_some(classes)}); at least two are needed. Add a folder of {noun}s of each other class, "
-            f"such as of what is none of it. {allowed}{seen(paths)}"
+            f"raw: {raw} has one class ({_some(classes)}); at least two are needed. Add a folder for each other class, for "
+            f"example with {noun}s that are none of it. {allowed}{seen(paths)}"
         )
     if layout.split_at is None:
         _warn_of_others(paths, raw)
