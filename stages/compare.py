@@ -62,8 +62,7 @@ def main() -> None:
         **{p.compare.metric: values}, **judged,
     )  # fmt: skip
     cards.write_json(runs.COMPARISON, cards.rounded(compared.model_dump()))
-    transfer = {key: getattr(judged["transfer"], key) for key in ("difference", "verdict")}
-    row = figures(report) | {fact.key: fact.value for fact in told.facts} | {"model": ship, "transfer": transfer}
+    row = figures(report) | {fact.key: fact.value for fact in told.facts} | {"model": ship, "transfer": compared.shipped.transfer}
     cards.write_json(runs.SHIPPED, cards.rounded(row))
     measures = plugins.load("tasks", p.target.task, "measures")
     words = verdict.write(p, metric, test, chain, pairs, results, compared, models, told, spent.of_arms(arms, p.target.data))

@@ -76,8 +76,11 @@ def chips(
         found.append((f"split {noun} by {noun}: similar ones may be in training and test", "intervals"))
     if card.use != "may be sold":
         found.append((f"licences: {card.use}", "origin"))
-    found += [(short(each["words"]), "warnings") for each in leaks["compared"]
-              if each["words"] and each["tested_on"] == p.target.test]  # fmt: skip
+    for each in leaks["compared"]:
+        if each["keys"] and each["tested_on"] == p.target.test:
+            what = "nearly the same as" if each["num_nearly"] else "the same as"
+            found.append((f"{len(each['keys']):,} of {each['num_test']:,} test {noun}s are {what} training {noun}s of "
+                          f"{each['trained_on']}", "warnings"))  # fmt: skip
     for line in verdict.partition("\n## Warnings")[2].splitlines():
         if line.startswith("- ") and not line.startswith(("- Leak", "- Without these test examples")):
             found.append((short(line.removeprefix("- ")), "warnings"))
