@@ -46,6 +46,14 @@ def test_the_exit_code_says_whether_it_is_so(repo, call, word, levels):
         assert ("So it is." in told) == (level in levels) and ("Not so: transfer." in told) == (level not in levels)
 
 
+def test_what_git_holds_is_enough_for_the_exit_code(repo, call, tmp_path):
+    project = repo(transfer="helps")
+    (tmp_path / "metrics/evaluate/target-a-0/report.json").unlink()
+    told = call(project, "verdict", "--require", "helps")
+    assert "is not known here" in told and "So it is." in told
+    call(project, "verdict", "--require", "as_good")
+
+
 def test_every_comparison_must_be_so_or_those_that_are_named(repo, call):
     project = repo(transfer="helps", intermediate="hurts")
     assert "Not so: intermediate." in call(project, "verdict", "--require", "helps", ok=False)
