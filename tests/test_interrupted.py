@@ -32,7 +32,7 @@ def start(repo):
 def num_epochs(repo) -> int:
     """Epochs in MLflow so far: the curves are live."""
     try:
-        return repo.query("SELECT COUNT(*) FROM metrics WHERE key = 'val_loss'")[0][0]
+        return repo.query("SELECT COUNT(*) FROM metrics WHERE key = 'loss/val'")[0][0]
     except sqlite3.OperationalError:  # no store yet
         return 0
 
@@ -58,7 +58,7 @@ def test_a_killed_hop_goes_on_to_the_same_bits_in_the_same_run(finished, copy_of
     history = "metrics/intermediate/dots/history.csv"
     assert (killed.path / history).read_bytes() == (whole.path / history).read_bytes()
     assert len(killed.query("SELECT run_uuid FROM runs")) == 1
-    points = killed.query("SELECT step, COUNT(*) FROM metrics WHERE key = 'val_loss' GROUP BY step ORDER BY step")
+    points = killed.query("SELECT step, COUNT(*) FROM metrics WHERE key = 'loss/val' GROUP BY step ORDER BY step")
     assert points == [(epoch, 1) for epoch in range(1, 61)]
 
 
@@ -74,7 +74,7 @@ def test_an_orphan_and_a_second_start_train_once(finished, copy_of):
     process.wait()
     output = repo.run("dvc", "repro", "intermediate@dots")
     assert "already running in another process" in output
-    points = repo.query("SELECT COUNT(*), COUNT(DISTINCT step) FROM metrics WHERE key = 'val_loss'")
+    points = repo.query("SELECT COUNT(*), COUNT(DISTINCT step) FROM metrics WHERE key = 'loss/val'")
     assert points == [(300, 300)]
 
 
@@ -88,7 +88,7 @@ def test_two_processes_write_one_model_and_one_run(finished, copy_of):
     stage = [sys.executable, "-m", "stages", "scratch", "0"]
     repo.run(*stage)
     assert repo.sha256("scratch/0") != before  # BatchNorm sees half a batch in each process
-    assert repo.query("SELECT step, COUNT(*) FROM metrics WHERE key = 'val_loss' GROUP BY step") == [(1, 1), (2, 1)]
+    assert repo.query("SELECT step, COUNT(*) FROM metrics WHERE key = 'loss/val' GROUP BY step") == [(1, 1), (2, 1)]
     trained = repo.sha256("scratch/0")
     shutil.rmtree(repo.path / "models/scratch/0")
     assert "scratch 0 resumes after epoch 2." in repo.run(*stage)  # the state is found, broadcast, and leads to the same bits
