@@ -53,6 +53,7 @@ def toy(finished, tmp_path_factory) -> Repo:
     """The finished pipeline for images, in which the new files were added and then the whole pipeline run with them."""
     path = tmp_path_factory.mktemp("toy") / "repo"
     shutil.copytree(finished.path, path, symlinks=True)
+    (path / "mlflow.db").unlink()  # it is of the folder where it was made
     repo = Repo(path)
     repo.reran = {}
     for kind in KINDS:

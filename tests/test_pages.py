@@ -30,8 +30,8 @@ def pages(finished, tmp_path_factory):
     runs = {run.data.tags["transfer.stage"]: run.info.run_id for run in client.search_runs(["1"])}
 
     def look(stage, page=""):
-        address = f"{server.uri}/#/experiments/1/runs/{runs[stage]}{page}"
-        return dom(address if stage else views.address("1").replace("http://127.0.0.1:5000", server.uri), folder)
+        table = views.address("1").replace("http://127.0.0.1:5000", server.uri)
+        return dom(f"{server.uri}/#/experiments/1/runs/{runs[stage]}{page}" if stage else table, folder)
 
     yield look
     server.kill()

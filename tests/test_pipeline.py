@@ -148,7 +148,7 @@ def test_a_common_option_retrains_only_what_has_none_of_its_own(finished, copy_o
     write_params(repo.path, values)
     assert repo.ran("repro", "recipe", "recipe-hops") == {"check", "recipe", "recipe-hops"}
     status = repo.status()
-    assert set(status) == TARGETS | {"scratch@0", "track"}
+    assert set(status) == TARGETS | {"scratch@0", "calibrate", "track"}
     assert status["scratch@0"] == [{"changed deps": {"metrics/recipes/scratch.json": "modified"}}]
 
 
@@ -501,7 +501,7 @@ def test_another_domain_is_adapted_to_and_other_ways_to_train_are_arms(finished,
     assert run["best"]["epoch"] == history.epoch[history.val_information.idxmax()] or not history.best.iloc[0]
     proof = pd.read_csv(repo.path / "metrics/alternative/dann-0/certificate.csv")
     assert (proof[proof.declared == "not shipped"].tensor.str.startswith("penalty.")).sum() == 4
-    assert repo.query("SELECT COUNT(*) FROM metrics WHERE key = 'val_information'") != [(0,)]
+    assert repo.query("SELECT COUNT(*) FROM metrics WHERE key = 'val/information'") != [(0,)]
     assert "0 findings" in repo.run("python", "-m", "stages", "audit")
 
     values["alternatives"]["probe"]["epochs"] = 4

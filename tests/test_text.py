@@ -222,7 +222,7 @@ def test_an_exported_model_answers_as_predict_does(sentiment, tmp_path, call, su
         answers = session.run(None, dict(zip(names, (pieces, mask), strict=True)))[0]
     else:
         program = torch.export.load(tmp_path / "model.pt2").module()
-        answers = program(torch.from_numpy(pieces), torch.from_numpy(mask)).detach().numpy()
+        answers = program(torch.from_numpy(pieces), torch.from_numpy(mask))[0].detach().numpy()
     np.testing.assert_allclose(answers, expected, atol=1e-4)
 
 

@@ -6,7 +6,7 @@ each epoch as it ends; `publish` runs last, knows everything that should be ther
 
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -114,9 +114,11 @@ def publish(
                     return experiment, made.info.run_id
                 for child in children:
                     _publish_child(client, experiment, state, run.info.run_id, child)
-                _fill(client, run, parent)
+                tested = {name: value for name, value in parent.metrics.items() if name.startswith("test/")}
+                others = {name: value for name, value in parent.metrics.items() if name not in tested}
+                _fill(client, run, parent._replace(metrics=others))
                 model_id = _log_model(client, experiment, run.info.run_id, model)
-                _link(client, run.info.run_id, model_id, parent)
+                _log_tested(client, run.info.run_id, model_id, parent.data[-1], tested)
                 registry.register(client, run.info.run_id, model_id, predictions, judge)
                 shown = [name for name in parent.metrics if name.startswith(("test/", "transfer/"))]
                 views.describe(client, experiment, shown, SHOWN)
@@ -166,17 +168,14 @@ def _began(client: Any, experiment: str, state: str, children: list[Run]) -> int
     return min(starts, default=None)
 
 
-def _link(client: Any, run_id: str, model_id: str, parent: Run) -> None:
-    """Tie the figures of the test to the model and the data that they are of; MLflow's page of models shows them there."""
+def _log_tested(client: Any, run_id: str, model_id: str, data: Data, figures: Mapping[str, float]) -> None:
+    """Log the figures of the test, tied to the model and the data that they are of; MLflow's page of models shows them there."""
     from mlflow.entities import Metric
 
-    tested = parent.data[-1]
-    found = client.get_logged_model(model_id).metrics or []  # MLflow links the figures of the run itself, but to no data
-    linked = {metric.key for metric in found if metric.dataset_name == tested.name}
-    now = int(time.time() * 1000)
+    logged, now = client.get_run(run_id).data.metrics, int(time.time() * 1000)
     client.log_batch(run_id, metrics=[
-        Metric(store.metric_name(name), float(value), now, 0, model_id, tested.name, tested.digest)
-        for name, value in parent.metrics.items() if name.startswith("test/") and store.metric_name(name) not in linked
+        Metric(store.metric_name(name), float(value), now, 0, model_id, data.name, data.digest)
+        for name, value in figures.items() if store.metric_name(name) not in logged
     ])  # fmt: skip
 
 

@@ -47,7 +47,7 @@ def test_a_server_killed_in_the_middle_of_training_is_filled_in_by_publish(root,
     for _ in range(2):  # the second time there is nothing to do
         publish("s1", child(epochs=5))
     assert capsys.readouterr().err == ""
-    trained, whole = runs(client)
+    (trained,), (whole,) = runs(client, kind="target"), runs(client, kind="pipeline")
     assert points(client, trained) == curve(5)
     assert trained.data.metrics["test/accuracy"] == 0.9
     assert [trained.info.status, whole.info.status] == ["FINISHED"] * 2
