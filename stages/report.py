@@ -12,6 +12,7 @@ from stages.lib.evaluation import comparison, current, facts
 from stages.lib.params import read as params
 from stages.lib.plots import svg
 from stages.lib.reporting import curves, first_screen, model_card, page, verdict
+from stages.lib.reporting.verdict import spent
 from stages.lib.reporting.verdict.covered import percent
 
 LIBRARIES = ("torch", "torchvision", "timm", "lightning-fabric", "numpy", "dvc", "mlflow")
@@ -30,7 +31,8 @@ def main() -> None:
             for name in dict.fromkeys([*(each.data for each in trainings), p.target.test])}  # fmt: skip
     metric, noun, name = comparison.metric_of(card, p.compare.metric), verdict.noun_of(card), p.compare.metric.replace("_", " ")
     told, order = facts.of(report, noun), [each for each in data if each != p.target.test] + [p.target.test]
-    chips = first_screen.chips(p, report, card, cards.read_json(runs.LEAKS / "leaks.json"), words, noun)
+    saw = spent.of_arms(arms, p.target.data)
+    chips = first_screen.chips(p, metric, found, saw, report, card, cards.read_json(runs.LEAKS / "leaks.json"), words, noun)
     page.MODEL_CARD.write_text(
         model_card.write(card, told, report, [data[each] for each in order], [text for text, _ in chips], words, noun),
         encoding="utf-8",
@@ -41,7 +43,7 @@ def main() -> None:
         eyebrow=first_screen.eyebrow(card, data[p.target.test], report, noun),
         reasons=first_screen.reasons(p, found, metric, card, len(p.inits) * len(p.seeds)),
         chips=chips,
-        arms=first_screen.arms(found, p.compare.metric, metric, arms, p.target.data, noun),
+        arms=first_screen.arms(found, p.compare.metric, metric, arms, saw, noun),
         metric=name,
         num=f"{report['num_examples']:,} {noun}s",
         noun=noun,

@@ -10,6 +10,7 @@ import pytest
 
 from stages.lib.core import runs
 from stages.lib.shell import beside
+from stages.lib.tracking import ledger
 from tests.test_report import Page, made_up
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
@@ -49,12 +50,15 @@ def test_the_slider_says_at_a_half_what_the_test_says_and_finds_more_below(opene
     assert f"“{name}” found: 100.0 % (0 of {num} missed)" in low
 
 
-def test_minutes_day_and_commit_come_from_the_file_beside_the_page_if_it_is_of_these_results(opened):
+def test_minutes_day_and_commit_come_from_the_file_beside_the_page_if_it_is_of_these_results(opened, monkeypatch):
     assert "not recorded" in opened() and "Minutes are in run.js" in opened()
+    monkeypatch.setenv("DVC_ROOT", str(Path.cwd()))
+    ledger.note([ledger.Trial("dots", "lines", {"lr": 1})])
     beside.write({"target-dots-0": 90.0, "intermediate-dots": 120.0, "scratch-0": 30.0, "target-tiny-0": 6.0})
     shown = opened()
     words = [word.strip() for word in Page(shown).words]
     assert {"1.5", "2.0", "0.5", "0.1"} <= set(words) and "not recorded" not in words
+    assert "<li>settings tried for dots: 1</li>" in shown
     assert f" · {beside.read()['date']}" in shown and "Minutes are in run.js" not in shown
     beside.PATH.write_text(beside.PATH.read_text().replace(beside.read()["of"], "0" * 64))
     assert "not recorded" in opened()

@@ -4,9 +4,9 @@
 
 Fits heads of `--models` random configurations (kind, strength, training images, features) to frozen features of models/imagenet
 on a folder of images, with one folder for each class anywhere in it; and as many that differ in nothing but the training images
-and features that they were given, which is the worst case. In each repeat some of the other images, drawn at random, are the test
-that chooses the best model, and all others say how good it is. What the verdict would say comes from six of the models and their
-number. Needs the root of a repository in which `dvc repro source` has run.
+and features that they were given, which is the worst case. In each repeat some of the other images, drawn with replacement, are
+the test that chooses the best model; how good that is, is known exactly, as all of those images are the population. What the
+verdict would say comes from six of the models and their number. Needs a repository in which `dvc repro source` has run.
 """
 
 import argparse
@@ -112,14 +112,14 @@ def repeat(title: str, answers: np.ndarray, labels: np.ndarray, num: int, size: 
     random, rows = np.random.default_rng(2), []
     right, metric = answers == labels, METRICS["accuracy"]
     for _ in tqdm(range(repeats), disable=None, leave=False):
-        models, order = random.permutation(len(right))[:num], random.permutation(len(labels))
-        test, others = right[models][:, order[:size]], right[models][:, order[size:]]
+        models, drawn = random.permutation(len(right))[:num], random.integers(len(labels), size=size)
+        test, truth = right[models][:, drawn], right[models].mean(1)
         best = test.mean(1).argmax()
         as_predictions = np.stack([1.0 - test[:PRESENT], test[:PRESENT]], axis=-1)  # right is class 1, whatever the label
         _, samples = pairing.resampled(metric, as_predictions, np.ones(size, int), None, num_resamples=RESAMPLES, seed=0)
         luck = verdicts.luck(list(samples.T))
         said = num, luck["standard_error"], luck["correlation"]
-        rows.append([test[best].mean() - others[best].mean(), ledger.flattery(*said), ledger.flattered_at_most(*said, SURE)])
+        rows.append([test[best].mean() - truth[best], ledger.flattery(*said), ledger.flattered_at_most(*said, SURE)])
     flattered, about, most = np.array(rows).T
     low, high = np.quantile(right.mean(1), [0.05, 0.95])
     told = f"{title} | {100 * low:.0f} to {100 * high:.0f} % | {num} | {size} | {100 * flattered.mean():+.2f}"

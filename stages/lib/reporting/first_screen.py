@@ -13,8 +13,9 @@ from stages.lib.core.contracts import Metric
 from stages.lib.core.runs import Training
 from stages.lib.evaluation import facts
 from stages.lib.plots import svg
-from stages.lib.reporting.verdict import spent
+from stages.lib.reporting.verdict import comparisons, spent
 from stages.lib.reporting.verdict.covered import percent
+from stages.lib.reporting.verdict.spent import Spent
 
 MOST_NAMES = 5  # classes that are named at the top
 MOST_CHARACTERS = 110  # of a warning at the top
@@ -59,36 +60,39 @@ def reasons(p: SimpleNamespace, found: Mapping[str, Any], metric: Metric, card: 
 
 
 def chips(
-    p: SimpleNamespace, report: Mapping[str, Any], card: ModelCard, leaks: Mapping[str, Any], verdict: str, noun: str
-) -> list[tuple[str, str]]:
+    p: SimpleNamespace, metric: Metric, found: Mapping[str, Any], saw: Mapping[str, Sequence[Spent]], report: Mapping[str, Any],
+    card: ModelCard, leaks: Mapping[str, Any], verdict: str, noun: str,
+) -> list[tuple[str, str]]:  # fmt: skip
     """What speaks against relying on the figures: a short text, and the section that says more.
 
     Args:
-        p: the sections `seeds` and `target`.
+        p: the sections `inits`, `seeds` and `target`.
+        found: compare.json.
+        saw: what each training of the arms saw.
         report: of the model to ship.
         leaks: leaks.json.
         verdict: verdict.md.
     """
-    found = []
+    against = []
     if len(p.seeds) == 1:
-        found.append(("one training each: too few for a verdict on the method", "intervals"))
+        against.append(("one training each: too few for a verdict on the method", "intervals"))
     if not report["split_by_group"] and not report["split_given"]:
-        found.append((f"split {noun} by {noun}: similar ones may be in training and test", "intervals"))
+        against.append((f"split {noun} by {noun}: similar ones may be in training and test", "intervals"))
     if card.use != "may be sold":
-        found.append((f"licences: {card.use}", "origin"))
+        against.append((f"licences: {card.use}", "origin"))
     for each in leaks["compared"]:
         if each["keys"] and each["tested_on"] == p.target.test:
             what = "nearly the same as" if each["num_nearly"] else "the same as"
-            found.append((f"{len(each['keys']):,} of {each['num_test']:,} test {noun}s are {what} training {noun}s of "
+            against.append((f"{len(each['keys']):,} of {each['num_test']:,} test {noun}s are {what} training {noun}s of "
                           f"{each['trained_on']}", "warnings"))  # fmt: skip
     for line in verdict.partition("\n## Warnings")[2].splitlines():
         if line.startswith("- ") and not line.startswith(("- Leak", "- Without these test examples")):
-            found.append((short(line.removeprefix("- ")), "warnings"))
-    if f"- **{runs.shown(runs.SCRATCH)}: not shown to be better than always" in verdict:
-        found.append(("the control from random weights is not shown to have learned anything", "help"))
-    for name in re.findall(r"- \*\*(.+?): stopped while it was still", verdict):
-        found.append((f"{name} was given too few epochs", "help"))
-    return found or [("nothing was found that speaks against it; what the intervals do not cover is below", "intervals")]
+            against.append((short(line.removeprefix("- ")), "warnings"))
+    scratch, chance = found["intervals"][runs.SCRATCH], found["chance"]
+    if None not in (chance, *scratch.values()) and comparisons.reaches(metric, scratch, chance):
+        against.append(("the control from random weights is not shown to have learned anything", "help"))
+    against += [(f"{runs.shown(name)} was given too few epochs", "help") for name in spent.starved(p.inits[0], saw)]
+    return against or [("nothing was found that speaks against it; what the intervals do not cover is below", "intervals")]
 
 
 def short(text: str) -> str:
@@ -98,17 +102,17 @@ def short(text: str) -> str:
 
 
 def arms(
-    found: Mapping[str, Any], name: str, metric: Metric, arms: Mapping[str, Sequence[Training]], data: str, noun: str
-) -> Markup:
+    found: Mapping[str, Any], name: str, metric: Metric, arms: Mapping[str, Sequence[Training]],
+    saw: Mapping[str, Sequence[Spent]], noun: str,
+) -> Markup:  # fmt: skip
     """Each arm's figure with its interval, the best first, and what always giving one answer would reach.
 
     Args:
         found: compare.json.
         name: of the metric.
         arms: the trainings of each.
-        data: of the target.
+        saw: what each of them saw.
     """
-    saw = spent.of_arms(arms, data)
     rows = []
     known = [(arm, value) for arm, value in found[name].items() if None not in (value, *found["intervals"][arm].values())]
     for arm, value in sorted(known, key=lambda item: -item[1] if metric.higher_is_better else item[1]):

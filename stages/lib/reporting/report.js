@@ -23,7 +23,7 @@ for (const image of document.querySelectorAll("main img")) {
   image.addEventListener("keydown", event => { if (event.key === "Enter") image.click(); });
 }
 dialog.addEventListener("click", () => dialog.close());
-// Called by run.js, which lies beside the page on the machine that made it: minutes, day and commit of these results.
+// Called by run.js, which lies beside the page on the machine that made it: minutes, day and commit of these results, and tuning.
 function run(found) {
   if (found.of !== document.body.dataset.of) return;
   for (const cell of document.querySelectorAll("[data-stages]")) {
@@ -34,5 +34,8 @@ function run(found) {
     }
   }
   for (const note of document.querySelectorAll(".untimed")) note.remove();
+  const tried = document.querySelector("#tried");
+  for (const line of found.tried) tried.querySelector("ul").appendChild(document.createElement("li")).textContent = line;
+  tried.hidden = !found.tried.length;
   document.querySelector("#when").textContent = ` · ${found.date}` + (found.commit ? ` · commit ${found.commit}` : "");
 }

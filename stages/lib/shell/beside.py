@@ -1,4 +1,5 @@
-"""What the report may say of one run and no result may hold: minutes, day and commit, in metrics/run.js beside the page.
+"""What the report may say of one run and no result may hold: minutes, day, commit and how much each arm was tuned before, in
+metrics/run.js beside the page.
 
 Equal runs leave equal reports; these differ. The page loads the file as a script, which browsers allow for a page that was
 opened from a disk, and ignores it if it is of other results. Nothing depends on it.
@@ -14,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from stages.lib.core import runs
+from stages.lib.params import read as params
+from stages.lib.tracking import ledger, tried
 
 PATH = runs.METRICS / "run.js"
 WRITTEN_BY = ("report", "track")  # the stages after which it is: the second always runs, also where DVC restored the first
@@ -26,12 +29,15 @@ def write(seconds: dict[str, float]) -> None:
         seconds: of each stage in its last run here, by its words joined with "-".
     """
     with suppress(OSError):  # an observer: a full disk or missing results must not fail a stage
-        of = hashlib.sha256(runs.COMPARISON.read_bytes()).hexdigest()
+        content = runs.COMPARISON.read_bytes()
+        of, arms = hashlib.sha256(content).hexdigest(), tried.arms(json.loads(content).get("measured", ()))
+        tuned = tried.told(ledger.trials(params.read()["target"]["test"]), arms) if arms else []
         known = read()
         when = {"date": date.today().isoformat(), "commit": _commit()}
         if known.get("of") == of:
             when = {name: known[name] for name in when}
-        PATH.write_text(f"run({json.dumps({'of': of, **when, 'seconds': seconds}, sort_keys=True)});\n", encoding="utf-8")
+        found = {"of": of, **when, "seconds": seconds, "tried": tuned}
+        PATH.write_text(f"run({json.dumps(found, sort_keys=True)});\n", encoding="utf-8")
 
 
 def read() -> dict[str, Any]:

@@ -6,6 +6,8 @@ import pytest
 
 from stages.lib.core import runs
 from stages.lib.shell import beside
+from stages.lib.tracking import ledger
+from tests.tiny import PARAMS, write_params
 
 
 @pytest.fixture
@@ -22,6 +24,18 @@ def test_it_is_a_call_that_says_whose_minutes_these_are(results):
     told = json.loads(text.removeprefix("run(").removesuffix(");\n"))
     assert told["seconds"] == {"target-mono-0": 90.5} and told["commit"] == ""  # no repository here
     assert told["of"] == "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"  # sha256 of "{}"
+
+
+def test_it_tells_how_much_each_arm_was_tuned(results, tmp_path, monkeypatch):
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    write_params(tmp_path, PARAMS)
+    runs.COMPARISON.write_text('{"measured": {"target-dots-0": "a", "scratch-0": "b"}}')
+    ledger.note(
+        [ledger.Trial("dots", "lines", {"lr": rate}) for rate in (0.1, 0.2)] + [ledger.Trial("scratch", "lines", {"lr": 1})]
+    )
+    beside.write({})
+    assert beside.read()["tried"][0] == "settings tried for dots: 2, lr 0.1 to 0.2"
+    assert beside.read()["tried"][-1].startswith("warning: dots had more settings than random weights (2 and 1)")
 
 
 def test_day_and_commit_stay_while_the_results_do(results):

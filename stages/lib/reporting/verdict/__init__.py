@@ -42,7 +42,7 @@ def write(
     lines += [f"- **Licences: {licences.use(models[found.ship].licences)}.**" + asked_for(p.checks.use)]
     lines += ["", "## Did it help?", "", *comparisons.headline(p, metric, pairs, found)]
     lines += comparisons.at_chance(metric, pairs, results, found.chance)
-    lines += spending.starved(pairs, p.inits[0], spent)
+    lines += spending.in_words(spending.starved(p.inits[0], spent), p.inits[0])
     lines += comparisons.below_probe(cards.read_json(ADVICE), models, p.inits[0], p.target.data, noun)
     if found.verdicts["transfer"].verdict in ("hurts", "this model is worse"):
         lines += [f"- **Random weights did better here**: consider models/scratch/{p.seeds[0]} instead."]

@@ -43,14 +43,17 @@ def margin(p: SimpleNamespace, metric: Metric) -> str:
     return f"{100 * p.compare.margin:g} points" if metric.fraction else f"{p.compare.margin:g} {name}"
 
 
+def reaches(metric: Metric, interval: Mapping[str, float], chance: float) -> bool:
+    """Whether the interval of a figure reaches that of always giving the most frequent answer."""
+    return interval["lower"] <= chance if metric.higher_is_better else interval["upper"] >= chance
+
+
 def at_chance(metric: Metric, pairs: Sequence[Pair], results: Mapping[str, Any], chance: float | None) -> list[str]:
     """A line for each control that is not shown to be better than always giving the most frequent answer."""
     lines: list[str] = []
-    if chance is None:
-        return lines
     for pair in pairs:
         r = results[pair.control]
-        if (r["lower"] <= chance) if metric.higher_is_better else (r["upper"] >= chance):
+        if chance is not None and reaches(metric, r, chance):
             figure = f"{metric.text(r['value'])} ({metric.text(r['lower'])} to {metric.text(r['upper'])})"
             lines.append(f"- **{shown(pair.control)}: not shown to be better than always the most frequent answer**, {figure} "
                          f"against {metric.text(chance)}. A gain over such a control means little.")  # fmt: skip

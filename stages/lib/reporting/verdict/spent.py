@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 from stages.lib.core import cards, runs
 from stages.lib.core.runs import Training, shown
-from stages.lib.evaluation.comparison import Pair
 
 
 class Spent(NamedTuple):
@@ -41,18 +40,23 @@ def told(found: Sequence[Spent]) -> tuple[str, str]:
     return _range([each.epochs for each in found]), _range(examples)
 
 
-def starved(pairs: Sequence[Pair], proposal: str, arms: Mapping[str, Sequence[Spent]]) -> list[str]:
-    """A line for each control that saw fewer examples than the proposal and was still getting better when it stopped."""
-    lines = []
-    for control in dict.fromkeys(pair.control for pair in pairs if pair.control in arms):
-        fewer = [(own.examples, most.examples) for own, most in zip(arms[control], arms[proposal], strict=True)
+def starved(proposal: str, arms: Mapping[str, Sequence[Spent]]) -> dict[str, tuple[int, int]]:
+    """The controls that saw fewer examples than the proposal and were still getting better when they stopped: the examples of
+    the first such training, and of the proposal's."""
+    found = {}
+    for control in (name for name in arms if name != proposal):
+        fewer = [(own.examples or 0, most.examples or 0) for own, most in zip(arms[control], arms[proposal], strict=True)
                  if own.rising and (own.examples or 0) < (most.examples or 0)]  # fmt: skip
         if fewer:
-            own, most = (each or 0 for each in fewer[0])
-            lines.append(f"- **{shown(control)}: stopped while it was still getting better**, after {own:,} examples against "
-                         f"{most:,} of {proposal}. Some of the difference may be due to that: give it more "
-                         "epochs.")  # fmt: skip
-    return lines
+            found[control] = fewer[0]
+    return found
+
+
+def in_words(found: Mapping[str, tuple[int, int]], proposal: str) -> list[str]:
+    """A line for each control that `starved` finds."""
+    return [f"- **{shown(control)}: stopped while it was still getting better**, after {own:,} examples against {most:,} of "
+            f"{proposal}. Some of the difference may be due to that: give it more epochs."
+            for control, (own, most) in found.items()]  # fmt: skip
 
 
 def _range(numbers: Sequence[int]) -> str:
