@@ -13,10 +13,12 @@ import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import psutil
 import yaml
+
+if TYPE_CHECKING:
+    import psutil
 
 CONSTANT = "check"  # its output is always the same, so nothing runs because of it
 FILE = Path(".transfer/plan.json")  # in the folder in which dvc runs, which may be the temporary clone of an experiment
@@ -160,8 +162,10 @@ def read_lock() -> Mapping[str, Any]:
     return found
 
 
-def _dvc() -> psutil.Process | None:
+def _dvc() -> "psutil.Process | None":
     """The `dvc` that started this process, through a shell."""
+    import psutil  # asked for on a terminal alone
+
     for process in psutil.Process(os.getpid()).parents():
         try:
             if any(Path(word).name in ("dvc", "dvc.exe") for word in process.cmdline()[:3]):
