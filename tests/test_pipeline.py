@@ -357,8 +357,8 @@ def test_a_stage_reads_nothing_but_what_it_depends_on(again):
             read = {path for path in read if path.name not in ("report.json", "forgetting.csv")}
         if stage.startswith(("evaluate", "controls", "forgetting", "target", "alternative", "scratch")):  # and which settings
             read = {path for path in read if path.name != "ledger.jsonl"}
-        if stage == "report":  # after it minutes, day and commit are kept beside the page
-            read = {path for path in read if path.name != "run.js"}
+        if stage == "report":  # after it minutes, day, commit and tuning are kept beside the page
+            read = {path for path in read if path.name not in ("run.js", "ledger.jsonl")}
         known = {each["path"] for each in lock[stage]["deps"] + lock[stage]["outs"]} | {"params.yaml"}
         assert {str(path) for path in read if not any(path.is_relative_to(each) for each in known)} == set(), stage
         assert Path("params.yaml") in read and (len(read) > 2 or stage in ("recipe", "recipe-hops", "source@tiny")), (
