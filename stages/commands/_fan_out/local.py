@@ -66,9 +66,11 @@ def log_of(name: str) -> Path:
 
 
 def environment(gpus: Sequence[str] = ()) -> dict[str, str]:
-    """The environment of a stage: this Python first, and the GPUs that it may see, if there are some to share out."""
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    return os.environ | {"PATH": path, "PYTHONUNBUFFERED": "1"} | ({"CUDA_VISIBLE_DEVICES": ",".join(gpus)} if gpus else {})
+    """The environment of a stage: this Python can be found, as if its environment had been activated; and the GPUs that the stage
+    may see, if there are some to share out."""
+    path, own = os.environ.get("PATH", ""), str(Path(sys.executable).parent)
+    found = os.environ | {"PATH": path if own in path.split(os.pathsep) else f"{own}{os.pathsep}{path}", "PYTHONUNBUFFERED": "1"}
+    return found | ({"CUDA_VISIBLE_DEVICES": ",".join(gpus)} if gpus else {})
 
 
 def gpus() -> list[str]:
