@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from stages.commands import clean
-from stages.commands._fan_out import board, graph, local, schedule
+from stages.commands._fan_out import board, graph, local, schedule, slurm
 from stages.commands._fan_out.graph import Needs
 from stages.commands._fan_out.schedule import Job, State
 from stages.lib.errors import UserError, listed
@@ -29,13 +29,19 @@ def main(words: list[str]) -> None:
     parser.add_argument("targets", nargs="*", help="stages, or groups of them, as `dvc repro` takes them; all if there are none",
                         metavar="TARGET")  # fmt: skip
     parser.add_argument("--workers", type=int, help="stages at the same time", metavar="N")
+    parser.add_argument("--engine", choices=("local", "slurm"), default="local",
+                        help="where they run; cluster.yaml says what Slurm is asked for (default: local)")  # fmt: skip
+    parser.add_argument("--dry", action="store_true", help="only print what would run, and with slurm what it would be asked for")
     asked = parser.parse_args(words)
     if asked.workers is not None and asked.workers < 1:
         raise UserError(f"--workers: how many stages run at the same time, 1 or more; given: {asked.workers}.")
+    if asked.dry:
+        print("\n".join(plan(asked.targets, slurm.Cluster() if asked.engine == "slurm" else None)))
+        return
     with alone(local.FOLDER / "lock", "fan_out"), interrupted_by_signals():
         clean.mend_notes()
         needs = graph.read(asked.targets)
-        workers, start = locally(asked.workers)
+        workers, start = (on_slurm if asked.engine == "slurm" else locally)(asked.workers)
         expected = board.Expected(asked.targets)
         with board.shown(needs, workers, expected) as tell:
             state = schedule.run(needs, workers, start, graph.changed, expected.weight, tell)
@@ -43,6 +49,16 @@ def main(words: list[str]) -> None:
         if state.failed:
             sys.exit(failed(state, needs))
         sys.exit(subprocess.run(local.dvc("repro", *asked.targets), env=local.environment(), check=False).returncode)
+
+
+def plan(targets: list[str], cluster: slurm.Cluster | None) -> list[str]:
+    """What would run, as far as is known now, in the order of `dvc repro`; each with what Slurm would be asked for."""
+    will, lines = board.Expected(targets).will, []
+    for name in (each for each in graph.read(targets) if each in will):
+        asks = cluster.asks(name) if cluster else {}
+        lines.append(f"{name}: on this machine" if asks is None else
+                     ": ".join([name, *([", ".join(f"{key}={value}" for key, value in asks.items())] if asks else [])]))  # fmt: skip
+    return lines
 
 
 def locally(asked: int | None) -> tuple[int, Callable[[str, int], Job]]:
@@ -63,6 +79,14 @@ def locally(asked: int | None) -> tuple[int, Callable[[str, int], Job]]:
         return local.Local(name, local.environment(shares[slot % len(shares)] if shares else ()))
 
     return workers, start
+
+
+def on_slurm(asked: int | None) -> tuple[int, Callable[[str, int], Job]]:
+    """The same, on the nodes of Slurm."""
+    cluster = slurm.Cluster()
+    workers = asked or cluster.at_once
+    print(f"fan_out: at most {workers} jobs of Slurm at the same time", flush=True)
+    return workers, slurm.Slurm(cluster).start
 
 
 def failed(state: State, needs: Needs) -> str:

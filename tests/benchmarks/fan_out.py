@@ -1,8 +1,8 @@
 """What fanning out costs and gains: python -m tests.benchmarks.fan_out FOLDER [--num N] [--epochs N] [--repeats N]
 
-FOLDER is a clone of this repository in which `dvc repro recipe-hops` has run. N controls (scratch, one for each seed) are trained by a
-plain `dvc repro` and by fan_out, with different numbers of workers and threads in turn, so that a machine that others use treats
-all alike; each time from nothing, without DVC's run cache. Prints wall and CPU seconds of each. It changes params.yaml there.
+FOLDER is a clone of this repository in which `dvc repro recipe-hops` has run. N controls (scratch, one for each seed) are trained
+by a plain `dvc repro` and by fan_out, with different numbers of workers and threads in turn, so that a machine that others use
+treats all alike; each time from nothing, without DVC's run cache. Prints wall and CPU seconds. It changes params.yaml there.
 """
 
 import argparse

@@ -12,6 +12,10 @@ AGAIN_S = 2  # pause before a stage is tried again whose files another dvc is bu
 BUSY = "it is being blocked by"  # what dvc says then
 
 
+class Full(Exception):
+    """No job can be begun now, and why; perhaps later."""
+
+
 class Job(Protocol):
     """One stage that an engine runs."""
 
@@ -81,10 +85,18 @@ def run(
                 name = next((each for each in ready if later.get(each, 0) <= time.monotonic()), None)
                 if name is None:
                     break
+                first = name not in later
+                try:
+                    job = start(name, slot)
+                except Full as why:
+                    later[name] = time.monotonic() + AGAIN_S
+                    if first:
+                        tell(f"{name} waits: {why}", state)
+                    continue
                 ready.remove(name)
                 state.todo.remove(name)
-                state.running[slot] = Running(name, start(name, slot), time.monotonic())
-                if name not in later:
+                state.running[slot] = Running(name, job, time.monotonic())
+                if first:
                     tell(f"worker {slot + 1}: {name} begins", state)
             if not state.running and not ready:
                 return state
