@@ -56,8 +56,8 @@ def plan(targets: list[str], cluster: slurm.Cluster | None) -> list[str]:
     will, lines = board.Expected(targets).will, []
     for name in (each for each in graph.read(targets) if each in will):
         asks = cluster.asks(name) if cluster else {}
-        lines.append(f"{name}: on this machine" if asks is None else
-                     ": ".join([name, *([", ".join(f"{key}={value}" for key, value in asks.items())] if asks else [])]))  # fmt: skip
+        how = "on this machine" if asks is None else ", ".join(f"{key}={value}" for key, value in asks.items())
+        lines.append(f"{name}: {how}" if how else name)
     return lines
 
 

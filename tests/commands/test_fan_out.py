@@ -17,7 +17,7 @@ from tests.tiny import PARAMS, ROOT, Repo, new_repo, write_params
 STAGE = """import os, sys, time
 from pathlib import Path
 name, *wanted = sys.argv[2:]
-Path(f"begun/{name}").open("a").write(f"{os.environ.get('CUDA_VISIBLE_DEVICES', '')}\\n")
+Path(f"begun/{name}").open("a").write(os.environ.get("CUDA_VISIBLE_DEVICES", os.environ.get("SLURMD_NODENAME", "")) + "\\n")
 while not all(Path(each).exists() for each in wanted):
     time.sleep(0.02)
 if Path(f"notes/{name}.wrong").exists():

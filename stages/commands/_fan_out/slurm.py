@@ -148,8 +148,8 @@ class Slurm:
         except ModuleNotFoundError:
             raise UserError("--engine slurm needs submitit: pip install submitit") from None
         if store.sqlite_path() is not None:
-            raise UserError("MLflow's store is an SQLite file, which several nodes must not share. Start a server (`mlflow server`) "
-                            "and set MLFLOW_TRACKING_URI to its address.")  # fmt: skip
+            raise UserError("MLflow's store is an SQLite file, which nodes must not share: start a server (`mlflow server`) and "
+                            "set MLFLOW_TRACKING_URI to its address.")  # fmt: skip
         try:
             self._executor = submitit.AutoExecutor(folder=local.FOLDER / "slurm", cluster="slurm", slurm_max_num_timeout=TIMEOUTS)
         except RuntimeError as error:
