@@ -1,6 +1,8 @@
 """Stages as jobs of a real Slurm of two nodes: at the same time, put back into the queue, cancelled."""
 
+import shutil
 import signal
+import sys
 import time
 
 import pytest
@@ -10,30 +12,35 @@ from stages.commands._fan_out.slurm import Cluster
 from stages.lib.errors import UserError
 from tests import slurm
 from tests.commands.test_fan_out import Toys, orphans, stage
-from tests.tiny import ROOT
+from tests.tiny import PARAMS, ROOT, write_params
 
 MLFLOW = "http://127.0.0.1:9"  # toys do not use it
 lacking = slurm.missing()
 
 
 @pytest.fixture
-def toys(tmp_path):
-    """Toy stages, and an environment in which they are given to Slurm."""
+def cluster(tmp_path):
+    """The environment of a Slurm of two nodes."""
     if lacking:
         pytest.skip(lacking)
-    pytest.importorskip("submitit", reason="pip install submitit")
     with slurm.cluster(tmp_path / "slurm") as environment:
+        yield environment
 
-        def toys(**stages):
-            repo = Toys(tmp_path / "toys", **stages)
-            YAML().dump(
-                {"at_once": 2, "all": {"timeout_min": 5, "slurm_partition": "both"}, "first": "here"}, repo.path / "cluster.yaml"
-            )
-            paths = [str(ROOT), repo.environment.get("PYTHONPATH", "")]
-            repo.environment |= environment | {"MLFLOW_TRACKING_URI": MLFLOW, "PYTHONPATH": ":".join(filter(None, paths))}
-            return repo
 
-        yield toys
+@pytest.fixture
+def toys(tmp_path, cluster):
+    """Toy stages, and an environment in which they are given to Slurm."""
+    pytest.importorskip("submitit", reason="pip install submitit")
+
+    def toys(**stages):
+        repo = Toys(tmp_path / "toys", **stages)
+        settings = {"at_once": 2, "all": {"timeout_min": 5, "slurm_partition": "both"}, "first": "here"}
+        YAML().dump(settings, repo.path / "cluster.yaml")
+        paths = [str(ROOT), repo.environment.get("PYTHONPATH", "")]
+        repo.environment |= cluster | {"MLFLOW_TRACKING_URI": MLFLOW, "PYTHONPATH": ":".join(filter(None, paths))}
+        return repo
+
+    return toys
 
 
 def job_of(repo, name):
@@ -77,6 +84,28 @@ def test_jobs_are_put_back_cancelled_and_lost(toys):
     (repo.path / "notes/two").touch()
     repo.fan_out("--engine", "slurm")
     assert repo.status() == {}
+
+
+@pytest.mark.slow
+def test_one_training_on_two_nodes_is_that_of_two_processes(cluster, finished, copy_of):
+    """srun starts a process on each node: one model, one run, resumed, and the bits of two processes on one machine."""
+    repo = copy_of(finished)
+    (repo.path / "mlflow.db").unlink()
+    stage = [sys.executable, "-m", "stages", "scratch", "0"]
+    write_params(repo.path, PARAMS | {"device": PARAMS["device"] | {"devices": 2}})
+    repo.run(*stage)
+    on_one = repo.sha256("scratch/0")
+    shutil.rmtree(repo.path / "models/scratch/0")
+    write_params(repo.path, PARAMS | {"device": PARAMS["device"] | {"num_nodes": 2}})
+    for _ in range(2):
+        told = repo.run(
+            "srun", "--nodes=2", "--ntasks-per-node=1", "--kill-on-bad-exit", *stage, MASTER_ADDR="127.0.0.1", **cluster
+        )
+        assert repo.sha256("scratch/0") == on_one
+        shutil.rmtree(repo.path / "models/scratch/0")
+    assert told.count("scratch 0 resumes after epoch 2.") == 1
+    assert repo.query("SELECT COUNT(*) FROM runs") == [(2,)], "one for each of the two settings"
+    assert repo.query("SELECT COUNT(*), COUNT(DISTINCT run_uuid || step) FROM metrics WHERE key = 'loss/val'") == [(4, 4)]
 
 
 @pytest.mark.parametrize("text, words", [
