@@ -2,6 +2,8 @@
 
 import shutil
 import signal
+import sqlite3
+import subprocess
 import sys
 import time
 
@@ -12,7 +14,9 @@ from stages.commands._fan_out.slurm import Cluster
 from stages.lib.errors import UserError
 from tests import slurm
 from tests.commands.test_fan_out import Toys, orphans, stage
-from tests.tiny import PARAMS, ROOT, write_params
+from tests.lib.tracking.mlflow_runs import Server, wait
+from tests.test_interrupted import longer
+from tests.tiny import PARAMS, ROOT, Repo, write_params
 
 MLFLOW = "http://127.0.0.1:9"  # toys do not use it
 lacking = slurm.missing()
@@ -45,7 +49,7 @@ def toys(tmp_path, cluster):
 
 def job_of(repo, name):
     """The number of the job of a stage."""
-    until = time.monotonic() + 30
+    until = time.monotonic() + 90
     while not (job := slurm.asked(repo.environment, "squeue", "-h", "-o", "%i", "-n", name)):
         assert time.monotonic() < until
     return job
@@ -106,6 +110,45 @@ def test_one_training_on_two_nodes_is_that_of_two_processes(cluster, finished, c
     assert told.count("scratch 0 resumes after epoch 2.") == 1
     assert repo.query("SELECT COUNT(*) FROM runs") == [(2,)], "one for each of the two settings"
     assert repo.query("SELECT COUNT(*), COUNT(DISTINCT run_uuid || step) FROM metrics WHERE key = 'loss/val'") == [(4, 4)]
+
+
+@pytest.mark.slow
+def test_a_training_that_is_put_back_goes_on_to_the_same_bits_in_the_same_run(cluster, finished, copy_of, tmp_path):
+    pytest.importorskip("submitit", reason="pip install submitit")
+    whole = copy_of(finished)
+    longer(whole, epochs=100)
+    repo = Repo(shutil.copytree(whole.path, tmp_path / "fanned", symlinks=True))
+    YAML().dump({"at_once": 2, "all": {"timeout_min": 5}, "check": "here", "leaks": "here"}, repo.path / "cluster.yaml")
+    (tmp_path / "server").mkdir()
+    server = Server(tmp_path / "server")
+    server.start()
+    try:
+        repo.environment |= cluster | {"MLFLOW_TRACKING_URI": server.uri}
+        stage = ["fan_out", "intermediate@dots", "--engine", "slurm"]
+        process = subprocess.Popen([sys.executable, "-m", "stages", *stage], cwd=repo.path, env=repo.environment)
+        whole.run("dvc", "repro", "intermediate@dots")
+        points = "SELECT step, COUNT(*) FROM metrics WHERE key = 'loss/val' GROUP BY step ORDER BY step"
+        logged = Repo(tmp_path / "server")
+        job = job_of(repo, "intermediate@dots")
+        wait(lambda: len(asked(logged, points)) > 2, 120)
+        slurm.asked(repo.environment, "scancel", "--signal=USR2", job)
+        assert len(asked(logged, points)) < 100, "it was still training"
+        assert process.wait(180) == 0
+    finally:
+        server.kill()
+    assert repo.sha256("dots") == whole.sha256("dots")
+    history = "metrics/intermediate/dots/history.csv"
+    assert (repo.path / history).read_bytes() == (whole.path / history).read_bytes()
+    assert asked(logged, "SELECT COUNT(*) FROM runs") == [(1,)]
+    assert asked(logged, points) == [(epoch, 1) for epoch in range(1, 101)]
+
+
+def asked(repo, sql):
+    """What an MLflow store answers; nothing while it is being made."""
+    try:
+        return repo.query(sql)
+    except sqlite3.OperationalError:
+        return []
 
 
 @pytest.mark.parametrize("text, words", [
