@@ -72,8 +72,8 @@ def locally(asked: int | None) -> tuple[int, Callable[[str, int], Job]]:
     shares = [gpus[at : at + device.devices] for at in range(0, len(gpus) + 1 - device.devices, device.devices)]
     threads, cores = local.threads(), local.cores()
     workers = asked or len(shares) or max(1, cores // (threads * device.devices))
-    where = f"{len(gpus)} GPUs" if gpus else f"{threads} threads each, {cores} cores"
-    print(f"fan_out: {workers} workers ({where})", flush=True)
+    where = f"{len(gpus)} GPUs" if gpus else f"threads of each: {threads}, cores: {cores}"
+    print(f"fan_out: workers: {workers} ({where})", flush=True)
 
     def start(name: str, slot: int) -> Job:
         return local.Local(name, local.environment(shares[slot % len(shares)] if shares else ()))
@@ -91,9 +91,9 @@ def on_slurm(asked: int | None) -> tuple[int, Callable[[str, int], Job]]:
 
 def failed(state: State, needs: Needs) -> str:
     """What is said at the end if stages failed."""
-    lines = [f"{name} failed: {why}" for name, why in state.failed.items()]
+    lines = [f"failed: {listed(state.failed)}"]
     if waiting := [name for name in needs if name in schedule.blocked(state, needs)]:
-        lines.append(f"not begun, because they need these: {listed(waiting)}")
+        lines.append(f"not begun, because they need what failed: {listed(waiting)}")
     return "\n".join([*lines, "error: once that is mended, `python -m stages fan_out` goes on where it stopped."])
 
 

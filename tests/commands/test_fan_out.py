@@ -105,7 +105,7 @@ def test_what_fails_stops_only_what_needs_it(toys):
     (repo.path / "notes/bad.wrong").touch()
     output = repo.fan_out("--workers", "2", code=1)
     assert "bad failed: bad is wrong; see .transfer/fan_out/bad.log" in output
-    assert "not begun, because they need these: never" in output and "goes on where it stopped" in output
+    assert "failed: bad\nnot begun, because they need what failed: never\n" in output and "goes on where it stopped" in output
     assert repo.begun() == {"good": 1, "bad": 1, "after": 1} and repo.lock().keys() == {"good", "after"}
     (repo.path / "notes/bad.wrong").unlink()
     assert "good begins" not in repo.fan_out()
@@ -210,7 +210,7 @@ def test_what_a_killed_dvc_left_half_written_is_mended(toys):
 def test_each_worker_has_its_own_gpus(toys):
     repo = toys(**stage("one", wait=["begun/two"]), **stage("two", wait=["begun/one"]))
     write_params(repo.path, PARAMS | {"device": PARAMS["device"] | {"accelerator": "auto"}})
-    assert "fan_out: 2 workers (2 GPUs)" in repo.fan_out(CUDA_VISIBLE_DEVICES="3,GPU-5")
+    assert "fan_out: workers: 2 (2 GPUs)" in repo.fan_out(CUDA_VISIBLE_DEVICES="3,GPU-5")
     assert {(repo.path / "begun" / name).read_text() for name in ("one", "two")} == {"3\n", "GPU-5\n"}
 
 
