@@ -159,9 +159,7 @@ def test_after_it_was_killed_itself_the_next_call_waits_for_its_stages(toys):
     process.kill()
     process.communicate()
     again = repo.start()
-    told = ""
-    while "one waits: its files are in use by (PID" not in told:
-        told += again.stdout.readline()
+    told = until(again, "one waits: its files are in use by (PID")
     (repo.path / "notes/release").touch()
     told += again.communicate(timeout=60)[0]
     assert again.returncode == 0 and repo.begun() == {"one": 1, "two": 1} and repo.status() == {}, told
@@ -173,9 +171,7 @@ def test_two_at_once_run_each_stage_once(toys):
     both = [repo.start()]
     repo.wait_for("one")
     both.append(repo.start())
-    told = ""
-    while "fan_out is already running in another process; waiting for it." not in told:
-        told += both[1].stdout.readline()
+    until(both[1], "fan_out is already running in another process; waiting for it.")
     (repo.path / "notes/release").touch()
     assert [(each.communicate(timeout=60), each.returncode)[1] for each in both] == [0, 0]
     assert repo.begun() == {"one": 1, "two": 1}
@@ -187,9 +183,7 @@ def test_beside_a_plain_repro_each_stage_runs_once(toys):
     plain = subprocess.Popen(["dvc", "repro", "one"], cwd=repo.path, env=repo.environment, stdout=subprocess.DEVNULL)
     repo.wait_for("one")
     process = repo.start()
-    told = ""
-    while "one waits" not in told:
-        told += process.stdout.readline()
+    told = until(process, "one waits")
     (repo.path / "notes/release").touch()
     assert plain.wait(60) == 0
     told += process.communicate(timeout=60)[0]
@@ -224,6 +218,16 @@ def test_the_pipeline_gives_the_same_lock_the_same_bits_and_the_same_runs(finish
     made, wanted = kills.made(repo), kills.made(copy_of(finished))
     for kind in wanted:
         assert made[kind] == wanted[kind], kind
+
+
+def until(process, words):
+    """What a process says until it has said these words."""
+    told = ""
+    while words not in told:
+        line = process.stdout.readline()
+        assert line, told
+        told += line
+    return told
 
 
 def orphans(repo):

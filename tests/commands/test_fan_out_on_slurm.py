@@ -126,13 +126,13 @@ def test_a_training_that_is_put_back_goes_on_to_the_same_bits_in_the_same_run(cl
         repo.environment |= cluster | {"MLFLOW_TRACKING_URI": server.uri}
         stage = ["fan_out", "intermediate@dots", "--engine", "slurm"]
         process = subprocess.Popen([sys.executable, "-m", "stages", *stage], cwd=repo.path, env=repo.environment)
-        whole.run("dvc", "repro", "intermediate@dots")
         points = "SELECT step, COUNT(*) FROM metrics WHERE key = 'loss/val' GROUP BY step ORDER BY step"
         logged = Repo(tmp_path / "server")
         job = job_of(repo, "intermediate@dots")
         wait(lambda: len(asked(logged, points)) > 2, 120)
         slurm.asked(repo.environment, "scancel", "--signal=USR2", job)
         assert len(asked(logged, points)) < 100, "it was still training"
+        whole.run("dvc", "repro", "intermediate@dots")
         assert process.wait(180) == 0
     finally:
         server.kill()
