@@ -53,10 +53,11 @@ def test_a_mistake_of_the_code_keeps_its_traceback_and_ctrl_c_its_code():
     assert ending(KeyboardInterrupt()).code == 130
 
 
-def test_only_the_first_of_several_processes_takes_the_lock(here, monkeypatch):
-    monkeypatch.setenv("LOCAL_RANK", "1")
+@pytest.mark.parametrize("rank", ["RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"])
+def test_only_the_first_of_several_processes_takes_the_lock(here, monkeypatch, rank):
+    monkeypatch.setenv(rank, "1")
     run_stage("scratch", ["0"], lambda seed: None)
     assert not (here / ".transfer").exists()
-    monkeypatch.setenv("LOCAL_RANK", "0")
+    monkeypatch.setenv(rank, "0")
     run_stage("scratch", ["0"], lambda seed: None)
     assert (here / ".transfer/stages/scratch-0.lock").exists()
