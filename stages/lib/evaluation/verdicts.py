@@ -87,6 +87,10 @@ class Comparison(BaseModel):
     without_leaks: dict[str, float | None] | None = Field(
         description="the metric of each arm on the test examples that are in no training data; null if all are, or none"
     )
+    warnings: list[str] = Field(
+        description="what went wrong on the way, a text each: preprocessing, trainings, earlier tasks that were forgotten, "
+        "shortcuts; metrics/leaks has what training shares with the test"
+    )
 
     @property
     def verdicts(self) -> dict[str, Verdict]:

@@ -61,7 +61,7 @@ def reasons(p: SimpleNamespace, found: Mapping[str, Any], metric: Metric, card: 
 
 def chips(
     p: SimpleNamespace, metric: Metric, found: Mapping[str, Any], saw: Mapping[str, Sequence[Spent]], report: Mapping[str, Any],
-    card: ModelCard, leaks: Mapping[str, Any], verdict: str, noun: str,
+    card: ModelCard, leaks: Mapping[str, Any], noun: str,
 ) -> list[tuple[str, str]]:  # fmt: skip
     """What speaks against relying on the figures: a short text, and the section that says more.
 
@@ -71,7 +71,6 @@ def chips(
         saw: what each training of the arms saw.
         report: of the model to ship.
         leaks: leaks.json.
-        verdict: verdict.md.
     """
     against = []
     if len(p.seeds) == 1:
@@ -85,9 +84,7 @@ def chips(
             what = "nearly the same as" if each["num_nearly"] else "the same as"
             against.append((f"{len(each['keys']):,} of {each['num_test']:,} test {noun}s are {what} training {noun}s of "
                           f"{each['trained_on']}", "warnings"))  # fmt: skip
-    for line in verdict.partition("\n## Warnings")[2].splitlines():
-        if line.startswith("- ") and not line.startswith(("- Leak", "- Without these test examples")):
-            against.append((short(line.removeprefix("- ")), "warnings"))
+    against += [(short(warning), "warnings") for warning in found["warnings"]]
     scratch, chance = found["intervals"][runs.SCRATCH], found["chance"]
     if None not in (chance, *scratch.values()) and comparisons.reaches(metric, scratch, chance):
         against.append(("the control from random weights is not shown to have learned anything", "help"))

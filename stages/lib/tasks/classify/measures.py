@@ -99,7 +99,7 @@ def report(
     return {
         "metrics": {name: entry(name) for name in [*METRICS, "ece"]},
         "per_class": {
-            label: {name: entry(name, index) for name in ("precision", "recall", "f1")}
+            label: {name: entry(name, index) for name in ("precision", "recall", "f1", "false_alarms")}
             | {"auroc": entry("auroc_per_class", index), "support": int(values["support"][index])}
             for index, label in enumerate(classes)
         },
