@@ -6,18 +6,17 @@ from stages.lib.evaluation import facts
 from stages.lib.plots import svg
 from stages.lib.reporting import page
 from stages.lib.reporting.verdict.covered import percent
-from stages.lib.shell.epochs import duration
 from stages.lib.states import words
 from stages.lib.states.compared import Compared, Way
 
 TEMPLATE = Path(__file__).with_suffix(".html")
 COLOURS = {words.BETTER: "c2", words.WORSE: "c5", words.SAME: "c0", words.UNKNOWN: "dim"}
-TEXTS = 5  # columns of the table that are text
+TRAINED = (0, 1, 5, 6, 7)  # columns of the table that the charts do not show
 
 
 def write(found: Compared, confidence: float) -> str:
     """The page as HTML."""
-    head, *rows = words.table(found)
+    head, *rows = ([row[column] for column in TRAINED] for row in words.table(found))
     seeds = f"{found.num_seeds} seeds" if found.num_seeds > 1 else "one seed"
     return page.filled(
         TEMPLATE.read_text(encoding="utf-8"),
@@ -31,17 +30,16 @@ def write(found: Compared, confidence: float) -> str:
         differences=svg.intervals([_difference(found, way) for way in found.ways[1:]], mark=0),
         unit=", in points" if found.metric.fraction else "",
         side="right" if found.metric.higher_is_better else "left",
-        table=svg.table(head, rows, text=TEXTS),
+        table=svg.table(head, rows),
         notes=words.notes(found, confidence),
     )
 
 
 def _figure(found: Compared, way: Way) -> svg.Row:
-    note = [f"on validation {found.of_validation.text(way.val)}"]
-    note += [] if way.seconds is None else [f"trained in {duration(way.seconds)}"]
+    note = f"on validation {found.of_validation.text(way.val)}"
     text = f"{found.metric.text(way.test['value'])} ({facts.ends(way.test, found.metric)})"
     colour = "dark" if way.against else "c0"
-    return svg.Row(way.label, text, way.test["value"], way.test["lower"], way.test["upper"], colour, "; ".join(note))
+    return svg.Row(way.label, text, way.test["value"], way.test["lower"], way.test["upper"], colour, note)
 
 
 def _difference(found: Compared, way: Way) -> svg.Row:

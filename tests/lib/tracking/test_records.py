@@ -292,13 +292,13 @@ def test_the_last_words_are_the_verdict_the_report_and_the_page_of_this_run(trac
     """Also if the state is already recorded; of a store on a server, it is that server's page."""
     ((experiment, run_id),) = query(tracked, "SELECT experiment_id, run_uuid FROM runs JOIN tags USING (run_uuid) "
                                     "WHERE key = 'transfer.stage' AND value = 'pipeline'")  # fmt: skip
-    page = f"#/experiments/{experiment}/runs/{run_id}"
+    page = f"#/experiments/{experiment}/runs/{run_id}?workflowType=machine_learning"
     assert call(Repo(tracked), "track") == f"{LAST}MLflow: http://127.0.0.1:5000/{page}\n"
 
 
 def test_the_pages_of_a_store_on_a_server_are_there_and_say_no_password(monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://me:secret@mlflow.example/")
-    assert store.address("3", "ab") == "https://mlflow.example/#/experiments/3/runs/ab"
+    assert store.address("3", "ab") == "https://mlflow.example/#/experiments/3/runs/ab?workflowType=machine_learning"
     assert views.address("3").startswith("https://mlflow.example/#/experiments/3/runs?")
 
 
