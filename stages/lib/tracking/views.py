@@ -24,8 +24,8 @@ NOTE = """Transfer learning: one run for each state of the pipeline (params, cod
 The table of states: {address}
 """
 COMPARED = "strategies"  # tag transfer.kind of the run of a comparison of states (stages.lib.tracking.answers)
-ANSWER = """
-**Which strategy suits {data}?** {answer} [Table, picture and page]({address})
+ANSWER = """**Which strategy suits {data}?** {answer} [Table, picture and page]({address})
+
 """
 
 
@@ -35,12 +35,13 @@ def address(experiment: str) -> str:
 
 
 def describe(client: Any, experiment: str) -> None:
-    """Set the description, if it is not as it should be already; of several comparisons on the same data, it has the last."""
+    """Set the description, if it is not as it should be already. It begins with what the last comparison on each data found,
+    because MLflow folds all but its first line."""
     last = {run.data.tags["transfer.data"]: run for run in store.search(client, experiment, kind=COMPARED)
             if run.info.status == "FINISHED"}  # fmt: skip
     told = [ANSWER.format(data=data, answer=run.data.tags["transfer.answer"], address=store.address(experiment, run.info.run_id))
             for data, run in last.items()]  # fmt: skip
-    _set(client, experiment, "mlflow.note.content", NOTE.format(address=address(experiment)) + "".join(told))
+    _set(client, experiment, "mlflow.note.content", "".join(told) + NOTE.format(address=address(experiment)))
 
 
 def tabulate(client: Any, experiment: str, metrics: Sequence[str], params: Sequence[str]) -> None:

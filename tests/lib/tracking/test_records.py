@@ -397,3 +397,11 @@ def test_what_trained_nothing_is_not_said_to_have_had_an_epoch(project, monkeypa
     (training.metrics / "history.csv").write_text(f"phase,epoch,train_loss,val_loss\n0,1,{loss},0.5\n")
     assert said in records.child(training).tags["mlflow.note.content"]
     assert spent(training, None).epochs == num
+
+
+def test_what_would_be_a_chart_with_one_bar_before_the_losses_is_a_param():
+    report = {"metrics": {"accuracy": {"value": 0.9, "lower": 0.8, "upper": None}, "auroc": {"value": None}},
+              "calibrated": {"set_90": {"coverage": {"value": 0.91, "lower": 0.9}, "classes": 1.5, "known": 30}}}  # fmt: skip
+    assert figures.of_test(report) == {"test/accuracy": 0.9}
+    beside = {"test/accuracy_lower": 0.8, "calibrated/set_90_coverage": 0.91, "calibrated/set_90_classes": 1.5}
+    assert figures.beside(report) == beside
