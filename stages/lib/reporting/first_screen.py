@@ -45,7 +45,7 @@ def reasons(p: SimpleNamespace, found: Mapping[str, Any], metric: Metric, card: 
     lines = [Markup("<b>Ship models/target/{}</b>, trained from {}, {}").format(found["ship"], chain, why)]
     trained = "in the one training that was made" if len(p.seeds) == 1 else f"the mean over {len(p.seeds)} seeds"
     said = "Transfer was worth <b>{} {}</b> to it over random weights ({} interval {} to {}, {})."
-    unit = metric.unit(p.compare.metric) if metric.fraction else name
+    unit = (metric.unit(p.compare.metric) if metric.fraction else name) + ("" if metric.higher_is_better else " (less is better)")
     sure = percent(p.compare.confidence)
     if None not in gain.values():  # undefined, as the F1 of a control that never answers
         ends = metric.change(gain["lower"]), metric.change(gain["upper"])
@@ -88,7 +88,7 @@ def chips(
     scratch, chance = found["intervals"][runs.SCRATCH], found["chance"]
     if None not in (chance, *scratch.values()) and comparisons.reaches(metric, scratch, chance):
         against.append(("the control from random weights is not shown to have learned anything", "help"))
-    against += [(f"{runs.shown(name)} was given too few epochs", "help") for name in spent.starved(p.inits[0], saw)]
+    against += [(f"{runs.shown(name)}: stopped while still getting better", "help") for name in spent.starved(p.inits[0], saw)]
     return against or [("nothing was found that speaks against it; what the intervals do not cover is below", "intervals")]
 
 

@@ -51,10 +51,10 @@ def test_nothing_is_missed():
 
 
 def test_of_other_tasks_their_metrics_are_told_the_primary_one_first():
-    report = {"task": "transcribe", "num_examples": 1200, "chance": None,
-              "primary": {"name": "cer", "higher_is_better": False, "fraction": True},
-              "metrics": {"wer": {"value": 0.5, "lower": 0.4, "upper": 0.6},
-                          "cer": {"value": 0.25, "lower": 0.2, "upper": 0.3}}}  # fmt: skip
-    said = facts.of(report, "recording")
-    assert said.sentence == "Test cer is 25.0 % on 1,200 recordings"
-    assert [fact.words for fact in said.facts] == ["Cer: 25.0 % (20.0 to 30.0 %)", "Wer: 50.0 % (40.0 to 60.0 %)"]
+    report = {"task": "tag", "num_examples": 1200, "chance": None,
+              "primary": {"name": "entity_f1", "higher_is_better": True, "fraction": True},
+              "metrics": {"recall": {"value": 0.5, "lower": 0.4, "upper": 0.6},
+                          "entity_f1": {"value": 0.25, "lower": 0.2, "upper": 0.3}}}  # fmt: skip
+    said = facts.of(report, "text")
+    assert said.sentence == "Test entity f1 is 25.0 % on 1,200 texts"
+    assert [fact.words for fact in said.facts] == ["Entity f1: 25.0 % (20.0 to 30.0 %)", "Recall: 50.0 % (40.0 to 60.0 %)"]
