@@ -394,13 +394,17 @@ def test_warnings_of_every_training_stand_in_the_verdict(project):
         write_run(training, f"of {training.name}")
     write_run(target("gone"), "of a training that is not asked for any more")
     found, words = run()
-    assert [f"- {each}" for each in found["warnings"]] == warnings_of(words) == [
-        "- intermediate dots: of dots",
-        "- target dots-0: Learning rate too high: this",
-        "- target dots-0: More is trained than the data supports: that",
-        "- target tiny-7: of tiny-7",
-        "- scratch 7: of 7",
-    ]
+    assert (
+        [f"- {each}" for each in found["warnings"]]
+        == warnings_of(words)
+        == [
+            "- intermediate dots: of dots",
+            "- target dots-0: Learning rate too high: this",
+            "- target dots-0: More is trained than the data supports: that",
+            "- target tiny-7: of tiny-7",
+            "- scratch 7: of 7",
+        ]
+    )
 
 
 def test_forgetting_stands_in_the_verdict(project):
