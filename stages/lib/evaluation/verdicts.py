@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from scipy.stats import binom
 
 from stages.lib.core.contracts import Metric
-from stages.lib.evaluation.pairing import Paired, enough
+from stages.lib.evaluation.pairing import UNDECIDED, Paired, enough
 from stages.lib.evaluation.statistics import interval
 from stages.lib.params.schema import Compare
 
@@ -120,7 +120,7 @@ def judged(differences: Mapping[str, Paired], metric: Metric, settings: Compare,
     found = {}
     for key, each in differences.items():
         lower, upper = (float(end) for end in interval(each.samples, sure))
-        word: Word = "no difference shown"
+        word: Word = UNDECIDED
         if corrected[key] <= 1 - confidence:
             word = "helps" if (each.value > 0) == metric.higher_is_better else "hurts"
         elif corrected_apart[key] <= 1 - confidence:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from stages.lib.evaluation import facts
+from stages.lib.evaluation.pairing import UNDECIDED
 from stages.lib.plots import svg
 from stages.lib.reporting import page
 from stages.lib.reporting.verdict.covered import percent
@@ -10,7 +11,7 @@ from stages.lib.states import words
 from stages.lib.states.compared import Compared, Way
 
 TEMPLATE = Path(__file__).with_suffix(".html")
-COLOURS = {words.BETTER: "c2", words.WORSE: "c5", words.SAME: "c0", words.UNKNOWN: "dim"}
+COLOURS = {words.BETTER: "c2", words.WORSE: "c5", words.SAME: "c0", UNDECIDED: "dim"}
 TRAINED = (0, 1, 5, 6, 7)  # columns of the table that the charts do not show
 
 
