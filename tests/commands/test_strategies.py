@@ -75,7 +75,6 @@ def test_strategies_are_run_and_compared_and_the_workspace_stays_as_it_is(finish
     assert "full" in shown and " HEAD" in shown
 
     assert len(repo.query(said)) == 2
-    assert "0 findings" in call(repo, "audit"), "runs of comparisons are no trainings"
     recorded = call(repo, "strategies")
     assert "(strategy-full)" in recorded and "(strategy-partial)" in recorded
     again = pd.read_csv(repo.path / "metrics/strategies/strategies.csv")

@@ -2,6 +2,7 @@
 
 import pytest
 
+from stages.commands import audit
 from stages.lib.tracking import answers
 from tests.lib.tracking.mlflow_runs import client_of, refusing, runs
 
@@ -31,7 +32,8 @@ def test_the_same_comparison_is_one_run_with_its_files_which_the_description_nam
     (run,) = runs(client, kind="strategies")
     assert address.endswith(f"/runs/{run.info.run_id}?workflowType=machine_learning") and run.info.status == "FINISHED"
     assert [each.path for each in client.list_artifacts(run.info.run_id)] == ["strategies.csv"]
-    assert run.data.tags["mlflow.note.content"] == "# All of it" and "transfer.stage" not in run.data.tags
+    assert run.data.tags["mlflow.note.content"] == "# All of it"
+    assert audit.everything(client, run.info.experiment_id) == [], "it is no training, which would be an orphan"
     assert f"**Which strategy suits lines?** full is best. [Table, picture and page]({address})" in description(client)
 
 
