@@ -83,6 +83,7 @@ def toys(tmp_path):
     return lambda **stages: Toys(tmp_path / "toys", **stages)
 
 
+@pytest.mark.slow
 def test_independent_stages_run_at_the_same_time_and_the_lock_is_that_of_a_plain_repro(toys, tmp_path):
     stages = (stage("first") | stage("one", "first", wait=["begun/two"]) | stage("two", "first", wait=["begun/one"])
               | stage("last", "one", "two"))  # fmt: skip
