@@ -53,11 +53,14 @@ def main() -> None:
     values = {name: result["value"] for name, result in results.items()}
     chance = contracts.chance(p.target.task, p.compare.metric, test.targets, card.num_outputs)
     luck = verdicts.luck([one for arm in arms for one in drawn[arm][1].T])
+    blind = cards.read_json(runs.CONTROLS / "shortcuts.json")
+    shortcuts = {what: cards.read_json(runs.control(arm) / "report.json") for arm, what in blind.items()}
+    warned = warnings.found(p, trainings, forgotten, shortcuts)
     compared = verdicts.Comparison(
         ship=ship, shipped=verdicts.Shipped(
             trained_from=start, transfer={"difference": gained["difference"], "lower": gained["lower"], "upper": gained["upper"]},
             facts={fact.key: {"value": fact.value, "lower": fact.lower, "upper": fact.upper} for fact in told.facts},
-        ), measured=measured, use=card.use, chance=chance, luck=luck, without_leaks=without,
+        ), measured=measured, use=card.use, chance=chance, luck=luck, without_leaks=without, warnings=warned,
         intervals={name: {end: result[end] for end in ("lower", "upper")} for name, result in results.items()},
         **{p.compare.metric: values}, **judged,
     )  # fmt: skip
@@ -68,10 +71,8 @@ def main() -> None:
     words = verdict.write(p, metric, test, chain, pairs, results, compared, models, told, spent.of_arms(arms, p.target.data))
     adapted = [found for each in trainings if (found := adaptation.read(each, p.target.test))]
     words += "\n" + warnings.domains(adapted, p.target.test) if adapted else ""
-    blind = cards.read_json(runs.CONTROLS / "shortcuts.json")
-    shortcuts = {what: cards.read_json(runs.control(arm) / "report.json") for arm, what in blind.items()}
     shared = warnings.leaks(leaks, metric, p.compare.metric, without, proposal, results)
-    words += "\n" + warnings.write(p, trainings, forgotten, shortcuts, shared)
+    words += "\n" + warnings.write(p, [*shared, *warned], forgotten)
     runs.VERDICT.write_text(words, encoding="utf-8")
 
     runs.PLOTS.mkdir(parents=True, exist_ok=True)

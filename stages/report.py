@@ -32,7 +32,7 @@ def main() -> None:
     metric, noun, name = comparison.metric_of(card, p.compare.metric), verdict.noun_of(card), p.compare.metric.replace("_", " ")
     told, order = facts.of(report, noun), [each for each in data if each != p.target.test] + [p.target.test]
     saw = spent.of_arms(arms, p.target.data)
-    chips = first_screen.chips(p, metric, found, saw, report, card, cards.read_json(runs.LEAKS / "leaks.json"), words, noun)
+    chips = first_screen.chips(p, metric, found, saw, report, card, cards.read_json(runs.LEAKS / "leaks.json"), noun)
     page.MODEL_CARD.write_text(
         model_card.write(card, told, report, [data[each] for each in order], [text for text, _ in chips], words, noun),
         encoding="utf-8",

@@ -21,13 +21,15 @@ def struck(repo: Repo, num: int, random: Random, longest_s: float) -> Iterator[s
     Args:
         repo: with something to do.
         num: kills at most.
-        longest_s: a kill comes up to so many seconds after dvc has begun with a stage, whatever it is doing then.
+        longest_s: a kill comes up to so many seconds after dvc has begun with a stage, whatever it is doing then; later if
+            that stage was killed just before, or a busy machine would never finish it.
 
     Yields:
         The stage that dvc had begun last at each kill.
     """
     log = repo.path.with_suffix(".log")
     environment = repo.environment | {"PYTHONUNBUFFERED": "1"}  # else its words come when it is too late
+    last, again = "", 0
     for _ in range(num):
         with open(log, "wb") as file:
             process = subprocess.Popen(["dvc", "repro"], cwd=repo.path, env=environment, stdout=file, stderr=file,
@@ -35,11 +37,13 @@ def struck(repo: Repo, num: int, random: Random, longest_s: float) -> Iterator[s
         while process.poll() is None and not STARTED.search(log.read_text(errors="replace")):
             time.sleep(0.02)
         try:
-            process.wait(random.uniform(0, longest_s))
+            process.wait(random.uniform(0, longest_s * 1.2**again))
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-            yield STARTED.findall(log.read_text(errors="replace"))[-1]
+            stage = STARTED.findall(log.read_text(errors="replace"))[-1]
+            last, again = stage, again + 1 if stage == last else 0
+            yield stage
         else:
             if not process.returncode:
                 return

@@ -63,7 +63,8 @@ def reduce(values: dict[str, Any]) -> None:
     others = [*values["intermediate"].values(), *values["alternatives"].values()]
     for block in [*values["strategies"].values(), *others, values["scratch"]]:
         block |= {name: 1 for name in ("epochs", "probe_epochs") if name in block}
-    values["training"]["warmup_epochs"] = 0.5  # of the one epoch
+    for block in [values["training"], *values["strategies"].values(), *others]:
+        block |= {"warmup_epochs": 0.5} if block.get("warmup_epochs") else {}  # of the one epoch
     values["training"]["batch_size"] = 8  # some steps, as the first of a warm-up moves nothing
     values["evaluate"]["num_resamples"] = values["compare"]["num_resamples"] = 500
 

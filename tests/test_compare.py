@@ -32,7 +32,7 @@ from tests.outcomes import (
 from tests.tiny import FULL, PARAMS, write_params
 
 # in compare.json, beside the arms and the comparisons
-BESIDE = ("ship", "shipped", "measured", "intervals", "chance", "use", "luck", "without_leaks")
+BESIDE = ("ship", "shipped", "measured", "intervals", "chance", "use", "luck", "without_leaks", "warnings")
 BETTER, WORSE = "this model is better", "this model is worse"  # with one seed
 FEATURES = {"epochs": 3, "head_lr": 0.05}
 PLOTS = ["comparison.png", "confusion.png", "curves.png", "forgetting.png", "reliability.png"]
@@ -393,14 +393,18 @@ def test_warnings_of_every_training_stand_in_the_verdict(project):
     for training in (runs.hop("dots", "dots"), target("tiny", 7), scratch(7)):
         write_run(training, f"of {training.name}")
     write_run(target("gone"), "of a training that is not asked for any more")
-    _, words = run()
-    assert warnings_of(words) == [
-        "- intermediate dots: of dots",
-        "- target dots-0: Learning rate too high: this",
-        "- target dots-0: More is trained than the data supports: that",
-        "- target tiny-7: of tiny-7",
-        "- scratch 7: of 7",
-    ]
+    found, words = run()
+    assert (
+        [f"- {each}" for each in found["warnings"]]
+        == warnings_of(words)
+        == [
+            "- intermediate dots: of dots",
+            "- target dots-0: Learning rate too high: this",
+            "- target dots-0: More is trained than the data supports: that",
+            "- target tiny-7: of tiny-7",
+            "- scratch 7: of 7",
+        ]
+    )
 
 
 def test_forgetting_stands_in_the_verdict(project):

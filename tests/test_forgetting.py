@@ -315,7 +315,7 @@ def warnings():
     for training in trainings:
         cards.write_json(training.metrics / "run.json", {"name": training.label, "warnings": []})
     forgotten = {"dots": cards.read_table(runs.forgetting("dots") / "forgetting.csv")}
-    text = section.write(p, trainings, forgotten, {}, [])
+    text = section.write(p, section.found(p, trainings, forgotten, {}), forgotten)
     heading, _, *lines = text.splitlines()
     assert heading == "## Warnings"
     return lines

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
-from stages.lib.tracking import views
+from stages.lib.tracking import store, views
 from tests.lib.tracking.mlflow_runs import Server
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
@@ -30,8 +30,8 @@ def pages(finished, tmp_path_factory):
     runs = {run.data.tags["transfer.stage"]: run.info.run_id for run in client.search_runs(["1"])}
 
     def look(stage, page=""):
-        table = views.address("1").replace("http://127.0.0.1:5000", server.uri)
-        return dom(f"{server.uri}/#/experiments/1/runs/{runs[stage]}{page}" if stage else table, folder)
+        printed = store.address("1", runs[stage] + page) if stage else views.address("1")
+        return dom(printed.replace("http://127.0.0.1:5000", server.uri), folder)
 
     yield look
     server.kill()
@@ -55,6 +55,11 @@ def test_the_run_of_the_pipeline_shows_the_verdict(pages):
     shown = pages("pipeline")
     for words in ("· dots → lines · seeds 0", "Transfer as a whole", "transfer.state", "datasets.lines.px"):
         assert words in shown, words
+
+
+def test_the_address_of_a_run_opens_among_trainings_and_not_among_those_of_generative_ai(pages):
+    shown = pages("pipeline")
+    assert "Model registry" in shown and "Playground" not in shown, "what only one of the two modes has"
 
 
 def test_the_run_of_a_training_says_what_it_was(pages):

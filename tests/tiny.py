@@ -92,7 +92,7 @@ class Repo:
                              "GIT_COMMITTER_EMAIL": "a@b"}  # fmt: skip
 
     def run(self, *command: str, ok: bool = True, **environment: str) -> str:
-        if command[0] == "dvc" and not environment:
+        if command[0] in ("dvc", "python") and not environment:
             environment["PATH"] = os.pathsep.join([warm.path(), self.environment["PATH"]])
         done = subprocess.run(command, cwd=self.path, env=self.environment | environment, capture_output=True, text=True)
         output = done.stdout + done.stderr

@@ -19,12 +19,12 @@ from stages.commands.verdict import read as compared
 from stages.commands.verdict import require_known, sentence
 from stages.lib.core import runs
 from stages.lib.errors import UserError, listed
+from stages.lib.evaluation.pairing import UNDECIDED
 from stages.lib.params import read as params
 from stages.lib.params.read import PATH
 
 FEWEST = 3  # seeds at the first look: from two, how much seeds differ is all but unknown
 GROWTH = 1.5  # each look has so many times the seeds of the one before: rarer looks leave more of the error to each
-UNDECIDED = "no difference shown"
 
 
 def main(words: list[str]) -> None:

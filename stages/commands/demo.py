@@ -10,20 +10,17 @@ import base64
 import gzip
 import html
 import json
-import shutil
-import subprocess
-import tarfile
 import tempfile
 from pathlib import Path
 
 from stages.commands import export
 from stages.commands.predict import require_answers, shipped
 from stages.lib.calibration import record
-from stages.lib.core import cards, licences, runs
+from stages.lib.core import cards, licences
 from stages.lib.errors import UserError
+from stages.lib.shell import npm
 
-PACKAGE, VERSION = "onnxruntime-web", "1.30.0"
-SHA256 = "d2228df7e4616bc3348bf504ee888f3bec43789a273f0a63f3e68d203ce3bf71"  # of the package's archive
+RUNTIME = npm.Package("onnxruntime-web", "1.30.0", "d2228df7e4616bc3348bf504ee888f3bec43789a273f0a63f3e68d203ce3bf71")
 MEMBERS = {"runtime": "package/dist/ort.wasm.bundle.min.mjs", "wasm": "package/dist/ort-wasm-simd-threaded.wasm"}
 LARGEST = 40_000_000  # bytes of a page that browsers and people still open
 PARTS = Path(__file__).parent / "_demo"
@@ -33,7 +30,7 @@ def main(words: list[str]) -> None:
     parser = argparse.ArgumentParser("python -m stages demo", description=(__doc__ or "").partition(":")[0])
     parser.add_argument("file", type=Path, help="ends in .html")
     parser.add_argument("--model", type=Path, help="folder of a model; default: the one that the comparison ships")
-    parser.add_argument("--runtime", type=Path, help=f"the archive of {PACKAGE} {VERSION}, if npm is not here")
+    parser.add_argument("--runtime", type=Path, help=f"the archive of {RUNTIME.name} {RUNTIME.version}, if npm is not here")
     asked = parser.parse_args(words)
     if asked.file.suffix != ".html":
         raise UserError(f"{asked.file}: the name must end in .html.")
@@ -78,7 +75,7 @@ def page(card: cards.ModelCard, model: bytes, about: str, runtime: dict[str, byt
         "name": html.escape(card.name),
         "classes": html.escape(", ".join(card.output_names or [])),
         "footer": html.escape(f"Licences of the model: {licences.use(card.licences)}."),
-        "runtime_version": VERSION,
+        "runtime_version": RUNTIME.version,
         "card": json.dumps(json.loads(about), ensure_ascii=True).replace("<", "\\u003c"),
         "model": _packed(model),
         **{name: _packed(content) for name, content in runtime.items()},
@@ -92,22 +89,7 @@ def page(card: cards.ModelCard, model: bytes, about: str, runtime: dict[str, byt
 
 def fetched() -> Path:
     """The runtime's archive, from .transfer or else from the npm registry."""
-    place = runs.state_folder() / f"{PACKAGE}-{VERSION}.tgz"
-    if place.exists():
-        return place
-    if not shutil.which("npm"):
-        raise UserError(
-            f"{PACKAGE} {VERSION} is fetched with npm, which is not here. Install Node.js, or get the archive elsewhere "
-            f"(npm pack {PACKAGE}@{VERSION}) and name it: --runtime {place.name}"
-        )
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=place.parent) as scratch:
-        npm = subprocess.run(["npm", "pack", f"{PACKAGE}@{VERSION}"], cwd=scratch, capture_output=True, text=True)
-        found = Path(scratch) / place.name
-        if npm.returncode or not found.exists():
-            raise UserError(f"npm could not fetch {PACKAGE} {VERSION}. npm said: {npm.stderr.strip()[-500:]}")
-        found.replace(place)
-    return place
+    return npm.fetched(RUNTIME, f"name it: --runtime {RUNTIME.archive.name}")
 
 
 def parts(archive: Path) -> dict[str, bytes]:
@@ -116,13 +98,7 @@ def parts(archive: Path) -> dict[str, bytes]:
     Raises:
         UserError: it is not the archive that is expected.
     """
-    if not archive.exists() or cards.sha256(archive) != SHA256:
-        raise UserError(
-            f"{archive} is missing, or is not the archive of {PACKAGE} {VERSION} (sha256 {SHA256}). Delete it, and it is fetched "
-            "anew; or name another: --runtime FILE"
-        )
-    with tarfile.open(archive) as members:
-        return {name: file.read() for name, path in MEMBERS.items() if (file := members.extractfile(path))}
+    return npm.members(archive, RUNTIME, MEMBERS, "; or name another: --runtime FILE")
 
 
 def _packed(content: bytes) -> str:

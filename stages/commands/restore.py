@@ -143,8 +143,8 @@ def evaluate(folder: Path, recorded: Mapping[str, Any]) -> tuple[list[str], int]
         command(sys.executable, "-m", *words, training.kind, training.name, data, cwd=folder)
         report = json.loads((folder / training.evaluation / "report.json").read_text(encoding="utf-8"))
         run = recorded[name].data
-        known = {key: float(value) for key, value in run.params.items() if key.startswith("test/")} | run.metrics
-        for key, value in (figures.of_test(report) | figures.ends(report)).items():
+        known = {key: float(value) for key, value in run.params.items() if key.startswith(("test/", "calibrated/"))} | run.metrics
+        for key, value in (figures.of_test(report) | figures.beside(report)).items():
             num += 1
             figure = known.get(store.metric_name(key), known.get(key.replace("/", "_", 1)))  # the second of older runs
             if figure is None or abs(figure - value) > SAME:

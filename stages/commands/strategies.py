@@ -5,8 +5,9 @@
     python -m stages strategies --run                the usual strategies, one experiment each, and then these
 
 Answers which strategy suits the data: ranks by validation, and shows the test beside it with paired intervals against the best,
-corrected for their number. Writes metrics/strategies (a table, a picture, the numbers). `--run` leaves the workspace as it is:
-each strategy is an experiment `strategy-NAME` in a temporary clone, with the same data, seeds and options, and its own block of
+corrected for their number. Writes metrics/strategies (a page, a table, a picture, the numbers), and one run in MLflow for each
+set of states that is compared, which the description of the experiment names. `--run` leaves the workspace as it is: each
+strategy is an experiment `strategy-NAME` in a temporary clone, with the same data, seeds and options, and its own block of
 params.yaml.
 """
 
@@ -25,10 +26,10 @@ import pandas as pd
 from stages.lib.core import plugins, runs
 from stages.lib.errors import UserError
 from stages.lib.params import read as params
-from stages.lib.states import collect, words
+from stages.lib.states import collect, page, words
 from stages.lib.states.compared import Compared, compared
 from stages.lib.states.plot import draw
-from stages.lib.tracking import store
+from stages.lib.tracking import answers, store
 
 OUT = runs.METRICS / "strategies"
 USUAL = ("knn", "linear_probe", "feature_extraction", "partial", "full")  # from the fastest to the slowest
@@ -59,13 +60,18 @@ def main(given: list[str]) -> None:
         for line in others:
             print(f"Left out: {line}.")
         found = compared(states, p.compare)
-    write(found, p.compare.confidence)
+    files = write(found, p.compare.confidence)
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     told, kept_in_mind = words.answer(found), words.notes(found, p.compare.confidence)
     print("", words.aligned(words.table(found), width), "", *told, "", *kept_in_mind, sep="\n")
     for line in found.same:
         print(f"Left out: {line}.")
-    print(f"See {OUT}/strategies.md and strategies.png. `dvc exp apply NAME` takes an experiment into the workspace.")
+    print(f"Page: {OUT}/strategies.html (also .md, .png, .csv). `dvc exp apply NAME` takes an experiment into the workspace.")
+    note = words.markdown(found, p.compare.confidence)
+    name = f"{found.ways[0].label}: the best of {len(found.ways)} strategies for {found.data}"
+    address = answers.record(found.key, name=name, data=found.data, answer=" ".join(told), note=note, files=files)
+    if address:
+        print(f"MLflow: {address}")
     if failed:
         sys.exit(error)
 
@@ -126,11 +132,13 @@ def own_data(raw: Sequence[str]) -> list[str]:
     return found
 
 
-def write(found: Compared, confidence: float) -> None:
-    """Write the table, the picture and the numbers."""
+def write(found: Compared, confidence: float) -> list[Path]:
+    """Write the page, the table, the picture and the numbers; the files."""
     OUT.mkdir(parents=True, exist_ok=True)
-    (OUT / "strategies.md").write_text(words.markdown(found, confidence), encoding="utf-8")
-    draw(OUT / "strategies.png", found, confidence)
+    files = [OUT / f"strategies.{ending}" for ending in ("html", "md", "png", "csv")]
+    files[0].write_text(page.write(found, confidence), encoding="utf-8")
+    files[1].write_text(words.markdown(found, confidence), encoding="utf-8")
+    draw(files[2], found, confidence)
     rows = []
     for way in found.ways:
         against = way.against.model_dump() if way.against else {}
@@ -139,4 +147,5 @@ def write(found: Compared, confidence: float) -> None:
                      **{key: against.get(key) for key in ("difference", "lower", "upper", "p", "p_holm")},
                      "verdict": words.word(way.against) if way.against else "", "epochs": way.epochs,
                      "seconds": way.seconds})  # fmt: skip
-    pd.DataFrame(rows).round(6).to_csv(OUT / "strategies.csv", index=False)
+    pd.DataFrame(rows).round(6).to_csv(files[3], index=False)
+    return files

@@ -27,7 +27,7 @@ def project(tmp_path, monkeypatch):
         num = len(load("seeds").seeds)
         ran.append(num)
         found = Comparison(ship="a-0", shipped=SHIPPED, intervals={}, measured={}, use="unknown", luck={}, chance=None,
-                           without_leaks=None, accuracy={"a": 0.9},
+                           without_leaks=None, warnings=[], accuracy={"a": 0.9},
                            transfer=of(verdicts.get(num, "no difference shown")), intermediate=of("helps"))  # fmt: skip
         cards.write_json(runs.COMPARISON, found.model_dump())
 

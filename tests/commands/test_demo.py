@@ -159,7 +159,7 @@ def test_what_no_page_can_be_made_of_is_said_and_nothing_is_written(finished, tm
     with pytest.raises(UserError, match="tiny is a source and not trained for a task"):
         demo.main([str(file), "--model", "models/tiny"])
     (tmp_path / "other.tgz").write_bytes(b"another archive")
-    with pytest.raises(UserError, match=rf"is not the archive of {demo.PACKAGE} {demo.VERSION}"):
+    with pytest.raises(UserError, match=rf"is not the archive of {demo.RUNTIME.name} {demo.RUNTIME.version}"):
         demo.main([str(file), "--runtime", str(tmp_path / "other.tgz")])
     card = cards.read_model_card(finished.path / "models/target/dots-0")
     monkeypatch.setattr(cards, "read_model", lambda folder: ({}, card.model_copy(update={"modality": "text"})))
@@ -180,5 +180,5 @@ def test_a_page_that_is_too_large_says_to_serve(finished, tmp_path, monkeypatch)
 def test_without_npm_it_says_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setattr(runs, "state_folder", lambda: tmp_path)
     monkeypatch.setattr(shutil, "which", lambda name: None)
-    with pytest.raises(UserError, match=rf"Install Node\.js, .*npm pack {demo.PACKAGE}@{demo.VERSION}"):
+    with pytest.raises(UserError, match=rf"Install Node\.js, .*npm pack {demo.RUNTIME.name}@{demo.RUNTIME.version}"):
         demo.fetched()

@@ -63,10 +63,18 @@ def test_strategies_are_run_and_compared_and_the_workspace_stays_as_it_is(finish
     table = pd.read_csv(repo.path / "metrics/strategies/strategies.csv").set_index("experiment")
     assert table.strategy.to_dict() == {"strategy-partial": "partial", "strategy-full": "full"}
     assert (table.seconds > 0).all() and table.verdict.isna().sum() == 1
+    page = (repo.path / "metrics/strategies/strategies.html").read_text()
+    assert "Which strategy suits lines?" in page and "strategy-full" in page
+    said = "SELECT run_uuid FROM tags WHERE key = 'transfer.kind' AND value = 'strategies'"
+    ((run_id,),) = repo.query(said)
+    assert f"runs/{run_id}?workflowType=machine_learning" in told
 
+    assert run_id in call(repo, "strategies", "strategy-full", "strategy-partial"), "the same states in another order"
+    assert repo.query(said) == [(run_id,)]
     shown = call(repo, "strategies", "strategy-full", "HEAD")
     assert "full" in shown and " HEAD" in shown
 
+    assert len(repo.query(said)) == 2
     recorded = call(repo, "strategies")
     assert "(strategy-full)" in recorded and "(strategy-partial)" in recorded
     again = pd.read_csv(repo.path / "metrics/strategies/strategies.csv")

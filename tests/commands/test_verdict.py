@@ -23,6 +23,7 @@ def repo(tmp_path):
             luck={"standard_error": 0.02, "correlation": 0.5},
             chance=0.5,
             without_leaks=None,
+            warnings=[],
             accuracy={"a": 0.9},
             **{key: of(word) for key, word in verdicts.items()},
         )

@@ -4,12 +4,14 @@ An arm is the array of its models' predictions (S, N, ...) for the same N exampl
 """
 
 from collections.abc import Callable
-from typing import NamedTuple, TypedDict
+from typing import Final, NamedTuple, TypedDict
 
 import numpy as np
 
 from stages.lib.core.contracts import Metric
 from stages.lib.evaluation.statistics import bootstrap, interval
+
+UNDECIDED: Final = "no difference shown"  # the verdict where chance may explain a difference
 
 
 class Mean(TypedDict):
@@ -95,7 +97,7 @@ def paired_difference(
     lower, upper = interval(found.samples, confidence)
     shown = enough(found.telling, confidence)
     above, below = ("helps", "hurts") if metric.higher_is_better else ("hurts", "helps")
-    verdict = above if shown and lower > 0 else below if shown and upper < 0 else "no difference shown"
+    verdict = above if shown and lower > 0 else below if shown and upper < 0 else UNDECIDED
     return {"difference": found.value, "lower": float(lower), "upper": float(upper), "verdict": verdict}
 
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from scipy.special import bdtr
 
 from stages.lib.core.contracts import Metric
-from stages.lib.evaluation.pairing import Paired, enough
+from stages.lib.evaluation.pairing import UNDECIDED, Paired, enough
 from stages.lib.evaluation.statistics import interval
 from stages.lib.params.schema import Compare
 
@@ -87,6 +87,10 @@ class Comparison(BaseModel):
     without_leaks: dict[str, float | None] | None = Field(
         description="the metric of each arm on the test examples that are in no training data; null if all are, or none"
     )
+    warnings: list[str] = Field(
+        description="what went wrong on the way, a text each: preprocessing, trainings, earlier tasks that were forgotten, "
+        "shortcuts; metrics/leaks has what training shares with the test"
+    )
 
     @property
     def verdicts(self) -> dict[str, Verdict]:
@@ -116,7 +120,7 @@ def judged(differences: Mapping[str, Paired], metric: Metric, settings: Compare,
     found = {}
     for key, each in differences.items():
         lower, upper = (float(end) for end in interval(each.samples, sure))
-        word: Word = "no difference shown"
+        word: Word = UNDECIDED
         if corrected[key] <= 1 - confidence:
             word = "helps" if (each.value > 0) == metric.higher_is_better else "hurts"
         elif corrected_apart[key] <= 1 - confidence:

@@ -36,12 +36,14 @@ class Line(NamedTuple):
     kept: int | None = None
 
 
-def intervals(rows: Sequence[Row]) -> Markup:
-    """Points with their intervals, one row each, on a common axis."""
-    place = _placed([each for row in rows for each in (row.value, row.lower, row.upper)])
+def intervals(rows: Sequence[Row], mark: float | None = None) -> Markup:
+    """Points with their intervals, one row each, on a common axis; `mark` is a value that is dashed in each of them."""
+    place = _placed([mark, *(each for row in rows for each in (row.value, row.lower, row.upper))])
     parts = []
     for row in rows:
         bar = Markup('<line class="axis" x1="0" x2="100%" y1="8" y2="8"/>')
+        if mark is not None:
+            bar += Markup('<line class="zero" x1="{0}%" x2="{0}%" y1="-8" y2="24"/>').format(place(mark))
         if row.lower is not None and row.upper is not None:
             bar += Markup('<line class="bar {}" x1="{}%" x2="{}%" y1="8" y2="8"/>').format(
                 row.colour, place(row.lower), place(row.upper)

@@ -45,7 +45,7 @@ def reasons(p: SimpleNamespace, found: Mapping[str, Any], metric: Metric, card: 
     lines = [Markup("<b>Ship models/target/{}</b>, trained from {}, {}").format(found["ship"], chain, why)]
     trained = "in the one training that was made" if len(p.seeds) == 1 else f"the mean over {len(p.seeds)} seeds"
     said = "Transfer was worth <b>{} {}</b> to it over random weights ({} interval {} to {}, {})."
-    unit = metric.unit(p.compare.metric) if metric.fraction else name
+    unit = (metric.unit(p.compare.metric) if metric.fraction else name) + ("" if metric.higher_is_better else " (less is better)")
     sure = percent(p.compare.confidence)
     if None not in gain.values():  # undefined, as the F1 of a control that never answers
         ends = metric.change(gain["lower"]), metric.change(gain["upper"])
@@ -61,7 +61,7 @@ def reasons(p: SimpleNamespace, found: Mapping[str, Any], metric: Metric, card: 
 
 def chips(
     p: SimpleNamespace, metric: Metric, found: Mapping[str, Any], saw: Mapping[str, Sequence[Spent]], report: Mapping[str, Any],
-    card: ModelCard, leaks: Mapping[str, Any], verdict: str, noun: str,
+    card: ModelCard, leaks: Mapping[str, Any], noun: str,
 ) -> list[tuple[str, str]]:  # fmt: skip
     """What speaks against relying on the figures: a short text, and the section that says more.
 
@@ -71,7 +71,6 @@ def chips(
         saw: what each training of the arms saw.
         report: of the model to ship.
         leaks: leaks.json.
-        verdict: verdict.md.
     """
     against = []
     if len(p.seeds) == 1:
@@ -85,13 +84,11 @@ def chips(
             what = "nearly the same as" if each["num_nearly"] else "the same as"
             against.append((f"{len(each['keys']):,} of {each['num_test']:,} test {noun}s are {what} training {noun}s of "
                           f"{each['trained_on']}", "warnings"))  # fmt: skip
-    for line in verdict.partition("\n## Warnings")[2].splitlines():
-        if line.startswith("- ") and not line.startswith(("- Leak", "- Without these test examples")):
-            against.append((short(line.removeprefix("- ")), "warnings"))
+    against += [(short(warning), "warnings") for warning in found["warnings"]]
     scratch, chance = found["intervals"][runs.SCRATCH], found["chance"]
     if None not in (chance, *scratch.values()) and comparisons.reaches(metric, scratch, chance):
         against.append(("the control from random weights is not shown to have learned anything", "help"))
-    against += [(f"{runs.shown(name)} was given too few epochs", "help") for name in spent.starved(p.inits[0], saw)]
+    against += [(f"{runs.shown(name)}: stopped while still getting better", "help") for name in spent.starved(p.inits[0], saw)]
     return against or [("nothing was found that speaks against it; what the intervals do not cover is below", "intervals")]
 
 

@@ -34,11 +34,9 @@ def render(verdict: str, **parts: Any) -> str:
         verdict: the text of verdict.md.
         parts: the values that the template shows.
     """
-    # Names, labels and file names are escaped; StrictUndefined makes a misspelt name an error.
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    return environment.from_string(_own("report.html")).render(
+    return filled(
+        _own("report.html"),
         sections=sections(verdict),
-        css=Markup(_own("report.css")),  # noqa: S704 (our own)
         script=Markup(_own("report.js")),  # noqa: S704 (our own)
         identity=identity(),
         contents=CONTENTS,
@@ -46,6 +44,13 @@ def render(verdict: str, **parts: Any) -> str:
         fragment=lambda path: Markup(Path(path).read_text("utf-8")) if Path(path).exists() else "",  # noqa: S704 (escaped by the modality)
         **parts,
     )
+
+
+def filled(template: str, **parts: Any) -> str:
+    """A page of the report's look: a template (Jinja) with its parts, in which names, labels and file names are escaped."""
+    # StrictUndefined makes a misspelt name an error.
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    return environment.from_string(template).render(css=Markup(_own("report.css")), **parts)  # noqa: S704 (our own)
 
 
 def sections(verdict: str) -> dict[str, Markup]:

@@ -16,6 +16,7 @@ from typing import Any
 
 from stages.lib.core import runs
 from stages.lib.params import read as params
+from stages.lib.shell import epochs
 from stages.lib.tracking import ledger, tried
 
 PATH = runs.METRICS / "run.js"
@@ -26,7 +27,7 @@ def write(seconds: dict[str, float]) -> None:
     """Write the file anew, but keep day and commit if the results are those that it tells of already.
 
     Args:
-        seconds: of each stage in its last run here, by its words joined with "-".
+        seconds: of each training, as `trained` gives them.
     """
     with suppress(OSError):  # an observer: a full disk or missing results must not fail a stage
         content = runs.COMPARISON.read_bytes()
@@ -38,6 +39,16 @@ def write(seconds: dict[str, float]) -> None:
             when = {name: known[name] for name in when}
         found = {"of": of, **when, "seconds": seconds, "tried": tuned}
         PATH.write_text(f"run({json.dumps(found, sort_keys=True)});\n", encoding="utf-8")
+
+
+def trained() -> dict[str, float]:
+    """How long each training took here, in all processes in which it ran, by its kind and name ("target-mono-0")."""
+    found = {}
+    for each in runs.expected(params.read()):
+        run = each.metrics / "run.json"
+        if run.exists() and (seconds := epochs.seconds_of(json.loads(run.read_text(encoding="utf-8"))["key"])) is not None:
+            found[f"{each.kind}-{each.name}"] = seconds
+    return found
 
 
 def read() -> dict[str, Any]:

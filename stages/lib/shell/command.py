@@ -56,7 +56,7 @@ def run_stage(name: str, words: list[str], main: Callable[..., None]) -> None:
             if first and name == kind:
                 ledger.note_training(Training(kind, "-".join(words), ""))
     if first and name in beside.WRITTEN_BY:
-        beside.write({stage: timed.seconds for stage, timed in progress.read_timed().items()})
+        beside.write(beside.trained())
 
 
 def run_command(words: list[str], main: Callable[[list[str]], None]) -> None:

@@ -1,5 +1,7 @@
 """Which of several ways to train the target does best: all against the one that validation prefers, on the same test examples."""
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any, NamedTuple
@@ -45,6 +47,7 @@ class Compared(NamedTuple):
     luck: dict[str, float | None]
     test: str  # sha256 of the test split
     same: list[str]  # states with the same weights as another, which are left out
+    key: str  # hash of what was compared how: the same weights on the same test by the same settings
 
 
 class Read(NamedTuple):
@@ -104,8 +107,9 @@ def compared(states: Sequence[State], settings: Compare) -> Compared:
     ]  # fmt: skip
     luck = verdicts.luck([samples for _, samples in drawn])
     report = first.reports[0]
+    what = json.dumps([sorted(found), report["test"], settings.model_dump()], sort_keys=True)
     return Compared(ways, report["data"], report["num_examples"], len(best.runs), primary, of_validation, settings.metric, metric,
-                    luck, report["test"], same)  # fmt: skip
+                    luck, report["test"], same, hashlib.sha256(what.encode()).hexdigest())  # fmt: skip
 
 
 def require_same(every: Sequence[Read]) -> None:

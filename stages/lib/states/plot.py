@@ -4,13 +4,14 @@ from pathlib import Path
 
 from matplotlib import pyplot as plt
 
+from stages.lib.evaluation.pairing import UNDECIDED
 from stages.lib.plots.style import BETTER, COLOURS, DARK, EQUAL, GREY, STYLE, WORSE, save
 from stages.lib.reporting.verdict.covered import percent
 from stages.lib.shell.epochs import duration
 from stages.lib.states import words
 from stages.lib.states.compared import Compared
 
-OF_VERDICT = {words.BETTER: BETTER, words.WORSE: WORSE, words.SAME: EQUAL, words.UNKNOWN: GREY}
+OF_VERDICT = {words.BETTER: BETTER, words.WORSE: WORSE, words.SAME: EQUAL, UNDECIDED: GREY}
 
 
 def draw(path: Path, found: Compared, confidence: float) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from stages.lib.core.contracts import Metric
+from stages.lib.evaluation.pairing import UNDECIDED
 from stages.lib.evaluation.verdicts import ONE_SEED, Verdict, Word
 from stages.lib.reporting.verdict.covered import percent
 from stages.lib.shell.epochs import duration
@@ -10,7 +11,7 @@ from stages.lib.states.compared import Compared, Way
 from stages.lib.tracking import ledger
 
 MANY = {one: many for many, one in ONE_SEED.items()}
-BETTER, WORSE, SAME, UNKNOWN = "better", "worse", "as good", "no difference shown"
+BETTER, WORSE, SAME = "better", "worse", "as good"
 LEAST = 4  # columns that every table has: strategy, validation, test, against the best
 IN_WORDS: dict[Word, str] = {"helps": BETTER, "hurts": WORSE}
 
@@ -27,7 +28,7 @@ def answer(found: Compared) -> list[str]:
     lines = [f"Best on validation: {best.label}, {found.of_validation.text(best.val)}. On the test it reaches "
              f"{found.metric.interval(dict(best.test))}."]  # fmt: skip
     for which, said in [(BETTER, "Better than it on the test, although validation did not say so"), (SAME, "As good"),
-                        (UNKNOWN, "No difference shown between it and"), (WORSE, "Worse")]:  # fmt: skip
+                        (UNDECIDED, "No difference shown between it and"), (WORSE, "Worse")]:  # fmt: skip
         these = [_with_change(each, found.metric) for each in others if each.against and word(each.against) == which]
         lines += [f"{said}: {', '.join(these)}."] if these else []
     rest = [each for each in found.ways if each.against is None or word(each.against) != WORSE]

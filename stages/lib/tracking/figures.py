@@ -10,15 +10,15 @@ KNOWN = ("coverage", "classes", "unlike", "recall", "precision")  # of what cali
 
 def of_test(report: dict[str, Any]) -> dict[str, float]:
     """The metrics from evaluate, under the names that MLflow shows."""
-    found = {f"test/{name}": figure["value"] for name, figure in report["metrics"].items()}
+    return {f"test/{name}": figure["value"] for name, figure in report["metrics"].items() if is_number(figure["value"])}
+
+
+def beside(report: dict[str, Any]) -> dict[str, float]:
+    """The intervals of the metrics, and what calibration gave. They are params: each would be a chart with one bar, and those of
+    calibration would stand before the losses."""
+    found = {f"test/{name}_{end}": figure.get(end) for name, figure in report["metrics"].items() for end in ("lower", "upper")}
     found |= {f"calibrated/{name}": value for name, value in flat(report.get("calibrated", {}), "_") if name.endswith(KNOWN)}
     return {name: value for name, value in found.items() if is_number(value)}
-
-
-def ends(report: dict[str, Any]) -> dict[str, float]:
-    """The intervals of the metrics, which are params: each would be a chart with one bar."""
-    return {f"test/{name}_{end}": figure[end] for name, figure in report["metrics"].items() for end in ("lower", "upper")
-            if is_number(figure.get(end))}  # fmt: skip
 
 
 def headline(metric: str, compare: dict[str, Any]) -> dict[str, float]:

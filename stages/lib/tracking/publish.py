@@ -121,7 +121,8 @@ def publish(
                 _log_tested(client, run.info.run_id, model_id, parent.data[-1], tested)
                 registry.register(client, run.info.run_id, model_id, predictions, judge)
                 shown = [name for name in parent.metrics if name.startswith(("test/", "transfer/"))]
-                views.describe(client, experiment, shown, SHOWN)
+                views.describe(client, experiment)
+                views.tabulate(client, experiment, shown, SHOWN)
                 client.set_terminated(run.info.run_id, "FINISHED")  # last: a run that is not finished will be completed later
             return experiment, made.info.run_id
     except Exception as error:

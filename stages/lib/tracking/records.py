@@ -143,7 +143,7 @@ def child(training: Training) -> Run:
         kind=training.kind,
         name=f"{run['name']}: {run['settings']['strategy']} on {training.data}",
         tags={"transfer.key": run["key"], "transfer.model": report["model"], "mlflow.note.content": note},
-        params=run["settings"] | {"best_epoch": run["best"]["epoch"]} | figures.ends(report),
+        params=run["settings"] | {"best_epoch": run["best"]["epoch"]} | figures.beside(report),
         metrics=figures.of_test(report),
         history=history,
         times=_times(f"{training.kind}-{training.name}", metrics / "run.json"),

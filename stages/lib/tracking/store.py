@@ -4,7 +4,7 @@ MLflow is an observer: if it cannot be reached, one line says so and the pipelin
 nothing here imports it before it is needed.
 
 Every run of this pipeline has these tags:
-    transfer.kind   pipeline (the parent), intermediate, target or scratch
+    transfer.kind   pipeline (the parent), intermediate, target or scratch; strategies for a comparison of states
     transfer.stage  which training within the pipeline, "target mono-0"; "pipeline" for the parent
     transfer.key    hash of everything that a training depends on; a training that resumes continues the run with its key
     transfer.model  sha256 of the weights that were measured; of the parent, of those that are shipped
@@ -34,8 +34,10 @@ from stages.lib.imports import unscanned
 
 EXPERIMENT = "transfer-learning"
 LOCAL_SERVER = "http://127.0.0.1:5000"  # of `mlflow server`, as the guide starts it
+MODE = "workflowType=machine_learning"  # of MLflow's pages; the other one hides runs
 LOCKED_TIMEOUT_S = 5  # how long a SQLite store may be locked by another process
 SECTIONS = ("expected", "lr", "train", "val")  # of what advise expects of each strategy, and of columns of a history row
+LATER = "the next dvc repro fills in what is missing"
 NOT_METRICS = ("epoch", "time_ms", "phase", "best")  # columns of a history row that would make no chart
 # Packages whose exceptions come from the store or its artifact storage; those of requests and filelock are OSErrors.
 LIBRARIES = ("mlflow", "sqlalchemy", "alembic", "urllib3", "boto3", "botocore", "azure", "google")
@@ -110,8 +112,8 @@ def uri() -> str:
 
 
 def address(experiment: str, run_id: str) -> str:
-    """Where a run's page is."""
-    return f"{server()}/#/experiments/{experiment}/runs/{run_id}"
+    """Where a run's page is; without its last part it would open among those of generative AI."""
+    return f"{server()}/#/experiments/{experiment}/runs/{run_id}?{MODE}"
 
 
 def server() -> str:
@@ -205,13 +207,14 @@ def expected(error: BaseException) -> bool:
     return isinstance(error, UserError | OSError | sqlite3.Error) or not libraries.isdisjoint(LIBRARIES)
 
 
-def tell(error: Exception, consequence: str, aborted: BaseException | None = None) -> None:
+def tell(error: Exception, consequence: str, aborted: BaseException | None = None, then: str = LATER) -> None:
     """Print in one line why something is missing in MLflow.
 
     Args:
         error: what failed.
         consequence: what follows from it.
         aborted: the exception that ended the training, if any. Python chains `error` to it, but it is not its cause.
+        then: what mends it.
     """
     cause: BaseException = error
     while (following := cause.__cause__ or cause.__context__) not in (None, aborted):
@@ -226,7 +229,7 @@ def tell(error: Exception, consequence: str, aborted: BaseException | None = Non
     else:
         frame = traceback.extract_tb(error.__traceback__)[-1]
         said = f"A bug in tracking, not a fault of the MLflow store ({reason}, at {frame.filename}:{frame.lineno}):"
-    print(f"{said} {consequence}; the next dvc repro fills in what is missing.", file=sys.stderr, flush=True)
+    print(f"{said} {consequence}; {then}.", file=sys.stderr, flush=True)
 
 
 def _root() -> Path:

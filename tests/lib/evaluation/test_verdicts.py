@@ -122,6 +122,7 @@ def test_the_file_has_a_schema_that_refuses_what_is_not_in_it():
         luck={},
         chance=None,
         without_leaks=None,
+        warnings=[],
         accuracy={"a": 0.9, "b": None},
         **report,
     )
@@ -132,7 +133,8 @@ def test_the_file_has_a_schema_that_refuses_what_is_not_in_it():
             Comparison.model_validate(values | {"transfer": values["transfer"] | wrong})
     schema = Comparison.model_json_schema()
     assert (
-        set(schema["required"]) == {"ship", "shipped", "intervals", "measured", "use", "luck", "chance", "without_leaks"}
+        set(schema["required"])
+        == {"ship", "shipped", "intervals", "measured", "use", "luck", "chance", "without_leaks", "warnings"}
         and schema["$defs"]["Verdict"]["required"]
     )
 

@@ -23,6 +23,16 @@ def test_intervals_lie_on_one_axis_in_the_order_of_their_values():
     assert first - second == pytest.approx(4 * (high - first), abs=0.05), "the axis is linear"
 
 
+def test_a_mark_lies_where_its_value_lies_in_each_row():
+    rows = [svg.Row("better", "+2", 2.0, 1.0, 3.0), svg.Row("worse", "-1", -1.0, -2.0, -0.5)]
+    drawn = svg.intervals(rows, mark=0)
+    marks = {float(place) for place in re.findall(r'class="zero" x1="([\d.]+)%"', drawn)}
+    better, worse = numbers("cx", drawn)
+    (mark,) = marks
+    assert drawn.count('class="zero"') == 2 and (better - mark) == pytest.approx(2 * (mark - worse), abs=0.05)
+    assert 'class="zero"' not in svg.intervals(rows)
+
+
 def test_bars_of_a_waterfall_begin_where_the_one_before_ended():
     rows = [svg.Row("random", "60", 0.6, 0.0), svg.Row("more", "+20", 0.8, 0.6), svg.Row("less", "-10", 0.7, 0.8)]
     drawn = svg.waterfall(rows)

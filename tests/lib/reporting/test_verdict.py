@@ -40,7 +40,7 @@ def test_forgetting_is_named_where_it_is_more_than_allowed_and_no_chance(after, 
     if named:
         low, high = (f"{100 * (after - 0.9 + end):+.1f}" for end in (-half, half))
         assert found[0].startswith(
-            "- Catastrophic forgetting: after target dots-0, accuracy on dots (with its original head) went "
+            "Catastrophic forgetting: after target dots-0, accuracy on dots (with its original head) went "
         )
         assert f"went from 90.0 % to {100 * after:.1f} % ({100 * (after - 0.9):+.1f}, {low} to {high})." in found[0]
         assert "keep models/dots beside the new model, or choose wise_ft" in found[0]
@@ -85,6 +85,7 @@ def told(metric, d, results, *, name="accuracy", seeds=(0,), chance=None, models
         use="unknown",
         luck={},
         without_leaks=None,
+        warnings=[],
         chance=chance,
         **{name: values},
         transfer=d,

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from stages.lib.core import runs
-from stages.lib.shell import beside
+from stages.lib.core import cards, runs
+from stages.lib.shell import beside, epochs
 from stages.lib.tracking import ledger
 from tests.tiny import PARAMS, write_params
 
@@ -24,6 +24,18 @@ def test_it_is_a_call_that_says_whose_minutes_these_are(results):
     told = json.loads(text.removeprefix("run(").removesuffix(");\n"))
     assert told["seconds"] == {"target-mono-0": 90.5} and told["commit"] == ""  # no repository here
     assert told["of"] == "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"  # sha256 of "{}"
+
+
+def test_the_time_of_a_training_is_that_of_all_its_processes(results, tmp_path, monkeypatch):
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    write_params(tmp_path, PARAMS)
+    for each in runs.expected(PARAMS)[:3]:
+        cards.write_json(each.metrics / "run.json", {"key": f"{each.label:_<16}"})
+    killed, whole, _ = (f"{each.label:_<16}" for each in runs.expected(PARAMS)[:3])
+    epochs.note_seconds(killed, 20, resumed=False)
+    epochs.note_seconds(killed, 5, resumed=True)
+    epochs.note_seconds(whole, 7, resumed=False)
+    assert beside.trained() == {"intermediate-dots": 25.0, "target-dots-0": 7.0}, "the third was trained elsewhere"
 
 
 def test_it_tells_how_much_each_arm_was_tuned(results, tmp_path, monkeypatch):

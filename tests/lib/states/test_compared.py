@@ -1,5 +1,6 @@
 """Several ways to train the target, compared on planted answers: validation ranks, the test tells, corrected for their number."""
 
+import html
 import json
 import shutil
 from pathlib import Path
@@ -13,7 +14,7 @@ from stages.lib.errors import UserError
 from stages.lib.evaluation import comparison, pairing, verdicts
 from stages.lib.params.schema import Compare
 from stages.lib.shell import epochs
-from stages.lib.states import plot, words
+from stages.lib.states import page, plot, words
 from stages.lib.states.collect import State
 from stages.lib.states.compared import compared
 from tests.outcomes import evaluated
@@ -134,7 +135,7 @@ def test_what_choosing_by_the_test_would_flatter_is_said(state):
     assert any(line.startswith("Validation chose. Whoever takes the best of 3 by the test") for line in words.notes(found, 0.95))
 
 
-def test_the_page_and_the_picture_hold_every_way_and_are_the_same_again(state, tmp_path):
+def test_the_table_and_the_picture_hold_every_way_and_are_the_same_again(state, tmp_path):
     found = compared([state("full", 0.9, 0.9, seconds=200), state("a|b", 0.8, 0.8), state("knn", 0.6, 0.6)], SETTINGS)
     page = words.markdown(found, 0.95)
     rows = [line for line in page.splitlines() if line.startswith("| ")]
@@ -142,3 +143,24 @@ def test_the_page_and_the_picture_hold_every_way_and_are_the_same_again(state, t
     for name in ("one.png", "two.png"):
         plot.draw(tmp_path / name, found, 0.95)
     assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()
+
+
+def test_the_page_has_every_way_its_difference_and_only_text_from_names(state):
+    found = compared([state("full", 0.9, 0.9, seconds=200), state("<b>&", 0.88, 0.8), state("knn", 0.6, 0.6)], SETTINGS)
+    text = page.write(found, 0.95)
+    assert text == page.write(found, 0.95), "equal comparisons give equal pages"
+    assert "<b>&" not in text and text.count("&lt;b&gt;&amp;") >= 3
+    assert text.count('class="zero"') == 2, "a row for each but the best, with its mark"
+    for way in found.ways:
+        assert found.metric.text(way.test["value"]) in text
+        assert way.against is None or f"{found.metric.change(way.against.difference)} (" in text
+    assert all(line in html.unescape(text) for line in words.notes(found, 0.95))
+    assert "src=" not in text and "href=" not in text, "nothing is loaded"
+
+
+def test_the_same_states_are_one_comparison_and_others_are_another(state):
+    one, two, three = state("full", 0.9, 0.9), state("knn", 0.8, 0.8), state("partial", 0.7, 0.7)
+    key = compared([one, two], SETTINGS).key
+    assert compared([two, one._replace(name="another name")], SETTINGS).key == key
+    others = SETTINGS.model_copy(update={"metric": "auroc"})
+    assert len({key, compared([one, two, three], SETTINGS).key, compared([one, two], others).key}) == 3

@@ -292,13 +292,13 @@ def test_the_last_words_are_the_verdict_the_report_and_the_page_of_this_run(trac
     """Also if the state is already recorded; of a store on a server, it is that server's page."""
     ((experiment, run_id),) = query(tracked, "SELECT experiment_id, run_uuid FROM runs JOIN tags USING (run_uuid) "
                                     "WHERE key = 'transfer.stage' AND value = 'pipeline'")  # fmt: skip
-    page = f"#/experiments/{experiment}/runs/{run_id}"
+    page = f"#/experiments/{experiment}/runs/{run_id}?workflowType=machine_learning"
     assert call(Repo(tracked), "track") == f"{LAST}MLflow: http://127.0.0.1:5000/{page}\n"
 
 
 def test_the_pages_of_a_store_on_a_server_are_there_and_say_no_password(monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://me:secret@mlflow.example/")
-    assert store.address("3", "ab") == "https://mlflow.example/#/experiments/3/runs/ab"
+    assert store.address("3", "ab") == "https://mlflow.example/#/experiments/3/runs/ab?workflowType=machine_learning"
     assert views.address("3").startswith("https://mlflow.example/#/experiments/3/runs?")
 
 
@@ -397,3 +397,11 @@ def test_what_trained_nothing_is_not_said_to_have_had_an_epoch(project, monkeypa
     (training.metrics / "history.csv").write_text(f"phase,epoch,train_loss,val_loss\n0,1,{loss},0.5\n")
     assert said in records.child(training).tags["mlflow.note.content"]
     assert spent(training, None).epochs == num
+
+
+def test_what_would_be_a_chart_with_one_bar_before_the_losses_is_a_param():
+    report = {"metrics": {"accuracy": {"value": 0.9, "lower": 0.8, "upper": None}, "auroc": {"value": None}},
+              "calibrated": {"set_90": {"coverage": {"value": 0.91, "lower": 0.9}, "classes": 1.5, "known": 30}}}  # fmt: skip
+    assert figures.of_test(report) == {"test/accuracy": 0.9}
+    beside = {"test/accuracy_lower": 0.8, "calibrated/set_90_coverage": 0.91, "calibrated/set_90_classes": 1.5}
+    assert figures.beside(report) == beside

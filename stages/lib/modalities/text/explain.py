@@ -36,7 +36,7 @@ def explained(
     for row, output, title in zip(rows, outputs, titles, strict=True):
         (text,) = inputs.texts(split.rows(np.array([row])))
         first, *rest = title.split("\n")
-        head = Markup("<b>{}</b> {}").format(first, " ".join(rest))
+        head = Markup("<b>{}</b>{}").format(first, "".join(f" · {line}" for line in rest))
         parts.append(Markup("<li>{}<br>{}</li>").format(head, marked(text, importance(model, preprocessing, text, output))))
     page = Markup("<ol>\n{}\n</ol>\n").format(Markup("\n").join(parts)) if parts else Markup("<p>No mistakes.</p>\n")
     path.write_text(page, encoding="utf-8")

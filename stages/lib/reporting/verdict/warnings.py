@@ -1,6 +1,6 @@
 """What went wrong on the way to the verdict: wrong preprocessing, training and forgetting; and how domains were adapted."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,42 +13,53 @@ from stages.lib.core.runs import ADVICE, Training
 from stages.lib.evaluation.adaptation import Adapted
 
 
-def write(
+def found(
     p: SimpleNamespace,
     trainings: Sequence[Training],
     forgotten: Mapping[str, pd.DataFrame],
     shortcuts: Mapping[str, Mapping[str, Any]],
-    shared: Sequence[str],
-) -> str:
-    """A section with the warnings from leaks, advise and the trainings, earlier tasks that were forgotten, and shortcuts.
+) -> list[str]:
+    """The warnings from advise and the trainings, earlier tasks that were forgotten, and shortcuts.
 
     Args:
         p: the section `checks` of params.yaml.
         trainings: all trainings of the pipeline.
         forgotten: for each hop, the table of the stage forgetting.
         shortcuts: reports of controls that see only what should say nothing, by what they see.
-        shared: lines about test examples in training data.
     """
     runs = [cards.read_json(training.metrics / "run.json") for training in trainings]
-    advice = cards.read_json(ADVICE)
-    lines = [*shared, *(f"- Preprocessing: {warning}" for warning in advice["warnings"])]
-    lines += [f"- {run['name']}: {warning}" for run in runs for warning in run["warnings"]]
+    lines = [f"Preprocessing: {warning}" for warning in cards.read_json(ADVICE)["warnings"]]
+    lines += [f"{run['name']}: {warning}" for run in runs for warning in run["warnings"]]
     for hop, table in forgotten.items():
         _, scale = scale_of(cards.read_json(Training("intermediate", hop, "").evaluation / "report.json"))
         lines += catastrophic(hop, scale, table, p.checks.forgetting)
     for seen, report in shortcuts.items():
         lines += shortcut(seen, report, p.checks.shortcut)
+    return lines
+
+
+def write(p: SimpleNamespace, lines: Sequence[str], forgotten: Collection[str]) -> str:
+    """The section of the verdict.
+
+    Args:
+        p: the section `checks` of params.yaml.
+        lines: what `leaks` and `found` say.
+        forgotten: the hops whose forgetting was measured.
+    """
+    advice = cards.read_json(ADVICE)
     tried = "no wrong preprocessing, " if advice["decided"] else "no preprocessing with clearly better neighbours, "
     checked = tried if advice["preprocessing"] else ""
     kept = f", no earlier task forgotten (checks.forgetting: {p.checks.forgetting:g})" if forgotten else ""
-    found = lines or [f"None: no test example in training data, {checked}no learning rate too high, no missing freezing{kept}."]
+    told = [f"- {line}" for line in lines] or [
+        f"None: no test example in training data, {checked}no learning rate too high, no missing freezing{kept}."
+    ]
     if not advice["preprocessing"]:
-        found.append("\nThe preprocessing was not checked.")
+        told.append("\nThe preprocessing was not checked.")
     elif not advice["decided"]:
-        found.append(
+        told.append(
             "\nThe network remembers no statistics that are near these inputs, so a wrong preprocessing may go unnoticed."
         )
-    return "\n".join(["## Warnings", "", *found]) + "\n"
+    return "\n".join(["## Warnings", "", *told]) + "\n"
 
 
 def leaks(
@@ -71,9 +82,9 @@ def leaks(
         left = "; these were left out of training"
     else:
         left = ". metrics/leaks/pairs.csv lists them; leaks.action: drop leaves them out of training"
-    lines = [f"- Leak: {each['words']}{left}." for each in found["compared"] if each["words"]]
+    lines = [f"Leak: {each['words']}{left}." for each in found["compared"] if each["words"]]
     if without and (value := without[proposal]) is not None and np.isfinite(value):
-        lines.append(f"- Without these test examples, the {name.replace('_', ' ')} of the proposal is "
+        lines.append(f"Without these test examples, the {name.replace('_', ' ')} of the proposal is "
                      f"{metric.text(value)}; with them {metric.text(results[proposal]['value'])}.")  # fmt: skip
     return lines
 
@@ -117,7 +128,7 @@ def catastrophic(hop: str, scale: Scale, table: pd.DataFrame, most: float) -> li
         loss = loss if scale.fraction else loss / (abs(row.before) or 1)
         if loss > most and upper < 0:
             lines.append(
-                f"- Catastrophic forgetting: after {row.model}, {row.metric.replace('_', ' ')} on {hop} (with its original head) "
+                f"Catastrophic forgetting: after {row.model}, {row.metric.replace('_', ' ')} on {hop} (with its original head) "
                 f"went from {scale.text(row.before)} to {scale.text(row.after)} ({scale.change(row.change)}, "
                 f"{scale.change(row.lower)} to {scale.change(row.upper)}{_guessing(row, scale)}). If {hop} still matters, keep "
                 f"models/{hop} beside the new model, or choose wise_ft, l2_sp or feature_extraction, or a lower lr."
@@ -139,11 +150,11 @@ def shortcut(seen: str, report: Mapping[str, Any], most: float) -> list[str]:
         report: of the control.
         most: AUROC of a class above which it is told, beyond chance.
     """
-    found = {name: each["auroc"] for name, each in report["per_class"].items()}
+    areas = {name: each["auroc"] for name, each in report["per_class"].items()}
     return [
-        f"- Shortcut: {seen} alone, without what they show, tells {name} from the rest: AUROC {100 * auroc['value']:.1f} % "
+        f"Shortcut: {seen} alone, without what they show, tells {name} from the rest: AUROC {100 * auroc['value']:.1f} % "
         f"({100 * auroc['lower']:.1f} to {100 * auroc['upper']:.1f} %). The model may have learned where {name} comes from "
         "instead of what it is. Take all classes from the same places, or cut the border off, before you trust its figures."
-        for name, auroc in found.items()
+        for name, auroc in areas.items()
         if auroc["lower"] is not None and auroc["lower"] > most
     ]

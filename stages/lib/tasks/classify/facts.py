@@ -25,15 +25,15 @@ def facts(report: Mapping[str, Any], noun: str) -> Facts:
     if worst is None:
         sentence = f"The model is right for all {num:,} test {noun}s"
     else:
-        recall, rows = report["per_class"][worst]["recall"], report["confusion"]
-        index = classes.index(worst)
-        missed = support[worst] - rows[index][index]
+        recall, index = report["per_class"][worst]["recall"], classes.index(worst)
+        missed = support[worst] - report["confusion"][index][index]
         sentence = f"The model finds {FRACTION.text(recall['value'])} of “{worst}” and is right for " \
                    f"{FRACTION.text(accuracy['value'])} of all {noun}s"  # fmt: skip
         found.append(Fact("recall_worst", f"“{worst}” found", **recall, text=FRACTION.text(recall["value"]),
                           beside=f"{ends(recall, FRACTION)} · {missed:,} of {support[worst]:,} missed",
                           alarming=recall["upper"] < accuracy["value"]))  # fmt: skip
-        found += _false_alarms(report, worst, index, num - support[worst])
+        if num > support[worst]:
+            found.append(_false_alarms(report, worst, index, num - support[worst]))
     ece = report["metrics"]["ece"]
     found.append(Fact("ece", "Calibration error", **ece, text=FRACTION.text(ece["value"]),
                       beside=f"{ends(ece, FRACTION)} · how far its confidence is from how often it is right"))  # fmt: skip
@@ -47,16 +47,10 @@ def missed_most(report: Mapping[str, Any]) -> str | None:
     return worst if recalls[worst] < 1 else None
 
 
-def _false_alarms(report: Mapping[str, Any], worst: str, index: int, num_others: int) -> list[Fact]:
-    """How many of the other examples are taken for the class; its interval is known for two classes, from the other's recall."""
-    if not num_others:
-        return []
+def _false_alarms(report: Mapping[str, Any], worst: str, index: int, num_others: int) -> Fact:
+    """How many of the other examples are taken for the class."""
+    figure = report["per_class"][worst]["false_alarms"]
     wrong = sum(row[index] for row in report["confusion"]) - report["confusion"][index][index]
-    figure: dict[str, Any] = {"value": wrong / num_others, "lower": None, "upper": None}
-    counted = f"{wrong:,} of {num_others:,} others taken for “{worst}”"
-    if len(report["classes"]) == 2:
-        (other,) = (label for label in report["classes"] if label != worst)
-        recall = report["per_class"][other]["recall"]
-        figure |= {"lower": 1 - recall["upper"], "upper": 1 - recall["lower"]}
-        counted = f"{ends(figure, FRACTION)} · {wrong:,} of {num_others:,} “{other}” taken for “{worst}”"
-    return [Fact("false_alarms", "False alarms", **figure, text=FRACTION.text(figure["value"]), beside=counted)]
+    first, *more = (f"“{label}”" for label in report["classes"] if label != worst)
+    beside = f"{ends(figure, FRACTION)} · {wrong:,} of {num_others:,} {'others' if more else first} taken for “{worst}”"
+    return Fact("false_alarms", "False alarms", **figure, text=FRACTION.text(figure["value"]), beside=beside)

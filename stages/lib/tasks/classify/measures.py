@@ -99,7 +99,7 @@ def report(
     return {
         "metrics": {name: entry(name) for name in [*METRICS, "ece"]},
         "per_class": {
-            label: {name: entry(name, index) for name in ("precision", "recall", "f1")}
+            label: {name: entry(name, index) for name in ("precision", "recall", "f1", "false_alarms")}
             | {"auroc": entry("auroc_per_class", index), "support": int(values["support"][index])}
             for index, label in enumerate(classes)
         },
@@ -149,7 +149,7 @@ def most_certain(
     chosen = wrong[np.argsort(rank, kind="stable")][:num]
     rows = np.concatenate([chosen[np.argsort(targets[chosen], kind="stable")], order[right][: num // 2]])
     titles = [
-        f"{classes[predicted[row]]} ({confidence[row]:.0%})"
+        f"{classes[predicted[row]]} ({100 * confidence[row]:.0f} %)"
         + (", right" if predicted[row] == targets[row] else f"\nis {classes[targets[row]]}")
         + f"\n{keys[row]}"
         for row in rows

@@ -57,10 +57,10 @@ def ece(probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray, num_
 
 
 def per_class(probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
-    """Precision, recall, f1 and support of each class, (B, C) each.
+    """Precision, recall, f1, false alarms (how many of the others are taken for it) and support of each class, (B, C) each.
 
     NaN: the precision of a class that is never predicted, the recall of one that has no examples, the f1 of one for which both
-    hold.
+    hold, the false alarms of one that has all examples.
     """
     num_classes, predicted = probabilities.shape[1], probabilities.argmax(1)
     support, claimed = _sum_by(weights, labels, num_classes), _sum_by(weights, predicted, num_classes)
@@ -69,6 +69,7 @@ def per_class(probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray
         "precision": _ratio(hits, claimed),
         "recall": _ratio(hits, support),
         "f1": _ratio(2 * hits, support + claimed),
+        "false_alarms": _ratio(claimed - hits, weights.sum(1, keepdims=True) - support),
         "support": support,
     }
 

@@ -13,7 +13,7 @@ from stages.lib.tasks.classify.facts import FRACTION, missed_most
 
 MOST_CLASSES = 12  # in a matrix; of more, the most frequent confusions are listed
 MOST_CONFUSIONS = 12
-COLUMNS = {"recall": "found", "precision": "right when said", "f1": "F1", "auroc": "AUROC"}
+COLUMNS = {"recall": "found", "precision": "right when said", "false_alarms": "false alarms", "f1": "F1", "auroc": "AUROC"}
 HINT = "On this test. A threshold that is chosen by it looks better than it is: choose one by validation examples."
 
 
@@ -35,7 +35,8 @@ def _classes(report: Mapping[str, Any]) -> Markup:
     )
     rows = [[name, *(_figure(each[column]) for column in COLUMNS), f"{each['support']:,}"] for name, each in classes]
     note = Markup('<p class="small">Found: how many of the class are recognised (recall). Right when said: how many of '
-                  "those that it takes for the class belong to it (precision).</p>")  # fmt: skip
+                  "those that it takes for the class belong to it (precision). False alarms: how many of the others it takes "
+                  "for it.</p>")  # fmt: skip
     return svg.table(["class", *COLUMNS.values(), "test examples"], rows) + note
 
 

@@ -29,10 +29,11 @@ def calibrated(report: Mapping[str, Any]) -> list[str]:
             lines.append(f"Its prediction sets at {share} hold all classes: validation has {each['known']} examples, and "
                          f"{each['needed']} are needed.")  # fmt: skip
         else:
+            one = "" if each["classes"] == 1 else "es"
             expected = " to ".join(f"{100 * each[f'expected_{end}']:.1f}" for end in ("lower", "upper"))
             lines.append(
                 f"Its prediction sets at {share} hold the right class of {_interval(each['coverage'])} of the examples "
-                f"({expected} % was to be expected), and {each['classes']:.3g} classes on average."
+                f"({expected} % was to be expected), and {each['classes']:.3g} class{one} on average."
             )
     return lines
 

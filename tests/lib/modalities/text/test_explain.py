@@ -132,7 +132,7 @@ def test_the_words_that_mattered_are_marked(how, tmp_path):
     assert [word for _, word in shown.marked] == ["bad,", "awful"], "less than a tenth of the most important is not marked"
     assert [style for style, _ in shown.marked] == [f"background:rgba(230,159,0,{shade})" for shade in ("0.40", "0.80")]
     assert "a bad, awful\nand dull film" in shown.text and shown.tags == {"ol", "li", "b", "br", "span"}
-    assert "bad (99%)" in shown.text and "is good 0" in shown.text
+    assert "bad (99%)" in shown.text and "· is good · 0" in shown.text
 
 
 def test_what_looks_like_html_is_shown_as_it_is(how, tmp_path):
@@ -140,7 +140,7 @@ def test_what_looks_like_html_is_shown_as_it_is(how, tmp_path):
     label = "<script>evil()</script>"
     shown = explained(tmp_path / "x.html", deciding(awful=2.0), how, [evil], [f"{label} (98%)\nis <b>{label}\n<i>key</i>"])
     assert shown.tags == {"ol", "li", "b", "br", "span"}
-    assert evil in shown.text and f"{label} (98%)" in shown.text and f"is <b>{label} <i>key</i>" in shown.text
+    assert evil in shown.text and f"{label} (98%)" in shown.text and f"· is <b>{label} · <i>key</i>" in shown.text
     assert [word for _, word in shown.marked] == ["awful&lt;"]
     assert "<script" not in (tmp_path / "x.html").read_text()
 
