@@ -44,6 +44,11 @@ def main(words: list[str]) -> None:
         except Timeout:
             print(f"{folder.name}: in use, kept")
     print(f"{freed / 1e6:.0f} MB freed")
+    mend_notes()
+
+
+def mend_notes() -> None:
+    """Delete those of DVC's own notes that a killed dvc left half-written."""
     root = runs.state_folder().parent
     mend(root / ".dvc/tmp/rwlock", root / ".dvc/tmp/rwlock.lock", json.loads)
     mend(root / "dvc.lock", root / ".dvc/tmp/lock", lambda text: yaml.safe_load(text)["schema"])

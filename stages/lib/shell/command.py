@@ -15,6 +15,7 @@ from stages.lib.shell import beside, progress
 from stages.lib.shell.locks import alone
 from stages.lib.tracking import ledger
 
+RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")  # of a process, from torchrun, Lightning Fabric and srun
 UNWRITABLE = {  # what the operating system says, and what to do
     os.strerror(errno.ENOSPC): "Make room: `python -m stages clean` deletes checkpoints of finished trainings, and "
                                "`dvc gc --all-commits --all-experiments` what no commit and no experiment needs.",
@@ -40,7 +41,7 @@ def run_stage(name: str, words: list[str], main: Callable[..., None]) -> None:
         sys.exit(f"error: {usage}")
     others: dict[str, Any] = {}
     lock = Path(".transfer/stages") / f"{progress.file_name([name, *words])}.lock"
-    first = os.environ.get("LOCAL_RANK", "0") == "0"  # only the first process of a training writes
+    first = all(os.environ.get(name, "0") == "0" for name in RANKS)  # only the first process of a training writes
     with in_words(), ExitStack() as stack:
         if "watch" in {each.name for each in parameters}:
             from stages.lib.shell.watch import watch  # imports what MLflow needs

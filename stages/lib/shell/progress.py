@@ -54,7 +54,7 @@ def file_name(words: list[str]) -> str:
 
 def _line(words: list[str]) -> str:
     values = params.read()
-    stages = expand(_dvc_yaml(), values)
+    stages = expand(read_dvc_yaml(), values)
     own = next((stage for stage in stages if stage.words == words), None)
     return " ".join(words) if own is None else line(own, plans.of_this_run(own, stages, values), stages, read_timed())
 
@@ -143,7 +143,8 @@ def _folder() -> Path:
     return runs.state_folder() / "seconds"
 
 
-def _dvc_yaml() -> dict[str, Any]:
+def read_dvc_yaml() -> dict[str, Any]:
+    """The file dvc.yaml, its templates not filled in."""
     with open("dvc.yaml", "rb") as file:
         read: dict[str, Any] = yaml.load(file, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 (both are safe)
     return read

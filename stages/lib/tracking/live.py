@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from stages.lib.tracking import claims, store
+from stages.lib.tracking import claims, place, store
 
 BEGAN_MS = [int(1000 * time.time())]  # of this process, whose first training begins with it: advise has long looked at the data
 TIMEOUT_S = 5  # training never waits longer than this for a server: at most twice (one retry), and only once per training
@@ -64,6 +64,7 @@ def training(key: str, name: str, stage: str, settings: dict[str, Any]) -> Itera
                     logged = store.steps(client, run)
                     client.update_run(run_id, status="RUNNING")
                     client.set_tag(run_id, claims.TAG, claims.mine())
+                    place.note(client, run_id)
                     store.fill_params(client, run, settings)
                     monitor = _watch(run_id)
         except Exception as error:

@@ -11,6 +11,7 @@ Every run of this pipeline has these tags:
     transfer.use    what the licences of the shipped model allow (of the parent)
     transfer.tried  how many settings each arm had until then (of the parent)
     transfer.claim  which clone writes the run (stages.lib.tracking.claims)
+    transfer.node   where a training ran last, with transfer.cpu, transfer.gpu and transfer.threads (stages.lib.tracking.place)
     transfer.state  the state of the pipeline that the run belongs to, set by `tracking.publish`
 """
 

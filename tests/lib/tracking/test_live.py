@@ -1,6 +1,7 @@
 """Live curves, against real SQLite stores and a real MLflow server, with real kills."""
 
 import http.server
+import platform
 import signal
 import sqlite3
 import subprocess
@@ -13,6 +14,7 @@ import mlflow
 import pytest
 import requests
 import sqlalchemy
+import torch
 import urllib3
 
 from stages.lib.core import closure
@@ -37,6 +39,13 @@ from tests.lib.tracking.mlflow_runs import (
 from tests.tiny import ROOT
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*Add type hints")
+
+
+def test_the_run_says_where_it_trains(root):
+    with live.training("k1", "target mono-0", "target", SETTINGS):
+        tags = runs(client_of(root), key="k1")[0].data.tags
+    assert (tags["transfer.node"], tags["transfer.threads"]) == (platform.node(), str(torch.get_num_threads()))
+    assert tags["transfer.cpu"]
 
 
 def test_epochs_are_there_while_training_runs(root):
