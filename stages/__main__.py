@@ -5,8 +5,10 @@ no result depends on it.
 """
 
 import ast
+import atexit
 import os
 import sys
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 
@@ -34,12 +36,16 @@ def main(words: list[str]) -> None:
         near = difflib.get_close_matches(word, [*stages, *commands], n=1)
         sys.exit(f"error: {word!r} is neither a stage nor a command." + (f" Did you mean {near[0]!r}?" if near else "")
                  + " `python -m stages --help` lists them.")  # fmt: skip
-    from stages.lib.shell import command
+    from stages.lib.imports import unscanned
 
+    with unscanned():
+        from stages.lib.shell import command
+
+        module = import_module(f"stages.{word}" if word in stages else f"stages.commands.{word}")
     if word in stages:
-        command.run_stage(word, rest, import_module(f"stages.{word}").main)
+        command.run_stage(word, rest, module.main)
     else:
-        command.run_command(rest, import_module(f"stages.commands.{word}").main)
+        command.run_command(rest, module.main)
 
 
 def usage(stages: list[str], commands: list[str]) -> str:
@@ -66,10 +72,28 @@ def _in_utf8() -> None:
         os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])  # noqa: S606 (the words are our own)
 
 
+def _leave_at_once() -> None:
+    """End without taking apart what was imported, which with torch takes as long as importing it.
+
+    Threads have ended by now, and other exit handlers, which were registered later, have run.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):  # closed by whoever read it
+            stream.flush()
+    os._exit(status)
+
+
 if __name__ == "__main__":
     _in_utf8()
+    status = 1  # of an error that nobody expected, whose traceback Python prints
+    atexit.register(_leave_at_once)
     try:
         main(sys.argv[1:])
         sys.stdout.flush()
+        status = 0
     except BrokenPipeError:  # `| head` closes the pipe once it has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 0
+    except SystemExit as end:  # a text is printed, and means 1
+        status = end.code if isinstance(end.code, int) else int(end.code is not None)
+        raise

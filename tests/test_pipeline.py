@@ -514,8 +514,18 @@ def test_another_domain_is_adapted_to_and_other_ways_to_train_are_arms(finished,
     assert {"target@tiny-0", "alternative@dann-0", "alternative@oracle-0"} <= executed and "alternative@probe-0" not in executed
 
 
-@pytest.mark.parametrize(("words", "without"), [(("recipe", "target"), {"torch", "pandas"}), (("compare",), {"torch"}),
-                                                (("report",), {"torch"})])  # fmt: skip
-def test_what_needs_no_network_starts_without_torch(finished, copy_of, words, without):
+STATISTICS = {"scipy.stats", "sklearn"}  # take long to import, and what is needed of them is in scipy.special
+
+
+@pytest.mark.parametrize(
+    ("words", "without"),
+    [
+        (("recipe", "target"), {"torch", "pandas"}),
+        (("compare",), {"torch"} | STATISTICS),
+        (("report",), {"torch"} | STATISTICS),
+        (("evaluate", "target", "dots-0", "lines"), STATISTICS),
+    ],
+)
+def test_no_stage_imports_what_it_does_not_need(finished, copy_of, words, without):
     program = f"import sys; from stages.__main__ import main; main(sys.argv[1:]); sys.exit(bool({without} & set(sys.modules)))"
     copy_of(finished).run(sys.executable, "-c", program, *words)

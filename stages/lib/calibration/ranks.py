@@ -42,11 +42,14 @@ def expected(num: int, share: float, num_new: int, confidence: float) -> tuple[f
     Reference:
         Angelopoulos and Bates 2021, section 3.2 and appendix C.
     """
-    from scipy.stats import betabinom  # here, because serving needs none
+    from scipy.special import betaln  # here, because serving needs none; scipy.stats takes long to import
 
     above = num + 1 - math.ceil((num + 1) * share - ROUNDING)
     if above < 1:  # no limit: all are below
         return 1.0, 1.0
     tail = (1 - confidence) / 2
-    lower, upper = betabinom.ppf([tail, 1 - tail], num_new, num + 1 - above, above)
+    below = np.arange(num_new + 1)
+    ways = -betaln(below + 1, num_new - below + 1) - math.log(num_new + 1)  # log of the binomial coefficients
+    log_pmf = ways + betaln(below + num + 1 - above, num_new - below + above) - betaln(num + 1 - above, above)
+    lower, upper = np.searchsorted(np.exp(log_pmf).cumsum(), [tail, 1 - tail])
     return float(lower / num_new), float(upper / num_new)

@@ -13,11 +13,13 @@ from typing import Any
 
 STAGES = Path(__file__).resolve().parents[2]
 
-# Code that cannot change a result, and so is not a dependency of any stage: the command line, locks, progress and checkpoints;
-# logging to MLflow; and validation and error messages. (A test checks that validation never changes params.)
+# Code that cannot change a result, and so is not a dependency of any stage: the command line, how libraries are imported, locks,
+# progress and checkpoints; logging to MLflow; and validation and error messages. (A test checks that validation never changes
+# params.)
 OBSERVERS = (
     "__main__.py",
     "lib/errors.py",
+    "lib/imports.py",
     "lib/shell",
     "lib/tracking",
     "lib/params",

@@ -113,11 +113,11 @@ def proportion(
     """
     share, tail = float(hits.mean()), (1 - confidence) / 2
     if groups is None:
-        from scipy.stats import beta  # here, because serving needs none
+        from scipy.special import betaincinv  # here, because serving needs none; quantiles of a beta distribution
 
         num, of = int(hits.sum()), len(hits)
-        lower = float(beta.ppf(tail, num, of - num + 1)) if num else 0.0
-        upper = float(beta.ppf(1 - tail, num + 1, of - num)) if num < of else 1.0
+        lower = float(betaincinv(num, of - num + 1, tail)) if num else 0.0
+        upper = float(betaincinv(num + 1, of - num, 1 - tail)) if num < of else 1.0
     else:
 
         def measure(weights: np.ndarray) -> dict[str, np.ndarray]:

@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
-from scipy.stats import binom
+from scipy.special import bdtr
 
 from stages.lib.core.contracts import Metric
 from stages.lib.evaluation.pairing import UNDECIDED, Paired, enough
@@ -178,7 +178,7 @@ def p_margin(found: Paired, metric: Metric, margin: float, confidence: float) ->
         samples = found.samples[~np.isnan(found.samples)]
         most = max((samples <= -margin).sum(), (samples >= margin).sum())
         return float((1 + most) / (1 + len(samples)))
-    return float(binom.cdf(found.telling, found.num, margin)) if metric.fraction else 1.0
+    return float(bdtr(found.telling, found.num, margin)) if metric.fraction else 1.0
 
 
 def holm(values: Mapping[str, float]) -> dict[str, float]:

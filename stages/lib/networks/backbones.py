@@ -11,6 +11,7 @@ from torch import nn
 from stages.lib.core import plugins
 from stages.lib.core.contracts import Per
 from stages.lib.errors import UserError, listed
+from stages.lib.imports import unscanned
 from stages.lib.networks import heads
 
 
@@ -155,7 +156,8 @@ def load(model: Model, tensors: dict[str, torch.Tensor], *, head: bool = False) 
 
 def _network(architecture: dict[str, Any]) -> nn.Module:
     own = {name: value for name, value in architecture.items() if name not in ("library", "head")}
-    network: nn.Module = _library(architecture).network(**own)
+    with unscanned():  # it imports the library
+        network: nn.Module = _library(architecture).network(**own)
     return network
 
 

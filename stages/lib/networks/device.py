@@ -6,6 +6,7 @@ import sys
 from typing import Any, Literal
 
 from stages.lib.errors import UserError
+from stages.lib.imports import unscanned
 
 
 def launch(*, accelerator: str, devices: int, num_nodes: int, precision: Literal["auto", "32-true", "bf16-mixed"]) -> Any:
@@ -18,9 +19,10 @@ def launch(*, accelerator: str, devices: int, num_nodes: int, precision: Literal
             backbones faster but EfficientNet-Lite0 slower, so it is not the default there.
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS needs it to be deterministic, and reads it at its start
-    import torch
-    from lightning_fabric import Fabric
-    from lightning_fabric.utilities.exceptions import MisconfigurationException
+    with unscanned():
+        import torch
+        from lightning_fabric import Fabric
+        from lightning_fabric.utilities.exceptions import MisconfigurationException
 
     torch.use_deterministic_algorithms(True)
     torch.backends.cudnn.allow_tf32 = False  # "32-true" means it, on every device

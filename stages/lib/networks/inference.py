@@ -1,5 +1,6 @@
 """Running a network without training it: its outputs, its features, and heads that are computed from them."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -31,11 +32,15 @@ def both(model: Model, split: LoadedSplit, batch_size: int) -> tuple[torch.Tenso
 
 def features(fabric: Any, model: Model, split: LoadedSplit, batch_size: int) -> LoadedSplit:
     """The same examples, as features of the frozen backbone, (N, D) or (N, steps, D)."""
-    backbone = model.backbone.eval()
+    return once(fabric, model.backbone.eval(), split, batch_size)
+
+
+def once(fabric: Any, part: Callable[[Any], torch.Tensor], split: LoadedSplit, batch_size: int) -> LoadedSplit:
+    """The same examples, as what a part of a network (in evaluation mode) makes of them, (N, ...)."""
     order, batches = _batches(split, batch_size)
     with torch.no_grad(), fabric.autocast():
         parts = [
-            backbone(split.inputs(indices, "none", None)).float()
+            part(split.inputs(indices, "none", None)).float()
             for indices in tqdm(batches, desc="features", disable=None, leave=False)
         ]
     computed = _joined(parts, order)

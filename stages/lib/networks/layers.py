@@ -35,8 +35,7 @@ def blocks(model: "Model") -> dict[str, list[str]]:
     any layer, such as a single normalisation, belongs to the block before it, and what comes before all layers (class token) to
     the first block.
     """
-    units = dict(_units(model.backbone, NEARLY_ALL * _size(model.backbone)))
-    placed = [name for name, module in units.items() if any(_is_layer(inner) for inner in module.modules())]
+    placed = [name for name, module in units(model).items() if any(_is_layer(inner) for inner in module.modules())]
     found: dict[str, list[str]] = {}
     early: list[str] = []  # before the first block
     for tensor, _ in model.backbone.named_parameters():
@@ -46,6 +45,11 @@ def blocks(model: "Model") -> dict[str, list[str]]:
     first = next(iter(found))
     found[first] = early + found[first]
     return found
+
+
+def units(model: "Model") -> "dict[str, nn.Module]":
+    """The modules of which the backbone consists on the level of its blocks, also those without any layer, in their order."""
+    return dict(_units(model.backbone, NEARLY_ALL * _size(model.backbone)))
 
 
 def layers(model: "Model") -> list[Layer]:

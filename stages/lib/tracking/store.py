@@ -15,15 +15,14 @@ Every run of this pipeline has these tags:
     transfer.state  the state of the pipeline that the run belongs to, set by `tracking.publish`
 """
 
-import gc
 import logging
 import os
 import re
 import sqlite3
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -32,6 +31,7 @@ from filelock import FileLock
 
 from stages.lib.core import runs
 from stages.lib.errors import UserError
+from stages.lib.imports import unscanned
 
 EXPERIMENT = "transfer-learning"
 LOCAL_SERVER = "http://127.0.0.1:5000"  # of `mlflow server`, as the guide starts it
@@ -65,7 +65,7 @@ def connect(timeout_s: int) -> tuple[Any, str]:
             with closing(sqlite3.connect(path, timeout=LOCKED_TIMEOUT_S)) as db:
                 db.execute("BEGIN IMMEDIATE")  # if locked, damaged or read-only, fail at once; MLflow takes 100 s
                 db.rollback()
-        with _nothing_is_garbage():
+        with unscanned():
             import mlflow
 
             for name in ("mlflow", "alembic", "urllib3"):  # one line here replaces their warnings (retries, migrations)
@@ -98,19 +98,6 @@ def _create(path: Path) -> None:
     before, _, after = uri().rpartition(path.name)
     mlflow.MlflowClient(f"{before}{part.name}{after}").search_experiments(max_results=1)
     part.replace(path)
-
-
-@contextmanager
-def _nothing_is_garbage() -> Iterator[None]:
-    """Import without garbage collection: the hundreds of thousands of new objects are kept anyway, and scanning them would take
-    a third of the time."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def uri() -> str:

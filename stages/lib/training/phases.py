@@ -19,7 +19,7 @@ from stages.lib.core.seeds import seed_for
 from stages.lib.networks.backbones import Model
 from stages.lib.networks.inference import features
 from stages.lib.params.schema import TrainingOptions
-from stages.lib.training import diagnostics, optimizers
+from stages.lib.training import beginning, diagnostics, optimizers
 from stages.lib.training.certificate import declare
 from stages.lib.training.freezing import freeze
 from stages.lib.training.log import Log
@@ -131,12 +131,15 @@ def open_phase(
     log.start = start
     network: nn.Module = model
     seen = data
+    stack = ExitStack()
     if phase.plain and data.train.fixed and not any(parameter.requires_grad for parameter in model.backbone.parameters()):
         # The backbone gives the same features in every epoch: compute them once and train the head on them.
         network = model.head
         seen = data.map(lambda split: features(fabric, model, split, options.batch_size))
+    elif data.unlabelled is None and beginning.always_the_same(phase, options, data.train):
+        seen = Data(*stack.enter_context(beginning.skipped(fabric, model, phase, data[:2], options.batch_size)))
     average = AveragedModel(network, multi_avg_fn=_moving_average(options.ema), use_buffers=True) if options.ema else None
-    with _attached(fabric, phase, model, start, data.train, task, seed_for(seed, "penalty", log.phase)) as penalties:
+    with stack, _attached(fabric, phase, model, start, data.train, task, seed_for(seed, "penalty", log.phase)) as penalties:
         criterion = _criterion(fabric, model, data.train, task, options, seed_for(seed, "criterion", log.phase))
         own: list[Any] = with_parameters(criterion, *penalties)
         optimizer = optimizers.build(

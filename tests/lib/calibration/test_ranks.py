@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy.stats import betabinom
 
 from stages.lib.calibration import ranks
 
@@ -41,3 +42,13 @@ def test_the_expected_fractions_are_those_of_many_draws():
     lower, upper = ranks.expected(40, 0.9, 200, 0.95)
     assert np.quantile(found, [0.025, 0.975]) == pytest.approx([lower, upper], abs=0.011)
     assert ranks.expected(10, 0.95, 200, 0.95) == (1, 1), "without a limit all are below it"
+
+
+@pytest.mark.parametrize(("num", "num_new"), [(19, 1), (40, 1000), (40, 7), (3000, 60_000)])
+@pytest.mark.parametrize("share", [0.5, 0.9])
+def test_the_expected_fractions_are_quantiles_of_the_beta_binomial_distribution(num, num_new, share):
+    above = num + 1 - math.ceil((num + 1) * share - 1e-9)
+    for confidence in (0.8, 0.95):
+        tail = (1 - confidence) / 2
+        wanted = betabinom.ppf([tail, 1 - tail], num_new, num + 1 - above, above) / num_new
+        assert ranks.expected(num, share, num_new, confidence) == pytest.approx(tuple(wanted), abs=1e-12)

@@ -70,7 +70,7 @@ def decode(source: bytes | Image.Image) -> Image.Image:
         remarks[PAGES] = 1
     image.load()
     try:
-        image = ImageOps.exif_transpose(image)
+        image = _upright(image)
     except Exception:  # Pillow raises many kinds, and the pixels are whole
         remarks[TURNED] = 1
     if image.mode == "F":
@@ -88,13 +88,18 @@ def decode(source: bytes | Image.Image) -> Image.Image:
         most = (1 << bits) - 1
         values = most - values if _first(tags.get(ExifTags.Base.PhotometricInterpretation), 1) == WHITE_IS_ZERO else values
         image = Image.fromarray((values * 255 / most).round().clip(0, 255).astype(np.uint8))
-    image = image.convert("RGB")
+    image = image if image.mode == "RGB" and image is not source else image.convert("RGB")  # which copies all pixels
     image.info = {REMARKS: remarks}
     return image
 
 
 def _opened(content: bytes) -> Image.Image:
     return Image.open(io.BytesIO(_pixels_alone(content)), formats=FORMATS)
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """The image as its metadata say that it lies: a copy only if it is turned."""
+    return ImageOps.exif_transpose(image) if image.getexif().get(ExifTags.Base.Orientation, 1) != 1 else image
 
 
 def _first(tag: Any, otherwise: int) -> int:

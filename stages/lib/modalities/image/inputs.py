@@ -16,13 +16,20 @@ __all__ = ["decode", "digest", "load", "mismatch", "pack", "packing", "probe", "
 
 FRAMED = 5 / 7  # of the side: MNIST's digits are 20 pixels long and lie in 28
 RESAMPLING = {"nearest": Image.Resampling.NEAREST, "bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+SHARP = 512  # pixels: what tells two images apart by more than noise is still seen
 LONGEST = 16  # times px: an image that would become longer is cut before it is resized, so that memory is bounded
 NUM_DRAWS = 11  # random numbers that `augment` needs per image
 
 
 def digest(image: Image.Image) -> str:
-    """SHA-256 of the decoded pixels: equal for equal images, whatever the file format."""
-    return hashlib.sha256(f"{image.width}x{image.height} ".encode() + image.tobytes()).hexdigest()
+    """SHA-256 of the decoded pixels: equal for equal images, whatever the file format.
+
+    Of large images, whole blocks of pixels are averaged first, as long as the sides stay SHARP or more, because hashing all
+    pixels takes nearly as long as decoding them.
+    """
+    block = max(1, min(image.size) // SHARP)
+    pixels = image.reduce(block) if block > 1 else image
+    return hashlib.sha256(f"{image.width}x{image.height} ".encode() + pixels.tobytes()).hexdigest()
 
 
 def packing(px: int, fit: str, preprocessing: dict[str, Any]) -> dict[str, Any]:

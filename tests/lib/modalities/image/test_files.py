@@ -195,3 +195,29 @@ def test_what_is_kept_of_a_sliver_is_the_part_that_a_crop_keeps():
 def test_a_heic_photo_with_the_name_of_another_is_answered_with_how_to_convert_it():
     with pytest.raises(ValueError, match=r"it is a HEIC photo, whatever its name says\. Convert it to JPEG: heif-convert"):
         files.decode(b"\0\0\0\x18ftypheic" + bytes(50))
+
+
+def photo(width, height):
+    """Noise, of which no part is like another."""
+    return np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+
+
+@pytest.mark.parametrize("size", [(40, 30), (1700, 1200)])
+def test_equal_images_have_equal_digests_in_any_format_and_changed_ones_others(size):
+    pixels = photo(*size)
+    wanted = inputs.digest(inputs.decode(encoded(Image.fromarray(pixels), "PNG")))
+    assert {inputs.digest(inputs.decode(encoded(Image.fromarray(pixels), kind))) for kind in ("BMP", "TIFF", "PPM")} == {wanted}
+    turned = Image.Exif()
+    turned[0x0112] = 6  # to be turned by 90 degrees to the right
+    onto_its_side = Image.fromarray(np.rot90(pixels))
+    assert inputs.digest(inputs.decode(encoded(onto_its_side, "PNG", exif=turned))) == wanted, "upright, they are equal"
+    others = {"one spot": pixels.copy(), "lighter": pixels + (pixels < 255), "cut": pixels[:, :-1], "mirrored": pixels[:, ::-1]}
+    others["one spot"][7:10, 9:12] ^= 64
+    assert wanted not in {inputs.digest(inputs.decode(encoded(Image.fromarray(each), "PNG"))) for each in others.values()}
+
+
+def test_an_image_that_is_given_is_not_changed():
+    given = Image.fromarray(photo(30, 20))
+    given.info = {"kept": 1}
+    decoded = inputs.decode(given)
+    assert decoded is not given and given.info == {"kept": 1} and np.array_equal(decoded, given)

@@ -60,6 +60,14 @@ def test_a_changed_copy_is_found_on_either_side(change, swapped):
     assert all(each.correlation >= 0.9 and each.nearness <= 0.2 for each in found)
 
 
+def test_a_large_copy_has_the_fingerprint_of_the_original():
+    """Blocks of its pixels are averaged first."""
+    for image in IMAGES[:5]:
+        large = image.resize((1700, 1300), Image.Resampling.BICUBIC)
+        slow = np.asarray(large.convert("L").resize((32, 32), Image.Resampling.BICUBIC))
+        assert np.abs(fingerprint(large).astype(int) - slow).max() <= 2
+
+
 def test_other_images_are_not_found():
     assert find(PRINTS[:20], PRINTS[20:], **SETTINGS) == []
     assert find(PRINTS[:0], PRINTS, **SETTINGS) == find(PRINTS, PRINTS[:0], **SETTINGS) == []
