@@ -3,6 +3,7 @@
 import ctypes
 import os
 import sys
+import warnings
 from typing import Any, Literal
 
 from stages.lib.errors import UserError
@@ -35,6 +36,7 @@ def launch(*, accelerator: str, devices: int, num_nodes: int, precision: Literal
     if precision == "auto":
         precision = "bf16-mixed" if accelerator == "cuda" else "32-true"
     strategy = "ddp" if devices * num_nodes > 1 else "auto"
+    warnings.filterwarnings("ignore", "The `srun` command is available")  # a machine of Slurm's, on which one may train as on any
     try:
         fabric = Fabric(accelerator=accelerator, devices=devices, num_nodes=num_nodes, precision=precision, strategy=strategy)
     except (MisconfigurationException, RuntimeError, ValueError) as error:
