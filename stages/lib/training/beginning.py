@@ -49,8 +49,8 @@ def skipped(
     """
     parts = list(units(model).values())
     first = next((index for index, part in enumerate(parts) if any(each.requires_grad for each in part.parameters())), 0)
-    some = splits[0].inputs(torch.arange(min(NUM_TRIED, len(splits[0].targets))), "none", None)
-    if not first or not isinstance(some, torch.Tensor):
+    some = splits[0].inputs(torch.arange(min(NUM_TRIED, len(splits[0].targets))), "none", None) if first else None
+    if not isinstance(some, torch.Tensor):
         yield splits
         return
 
