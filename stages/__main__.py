@@ -86,7 +86,8 @@ def _leave_at_once() -> None:
 if __name__ == "__main__":
     _in_utf8()
     status = 1  # of an error that nobody expected, whose traceback Python prints
-    atexit.register(_leave_at_once)
+    if not atexit._ncallbacks():  # else somebody waits for the end, as coverage does, and would not be called
+        atexit.register(_leave_at_once)
     try:
         main(sys.argv[1:])
         sys.stdout.flush()

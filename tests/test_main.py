@@ -107,3 +107,17 @@ def test_what_this_machine_or_network_cannot_do_is_said_before_training(finished
     write_params(repo.path, PARAMS)
     output = call(repo, "scratch", "0", ok=False)
     assert "vit_tiny_patch16_224 does not take inputs as datasets.lines packs them" in output and "px 32" in output
+
+
+def test_whoever_waits_for_the_end_before_it_begins_is_called(tmp_path):
+    """As coverage does, through a file that Python runs first."""
+    (tmp_path / "sitecustomize.py").write_text("import atexit\natexit.register(print, 'the end')")
+    told = subprocess.run([sys.executable, "-m", "stages"], env=os.environ | {"PYTHONPATH": str(tmp_path)}, cwd=ROOT,
+                          capture_output=True, text=True)  # fmt: skip
+    assert told.stdout.endswith("the end\n")
+
+
+@pytest.mark.parametrize(("word", "code"), [("--help", 0), ("nonsense", 1)])
+def test_the_exit_code_says_how_it_ended(word, code):
+    done = subprocess.run([sys.executable, "-m", "stages", word], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == code and (done.stdout or done.stderr).strip()

@@ -81,6 +81,7 @@ def _run(connection: socket.socket) -> None:
     os.environ.clear()
     os.environ.update(environment)
     tempfile.tempdir = None
+    atexit._clear()  # what the imports want at the end, which would keep the process from ending at once
     sys.argv[1:], sys.path[0] = words, folder
 
 
