@@ -42,6 +42,7 @@ from stages.lib.shell import command
 command.run_command = run_command
 if {fast}:
     sys.argv = ["stages", "verdict"]
+    atexit._clear()  # what was imported above would otherwise wait for the end
     runpy.run_module("stages", run_name="__main__")
 else:
     run_command([], None)
