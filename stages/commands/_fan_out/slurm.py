@@ -8,12 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
-
 from stages.commands._fan_out import local
 from stages.commands._fan_out.schedule import Full, Job
 from stages.lib.errors import UserError
+from stages.lib.params import read as params
 from stages.lib.tracking import store
 
 CLUSTER = Path("cluster.yaml")  # no dep and no param: where a stage runs decides when it is done, never what comes out
@@ -88,7 +86,7 @@ class Submitted:
             error = self._job.exception()
             if error is None:
                 return int(self._job.result())
-            return self._lost(str(error).strip().splitlines()[-1])
+            return self._lost((str(error).strip() or type(error).__name__).splitlines()[-1])
         if self._queue.holds(self._job.job_id):
             self._seen = time.monotonic()
         if time.monotonic() - self._seen < GONE_S:
@@ -113,12 +111,7 @@ class Cluster:
     """What cluster.yaml says."""
 
     def __init__(self, path: Path = CLUSTER):
-        try:
-            read = YAML(typ="safe").load(path)
-        except FileNotFoundError:
-            raise UserError(f"{path} is missing, which says what Slurm is asked for: {EXAMPLE}. The guide explains it.") from None
-        except YAMLError as error:
-            raise UserError(f"{path}: {error}") from None
+        read = params.parsed(path, f"{path} is missing, which says what Slurm is asked for: {EXAMPLE}. The guide explains it.")
         if not isinstance(read, dict) or not isinstance(read.get(AT_ONCE), int) or read[AT_ONCE] < 1:
             raise UserError(
                 f"{path}: {AT_ONCE}, how many jobs may be in the queue at the same time, must be 1 or more: {EXAMPLE}"

@@ -28,15 +28,20 @@ def load(*sections: str, path: Path = PATH) -> SimpleNamespace:
 
 def read(path: Path = PATH) -> dict[str, Any]:
     """The raw values, parsed as DVC parses them (YAML 1.2: 1e-3 is a number, `no` is a word)."""
-    try:
-        raw = YAML(typ="safe").load(path)
-    except FileNotFoundError:
-        raise UserError(f"{path} is not here ({Path.cwd()}). Run the command in the root of the repository.") from None
-    except YAMLError as error:
-        raise UserError(f"{path} is not valid YAML. {error}") from None
+    raw = parsed(path, f"{path} is not here ({Path.cwd()}). Run the command in the root of the repository.")
     if not isinstance(raw, dict):
         raise UserError(f"{path} must hold sections ({', '.join(SECTIONS)}), not {type(raw).__name__}.")
     return raw
+
+
+def parsed(path: Path, missing: str) -> Any:
+    """What a YAML file of the user's holds; `missing` is what is said if there is none."""
+    try:
+        return YAML(typ="safe").load(path)
+    except FileNotFoundError:
+        raise UserError(missing) from None
+    except YAMLError as error:
+        raise UserError(f"{path} is not valid YAML. {error}") from None
 
 
 def block(blocks: Mapping[str, Block], section: str, name: str) -> Block:
