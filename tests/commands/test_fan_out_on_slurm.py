@@ -152,7 +152,7 @@ def asked(repo, sql):
 
 
 @pytest.mark.parametrize("text, words", [
-    (None, "cluster.yaml is missing"), ("all: {", "cluster.yaml: "), ("all: {}", "at_once, how many"),
+    (None, "cluster.yaml is missing"), ("all: {", "cluster.yaml is not valid YAML"), ("all: {}", "at_once, how many"),
     ("at_once: 0", "1 or more"),
     ("{at_once: 2, target: there}", "target must be a block"), ("{at_once: 2, all: here}", "all must be a block"),
 ])  # fmt: skip
