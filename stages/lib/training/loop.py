@@ -196,8 +196,8 @@ def _step(run: Run) -> None:
         run.fabric.clip_gradients(run.wrapped, run.optimizer, max_norm=run.options.clip_norm, error_if_nonfinite=False)
     run.optimizer.step()
     run.optimizer.zero_grad(set_to_none=True)  # with zeros, momentum and decay would keep changing what is frozen later
-    if run.average:
-        run.average.update_parameters(run.wrapped)
+    if run.follow:
+        run.follow(run.options.ema)
 
 
 def _part(num: int, rank: int, world_size: int) -> tuple[torch.Tensor, torch.Tensor]:
