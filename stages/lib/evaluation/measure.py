@@ -16,7 +16,7 @@ from stages.lib.errors import UserError, listed
 from stages.lib.evaluation import statistics
 from stages.lib.networks import backbones
 from stages.lib.networks.device import launch
-from stages.lib.networks.inference import predict
+from stages.lib.networks.inference import predict, ready
 from stages.lib.params.schema import Device, Evaluate
 
 
@@ -97,7 +97,7 @@ def network(tensors: dict[str, torch.Tensor], card: ModelCard, device: Device) -
 def predictions(model: backbones.Model, device: torch.device, card: ModelCard, data: Path, batch_size: int) -> Predictions:
     """Predict the test split of a prepared dataset."""
     split, loaded = test_of(card, data, device)
-    return of_outputs(card, predict(model, loaded, batch_size), split, loaded)
+    return of_outputs(card, predict(ready(model, loaded), loaded, batch_size), split, loaded)
 
 
 def test_of(card: ModelCard, data: Path, device: torch.device) -> tuple[PackedSplit, contracts.LoadedSplit]:
