@@ -1,6 +1,7 @@
 """The command line: python -m stages WORD ..., its help, and mistakes on it answered in words."""
 
 import ast
+import json
 import os
 import shutil
 import subprocess
@@ -107,6 +108,15 @@ def test_what_this_machine_or_network_cannot_do_is_said_before_training(finished
     write_params(repo.path, PARAMS)
     output = call(repo, "scratch", "0", ok=False)
     assert "vit_tiny_patch16_224 does not take inputs as datasets.lines packs them" in output and "px 32" in output
+
+
+def test_a_training_that_need_not_repeat_says_so(finished, copy_of, call):
+    repo = copy_of(finished)
+    kept = [repo.path / "metrics/scratch/0/run.json", repo.path / "models/scratch/0/card.json"]
+    assert all(json.loads(path.read_text())["deterministic"] for path in kept)
+    write_params(repo.path, PARAMS | {"device": PARAMS["device"] | {"deterministic": False}})
+    call(repo, "scratch", "0")
+    assert not any(json.loads(path.read_text())["deterministic"] for path in kept)
 
 
 def test_whoever_waits_for_the_end_before_it_begins_is_called(tmp_path):

@@ -17,7 +17,7 @@ import torch
 from stages.lib.core import cards, runs
 from stages.lib.networks import backbones
 from stages.lib.networks.device import launch
-fabric = launch(accelerator="cpu", devices=1, num_nodes=1, precision="32-true")
+fabric = launch(accelerator="cpu", devices=1, num_nodes=1, precision="32-true", deterministic=True)
 tensors, card = cards.read_model(runs.starting_point("imagenet"))
 torch.manual_seed(0)
 model = backbones.build(card.architecture, 2)

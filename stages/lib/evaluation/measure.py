@@ -86,9 +86,9 @@ def shortened(names: list[str]) -> str:
 def network(tensors: dict[str, torch.Tensor], card: ModelCard, device: Device) -> tuple[backbones.Model, torch.device]:
     """The trained network in evaluation mode, and its device.
 
-    Always one process and float32, whatever the training used, so that the metrics are those of the saved weights.
+    Always one process, float32 and deterministic, whatever the training used, so that the metrics are those of the saved weights.
     """
-    fabric = launch(accelerator=device.accelerator, devices=1, num_nodes=1, precision="32-true")
+    fabric = launch(accelerator=device.accelerator, devices=1, num_nodes=1, precision="32-true", deterministic=True)
     model = backbones.trained(tensors, card.architecture, card.num_outputs)
     model.to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's types lack it
     return model, fabric.device
