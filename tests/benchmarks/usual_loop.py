@@ -38,7 +38,7 @@ OPTIONS = {"optimizer": "adam", "momentum": 0.9, "weight_decay": 0, "schedule": 
            "clip_norm": 0}  # fmt: skip
 
 
-def usual_loop(card, tensors, files, labels, px, strategy, options, epochs, seed):
+def usual_loop(card, tensors, files, labels, names, px, strategy, options, epochs, seed):
     """The loop of the tutorials, with the right preprocessing; returns the model."""
     some = [transforms.RandomHorizontalFlip(), transforms.RandomCrop(px, px // 16, padding_mode="reflect")]
     to_tensor = transforms.Compose([
@@ -56,7 +56,7 @@ def usual_loop(card, tensors, files, labels, px, strategy, options, epochs, seed
             return to_tensor(Image.open(files[index]).convert("RGB")), labels[index]
 
     torch.manual_seed(seed)
-    model = backbones.build(card.architecture, int(labels.max()) + 1)
+    model = backbones.build(card.architecture, len(names))
     backbones.load(model, tensors)
     model.backbone.requires_grad_(strategy == "full")
     optimizer = torch.optim.Adam([each for each in model.parameters() if each.requires_grad], lr=BLOCKS[strategy]["head_lr"])
@@ -136,8 +136,9 @@ def main():
     data, names = hop.load(folder, packed, "classify", options, card.preprocessing | packed.packing, fabric.device, {})
     keys = datasets.read_split(folder, "train").keys
     if arguments.images:
-        keys = keys[: arguments.images]  # the split is in no order of classes
-        data = data._replace(train=contracts.part(data.train, torch.arange(len(keys))))
+        rows = torch.randperm(len(keys), generator=torch.Generator().manual_seed(0))[: arguments.images]
+        keys = [keys[row] for row in rows]
+        data = data._replace(train=contracts.part(data.train, rows))
     reader = plugins.load("readers", block.reader)
     with tempfile.TemporaryDirectory() as scratch:
         files = written(reader.read(Path(block.raw), **plugins.arguments(block, reader)), keys, Path(scratch))
@@ -155,7 +156,7 @@ def compare(arguments, fabric, card, tensors, files, labels, data, names, px, st
     found = {"usual loop": [], "here": []}
     for seed in range(arguments.repeats):
         start = time.perf_counter()
-        model = usual_loop(card, tensors, files, labels, px, strategy, options, arguments.epochs, seed)
+        model = usual_loop(card, tensors, files, labels, names, px, strategy, options, arguments.epochs, seed)
         found["usual loop"].append((time.perf_counter() - start, *figures(model, data.val)))
         start = time.perf_counter()
         last = this_pipeline(fabric, card, tensors, data, names, strategy, options, arguments.epochs, seed)
