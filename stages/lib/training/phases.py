@@ -17,7 +17,7 @@ from stages.lib.core import plugins
 from stages.lib.core.contracts import LoadedSplit, Phase
 from stages.lib.core.seeds import seed_for
 from stages.lib.networks.backbones import Model
-from stages.lib.networks.inference import features
+from stages.lib.networks.inference import once, ready
 from stages.lib.params.schema import TrainingOptions
 from stages.lib.training import averaging, beginning, diagnostics, optimizers
 from stages.lib.training.certificate import declare
@@ -136,7 +136,9 @@ def open_phase(
     if phase.plain and data.train.fixed and not any(parameter.requires_grad for parameter in model.backbone.parameters()):
         # The backbone gives the same features in every epoch: compute them once and train the head on them.
         network = model.head
-        seen = data.map(lambda split: features(fabric, model, split, options.batch_size))
+        with fabric.autocast():
+            backbone = ready(model.backbone, data.train)
+        seen = data.map(lambda split: once(fabric, backbone, split, options.batch_size))
     elif data.unlabelled is None and beginning.always_the_same(phase, options, data.train):
         seen = Data(*stack.enter_context(beginning.skipped(fabric, model, phase, data[:2], options.batch_size)))
     declared = declare(model)
