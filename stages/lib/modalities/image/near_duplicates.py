@@ -65,7 +65,7 @@ def find(tests: np.ndarray, others: np.ndarray, *, correlation: float, nearness:
     if not len(tests) or not len(others):
         return []
     found = []
-    mine, theirs = (torch.from_numpy(np.array(each)).float() for each in (tests, others))
+    mine, theirs = (torch.from_numpy(np.array(each)) for each in (tests, others))
     candidates, views = _candidates(mine, theirs)
     rows = torch.arange(len(mine))[:, None].expand_as(candidates)
     first = _aligned(mine, theirs, rows[:, :NUM_ALIGNED], candidates[:, :NUM_ALIGNED], views[:, :NUM_ALIGNED])
@@ -97,32 +97,42 @@ def show(path: Path, pairs: Sequence[tuple[str, np.ndarray, np.ndarray]]) -> Non
 
 def _candidates(tests: torch.Tensor, others: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """The rows of the most similar others (N, k), and under which view each is (2 * view + 1 if the other is cropped, and
-    2 * len(VIEWS) more if it is mirrored)."""
-    small = [adaptive_avg_pool2d(each, COARSE) for each in (tests, others)]
-    whole = [_unit(_detail(each)) for each in small]
-    k = min(NUM_CANDIDATES, len(others))
-    rows, views = [], []
-    size = max(1, MOST_AT_ONCE // len(others))
-    cropped = [[_unit(_detail(_crop(each, view))) for view in VIEWS] for each in small]
-    for start in range(0, len(tests), size):
-        part = slice(start, start + size)
-        best, code = torch.full((len(tests[part]), len(others)), -2.0), torch.zeros(1, dtype=torch.int8)
-        code = code.expand_as(best).clone()
-        for mirrored in (0, 1):
-            for index in range(len(VIEWS)):
-                for other_is_cropped in (0, 1):
-                    mine = whole[0][part] if other_is_cropped else cropped[0][index][part]
-                    theirs = cropped[1][index] if other_is_cropped else whole[1]
-                    if mirrored:
-                        theirs = theirs.unflatten(1, (COARSE, COARSE)).flip(2).flatten(1)
-                    similar = mine @ theirs.T
-                    better = similar > best
-                    best = torch.where(better, similar, best)  # ten times faster than writing to best[better]
-                    code.masked_fill_(better, 2 * index + other_is_cropped + 2 * len(VIEWS) * mirrored)
-        chosen = best.topk(k, 1).indices
-        rows.append(chosen)
-        views.append(code.gather(1, chosen))
-    return torch.cat(rows), torch.cat(views).long()
+    2 * len(VIEWS) more if it is mirrored). The others are looked at in parts, so that memory does not grow with their number."""
+    mine, found = _views(tests), list[tuple[torch.Tensor, ...]]()
+    for rows in torch.arange(len(others)).split(max(1, MOST_AT_ONCE // len(tests))):
+        best, code = _most_similar(mine, _views(others[rows]))
+        found.append((best, code, rows.expand_as(best)))
+        best, code, numbers = (torch.cat(each, 1) for each in zip(*found, strict=True))
+        kept = best.topk(min(NUM_CANDIDATES, best.shape[1]), 1).indices  # so far
+        found = [tuple(each.gather(1, kept) for each in (best, code, numbers))]
+    ((_, code, numbers),) = found
+    return numbers, code.long()
+
+
+def _views(images: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    """What candidates are found by: the whole of each image (N, D), and each of VIEWS of it."""
+    small = adaptive_avg_pool2d(images.float(), COARSE)
+    return _unit(_detail(small)), [_unit(_detail(_crop(small, view))) for view in VIEWS]
+
+
+def _most_similar(
+    tests: tuple[torch.Tensor, list[torch.Tensor]], others: tuple[torch.Tensor, list[torch.Tensor]]
+) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
+    """The highest correlation of each pair (N, M), and the view that it is under."""
+    best = torch.full((len(tests[0]), len(others[0])), -2.0)
+    code = torch.zeros_like(best, dtype=torch.int8)
+    for mirrored in (0, 1):
+        for index in range(len(VIEWS)):
+            for other_is_cropped in (0, 1):
+                mine = tests[0] if other_is_cropped else tests[1][index]
+                theirs = others[1][index] if other_is_cropped else others[0]
+                if mirrored:
+                    theirs = theirs.unflatten(1, (COARSE, COARSE)).flip(2).flatten(1)
+                similar = mine @ theirs.T
+                better = similar > best
+                best = torch.where(better, similar, best)  # ten times faster than writing to best[better]
+                code.masked_fill_(better, 2 * index + other_is_cropped + 2 * len(VIEWS) * mirrored)
+    return best, code
 
 
 def _aligned(
@@ -130,8 +140,9 @@ def _aligned(
 ) -> torch.Tensor:
     """The correlation of each pair, aligned: of the shape of `rows`."""
     found = [
-        _correlation(tests[row], torch.where((view >= 2 * len(VIEWS))[:, None, None], others[other].flip(2), others[other]), view)
+        _correlation(tests[row].float(), torch.where((view >= 2 * len(VIEWS))[:, None, None], pair.flip(2), pair), view)
         for row, other, view in zip(*(each.flatten().split(PAIRS_AT_ONCE) for each in (rows, candidates, views)), strict=True)
+        for pair in [others[other].float()]
     ]
     return torch.cat(found).view(rows.shape) if found else torch.zeros(rows.shape)
 
