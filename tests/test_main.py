@@ -127,6 +127,18 @@ def test_whoever_waits_for_the_end_before_it_begins_is_called(tmp_path):
     assert told.stdout.endswith("the end\n")
 
 
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [({}, ["passive", "10000"]), ({"GOMP_SPINCOUNT": "7"}, ["passive", "7"]), ({"OMP_WAIT_POLICY": "active"}, ["active", None])],
+)
+def test_how_threads_wait_is_set_unless_the_user_has(given, wanted):
+    names = ["OMP_WAIT_POLICY", "GOMP_SPINCOUNT"]
+    environment = {name: value for name, value in os.environ.items() if name not in names} | given
+    program = f"import json, os, stages.__main__; print(json.dumps([os.environ.get(name) for name in {names}]))"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == wanted
+
+
 @pytest.mark.parametrize(("word", "code"), [("--help", 0), ("nonsense", 1)])
 def test_the_exit_code_says_how_it_ended(word, code):
     done = subprocess.run([sys.executable, "-m", "stages", word], cwd=ROOT, capture_output=True, text=True)

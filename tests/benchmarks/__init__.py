@@ -1,6 +1,3 @@
 """Measurements that are made by hand."""
 
-import os
-
-# As in `python -m stages`: threads that spin while waiting would measure what else runs. torch reads this when it is imported.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+import stages.__main__  # noqa: F401 (says how threads wait, before torch is imported)
