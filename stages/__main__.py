@@ -17,7 +17,7 @@ from pathlib import Path
 # has on Linux, can do one after the other (tests/benchmarks/waiting.py).
 if "OMP_WAIT_POLICY" not in os.environ:
     os.environ["OMP_WAIT_POLICY"] = "passive"
-    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+    os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 
 STAGES = Path(__file__).parent
 

@@ -129,7 +129,7 @@ def test_whoever_waits_for_the_end_before_it_begins_is_called(tmp_path):
 
 @pytest.mark.parametrize(
     ("given", "wanted"),
-    [({}, ["passive", "10000"]), ({"GOMP_SPINCOUNT": "7"}, ["passive", "7"]), ({"OMP_WAIT_POLICY": "active"}, ["active", None])],
+    [({}, ["passive", "2000"]), ({"GOMP_SPINCOUNT": "7"}, ["passive", "7"]), ({"OMP_WAIT_POLICY": "active"}, ["active", None])],
 )
 def test_how_threads_wait_is_set_unless_the_user_has(given, wanted):
     names = ["OMP_WAIT_POLICY", "GOMP_SPINCOUNT"]

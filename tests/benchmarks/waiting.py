@@ -12,7 +12,7 @@ import statistics
 import subprocess
 import sys
 
-SETTINGS = ["", "OMP_WAIT_POLICY=passive", "OMP_WAIT_POLICY=passive GOMP_SPINCOUNT=10000"]
+SETTINGS = ["", "OMP_WAIT_POLICY=passive", "OMP_WAIT_POLICY=passive GOMP_SPINCOUNT=2000"]
 PROGRAM = """
 import sys, time
 import torch
