@@ -12,9 +12,12 @@ from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 
-# Threads that spin while waiting make a training step 10 times slower when other processes use the same cores. torch reads
-# this when it is imported.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+# How threads wait for each other, which torch reads when it is imported. Spinning makes a training step several times slower
+# when other processes use the same cores, and going to sleep at once makes it slower when none does; GNU's OpenMP, which torch
+# has on Linux, can do one after the other (tests/benchmarks/waiting.py).
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ["OMP_WAIT_POLICY"] = "passive"
+    os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 
 STAGES = Path(__file__).parent
 

@@ -31,7 +31,7 @@ def main(*, watch: runs.Watch) -> None:
     key = closure.key(closure.files(closure.STAGES / "advise.py", *doors), values)
     told, advised = NOTHING, plugins.load("tasks", p.target.task).ADVISED
     if advised:  # the labels are classes
-        fabric = launch(accelerator=p.device.accelerator, devices=1, num_nodes=1, precision="32-true")
+        fabric = launch(accelerator=p.device.accelerator, devices=1, num_nodes=1, precision="32-true", deterministic=True)
         look = Look(p.inits[0], p.target.data, p.target.task, p.advise, fabric.device)
         told = told | look.advice(ranked=card.modality in advised)
         if p.target.test == p.target.data:  # the card of another test is not here

@@ -14,7 +14,7 @@ from stages.lib.params import read as params
 
 def main() -> None:
     p = params.load("device", "target", "inits", "seeds", "calibrate")
-    fabric = launch(accelerator=p.device.accelerator, devices=1, num_nodes=1, precision="32-true")
+    fabric = launch(accelerator=p.device.accelerator, devices=1, num_nodes=1, precision="32-true", deterministic=True)
     for init in p.inits:
         for training in (runs.target(init, seed, p.target.data) for seed in p.seeds):
             tensors, card = cards.read_model(training.model)

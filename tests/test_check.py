@@ -34,7 +34,7 @@ print({name.partition(".")[0] for name in sys.modules} & {"torch", "torchvision"
 
 def test_packages_that_are_missing_are_named(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "requirements.in").write_text("pytest  # is here\n\n# a comment\nno-such-package\nnor-this\n")
+    (tmp_path / "requirements.in").write_text("pytest[fast]  # is here\n\n# a comment\nno-such-package\nnor-this\n")
     with pytest.raises(SystemExit, match=r"lacks: no-such-package, nor-this\. Most likely `dvc` was called outside"):
         check.require_environment()
 

@@ -73,7 +73,7 @@ COARSE = {
     "recipe": RECIPE,
     "advise": {
         "stages/lib/core": ["licences"],
-        "stages/lib/networks": ["inference", "interpolation"],
+        "stages/lib/networks": ["folding", "inference", "interpolation"],
         MODALITY: ["explain", "near_duplicates", "saliency", "served", "show", "standalone"],
         TASK: ["calibration", "facts", "measures", "metrics", "outputs", "page", "plots", "words"],
     },

@@ -71,7 +71,7 @@ def another(value):
 @pytest.fixture(scope="module")
 def does():
     """What a strategy with some hyperparameters does: its phases, its head, its network and what it shows at the end."""
-    fabric = launch(accelerator="cpu", devices=1, num_nodes=1, precision="32-true")
+    fabric = launch(accelerator="cpu", devices=1, num_nodes=1, precision="32-true", deterministic=True)
     train, val = noise(30), noise(4, seed=1)
 
     def does(strategy: str, hyperparameters: dict) -> tuple:

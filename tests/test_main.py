@@ -1,6 +1,7 @@
 """The command line: python -m stages WORD ..., its help, and mistakes on it answered in words."""
 
 import ast
+import json
 import os
 import shutil
 import subprocess
@@ -109,12 +110,33 @@ def test_what_this_machine_or_network_cannot_do_is_said_before_training(finished
     assert "vit_tiny_patch16_224 does not take inputs as datasets.lines packs them" in output and "px 32" in output
 
 
+def test_a_training_that_need_not_repeat_says_so(finished, copy_of, call):
+    repo = copy_of(finished)
+    kept = [repo.path / "metrics/scratch/0/run.json", repo.path / "models/scratch/0/card.json"]
+    assert all(json.loads(path.read_text())["deterministic"] for path in kept)
+    write_params(repo.path, PARAMS | {"device": PARAMS["device"] | {"deterministic": False}})
+    call(repo, "scratch", "0")
+    assert not any(json.loads(path.read_text())["deterministic"] for path in kept)
+
+
 def test_whoever_waits_for_the_end_before_it_begins_is_called(tmp_path):
     """As coverage does, through a file that Python runs first."""
     (tmp_path / "sitecustomize.py").write_text("import atexit\natexit.register(print, 'the end')")
     told = subprocess.run([sys.executable, "-m", "stages"], env=os.environ | {"PYTHONPATH": str(tmp_path)}, cwd=ROOT,
                           capture_output=True, text=True)  # fmt: skip
     assert told.stdout.endswith("the end\n")
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [({}, ["passive", "2000"]), ({"GOMP_SPINCOUNT": "7"}, ["passive", "7"]), ({"OMP_WAIT_POLICY": "active"}, ["active", None])],
+)
+def test_how_threads_wait_is_set_unless_the_user_has(given, wanted):
+    names = ["OMP_WAIT_POLICY", "GOMP_SPINCOUNT"]
+    environment = {name: value for name, value in os.environ.items() if name not in names} | given
+    program = f"import json, os, stages.__main__; print(json.dumps([os.environ.get(name) for name in {names}]))"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == wanted
 
 
 @pytest.mark.parametrize(("word", "code"), [("--help", 0), ("nonsense", 1)])

@@ -43,7 +43,7 @@ PARAMS = {
     },
     "training": TRAINING,
     "checks": {"loss_jump": 3, "params_per_example": 20000, "forgetting": 0.1, "shortcut": 0.8, "use": "any"},
-    "device": {"accelerator": "cpu", "devices": 1, "num_nodes": 1, "precision": "auto"},
+    "device": {"accelerator": "cpu", "devices": 1, "num_nodes": 1, "precision": "auto", "deterministic": True},
     "download": {},
     "datasets": {"dots": FOLDER | {"raw": "images/dots"}, "lines": FOLDER | {"raw": "images/lines"}},
     "source": {"tiny": TINY},

@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument("--small", action="store_true")
     small = parser.parse_args().small
     model, num, px, batch = ("resnet18", 64, 32, 16) if small else ("resnet50", 8192, 224, 128)
-    fabric = launch(accelerator="auto", devices=1, num_nodes=1, precision="auto")
+    fabric = launch(accelerator="auto", devices=1, num_nodes=1, precision="auto", deterministic=True)
     name = torch.cuda.get_device_name() if fabric.device.type == "cuda" else "CPU"
     say(device=name, torch=torch.__version__, network=model, px=px, images=num)
     with tempfile.TemporaryDirectory() as folder:

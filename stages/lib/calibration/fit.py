@@ -14,7 +14,7 @@ from stages.lib.core.cards import ModelCard
 from stages.lib.core.seeds import seed_for
 from stages.lib.errors import UserError
 from stages.lib.networks.backbones import Model
-from stages.lib.networks.inference import both
+from stages.lib.networks.inference import both, ready
 from stages.lib.params.schema import Calibrate
 
 BATCH = 64  # inputs per forward pass; limits the memory and does not affect the result
@@ -51,6 +51,7 @@ def fit(
             contracts.load(datasets.read_split(folder, name), card.modality, card.trained_for, names, card.how, device)
         ]
     )
+    model = ready(model, val)
     bank = neighbours.bank(both(model, contracts.part(train, drawn(len(train.targets), settings.num_examples)), BATCH)[0])
     features, outputs = both(model, val, BATCH)
     if not torch.isfinite(outputs).all():

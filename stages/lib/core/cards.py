@@ -80,6 +80,7 @@ class ModelCard(Card):
     settings: dict[str, Any] = {}  # strategy, hyperparameters, options and seed of its own training
     licences: list[str]  # of the data, the weights and the code of the network, of the whole chain
     use: str = "unknown"  # what they allow (stages.lib.core.licences)
+    deterministic: bool = True  # whether the same machine trains the same bits again (device.deterministic)
     best: dict[str, float] = {}  # best epoch, and its metrics on validation
     sha256: str = ""  # of weights.safetensors
     files: dict[str, str] = {}  # sha256 of the files beside the weights that its preprocessing needs (tokenizer.json)

@@ -13,7 +13,7 @@ from stages.lib.core.seeds import seed_for
 from stages.lib.evaluation import measure, statistics
 from stages.lib.evaluation.measure import Predictions
 from stages.lib.networks.backbones import Model
-from stages.lib.networks.inference import both
+from stages.lib.networks.inference import both, ready
 from stages.lib.params.schema import Evaluate
 
 
@@ -29,7 +29,7 @@ def predictions(
 ) -> Calibrated:
     """Predict the test split of a prepared dataset, as measure.predictions does."""
     split, loaded = measure.test_of(card, data, device)
-    features, outputs = both(model, loaded, batch_size)
+    features, outputs = both(ready(model, loaded), loaded, batch_size)
     far = neighbours.distances(features, calibration.bank.to(device), calibration.record.neighbours)
     return Calibrated(measure.of_outputs(card, outputs, split, loaded), calibration.unlike(far.cpu().numpy()))
 

@@ -16,7 +16,7 @@ from stages.lib.errors import UserError, listed
 from stages.lib.evaluation import statistics
 from stages.lib.networks import backbones
 from stages.lib.networks.device import launch
-from stages.lib.networks.inference import predict
+from stages.lib.networks.inference import predict, ready
 from stages.lib.params.schema import Device, Evaluate
 
 
@@ -86,9 +86,9 @@ def shortened(names: list[str]) -> str:
 def network(tensors: dict[str, torch.Tensor], card: ModelCard, device: Device) -> tuple[backbones.Model, torch.device]:
     """The trained network in evaluation mode, and its device.
 
-    Always one process and float32, whatever the training used, so that the metrics are those of the saved weights.
+    Always one process, float32 and deterministic, whatever the training used, so that the metrics are those of the saved weights.
     """
-    fabric = launch(accelerator=device.accelerator, devices=1, num_nodes=1, precision="32-true")
+    fabric = launch(accelerator=device.accelerator, devices=1, num_nodes=1, precision="32-true", deterministic=True)
     model = backbones.trained(tensors, card.architecture, card.num_outputs)
     model.to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's types lack it
     return model, fabric.device
@@ -97,7 +97,7 @@ def network(tensors: dict[str, torch.Tensor], card: ModelCard, device: Device) -
 def predictions(model: backbones.Model, device: torch.device, card: ModelCard, data: Path, batch_size: int) -> Predictions:
     """Predict the test split of a prepared dataset."""
     split, loaded = test_of(card, data, device)
-    return of_outputs(card, predict(model, loaded, batch_size), split, loaded)
+    return of_outputs(card, predict(ready(model, loaded), loaded, batch_size), split, loaded)
 
 
 def test_of(card: ModelCard, data: Path, device: torch.device) -> tuple[PackedSplit, contracts.LoadedSplit]:

@@ -10,7 +10,9 @@ from stages.lib.errors import UserError
 from stages.lib.imports import unscanned
 
 
-def launch(*, accelerator: str, devices: int, num_nodes: int, precision: Literal["auto", "32-true", "bf16-mixed"]) -> Any:
+def launch(
+    *, accelerator: str, devices: int, num_nodes: int, precision: Literal["auto", "32-true", "bf16-mixed"], deterministic: bool
+) -> Any:
     """Start Lightning Fabric; under torchrun and SLURM it joins the processes that they started.
 
     Args:
@@ -18,6 +20,8 @@ def launch(*, accelerator: str, devices: int, num_nodes: int, precision: Literal
         devices: processes per node; more than one trains data-parallel.
         precision: "auto" is bf16 autocast on CUDA and float32 elsewhere. On a CPU, bf16 trains some
             backbones faster but EfficientNet-Lite0 slower, so it is not the default there.
+        deterministic: whether the same computation has to give the same bits again. If not, a GPU may take the kernels that
+            cuDNN finds fastest by trying them, and kernels that add up in any order.
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS needs it to be deterministic, and reads it at its start
     with unscanned():
@@ -25,7 +29,8 @@ def launch(*, accelerator: str, devices: int, num_nodes: int, precision: Literal
         from lightning_fabric import Fabric
         from lightning_fabric.utilities.exceptions import MisconfigurationException
 
-    torch.use_deterministic_algorithms(True)
+    torch.use_deterministic_algorithms(deterministic)
+    torch.backends.cudnn.benchmark = not deterministic
     torch.backends.cudnn.allow_tf32 = False  # "32-true" means it, on every device
     # It only helps to find reads of uninitialised memory, and costs time in every step.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # torch's types lack it

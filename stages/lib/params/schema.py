@@ -13,6 +13,7 @@ class Device(Strict):
     devices: int = Field(ge=1)
     num_nodes: int = Field(ge=1)
     precision: Literal["auto", "32-true", "bf16-mixed"]
+    deterministic: bool
 
 
 class Split(Strict):

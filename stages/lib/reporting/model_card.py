@@ -38,7 +38,7 @@ def write(
     lines += [f"- Answers: {len(names)} classes ({shown})"] if names else []
     lines += [f"- Takes: one {noun}, as a file; its preprocessing is part of the model",
               f"- Trained from: {' → '.join(card.ancestors)}, by the strategy {card.settings.get('strategy', 'unknown')}",
-              f"- Weights: sha256 `{card.sha256}`", "",
+              f"- Weights: sha256 `{card.sha256}`" + ("" if card.deterministic else "; trained again, they would be others"), "",
               f"## Test: {report['num_examples']:,} {noun}s of {data[-1].name}", ""]  # fmt: skip
     lines += [f"- {line}" for line in (*(fact.words for fact in told.facts), *told.more)]
     lines += ["", "## Before you rely on it", "", *(f"- {chip}" for chip in chips)]

@@ -99,7 +99,7 @@ def run(
             preprocessing=start_card.preprocessing | packed.packing | recipe.packing,
             parent=None if from_random else cards.Parent(name=start_card.name, sha256=start_card.sha256),
             chain=[*inherited, training.name], data=packed.name, settings=settings, licences=sorted(held),
-            use=licences.use(held).answer, best=trained.best,
+            use=licences.use(held).answer, deterministic=device.deterministic, best=trained.best,
         ), start_card.contents)  # fmt: skip
         write_metrics(training, setup, trained, warnings + trained.warnings, key, settings, written)
 
@@ -207,5 +207,6 @@ def write_metrics(
         table.to_csv(folder / f"{name}.csv", index=False)
     cards.write_json(folder / "run.json", {
         "key": key, "name": training.label, "stage": training.kind, "settings": settings, "warnings": warnings,
-        "best": trained.best, "model": card.sha256, "parent": card.parent.model_dump() if card.parent else None,
+        "deterministic": card.deterministic, "best": trained.best, "model": card.sha256,
+        "parent": card.parent.model_dump() if card.parent else None,
     })  # fmt: skip

@@ -106,7 +106,7 @@ def train_epoch(run: Run, epoch: int) -> list[float]:
         except ValueError as error:
             raise _too_small(error, len(mine)) from None
         each: Any = sum(fraction * run.criterion(outputs, wanted) for wanted, fraction in targets)
-        loss = (each * weight.to(each.device)).sum() / len(batch)
+        loss = (each * _on(each.device, weight)).sum() / len(batch)
         # Processes average their gradients. The loss needs their sum, a penalty their mean.
         run.fabric.backward(loss * run.fabric.world_size + run.penalty(inputs, epoch + step / len(batches)))
         _step(run)
@@ -176,7 +176,8 @@ def _load(
     """This process's part of a batch: inputs, and targets with their weights; mixing gives each example two targets."""
     split, options = run.data.train, run.options
     level = "none" if run.phase.plain else options.augment
-    inputs, targets = split.inputs(batch[mine], level, draws[mine]), split.targets[batch[mine]]
+    device = split.targets.device
+    inputs, targets = split.inputs(batch[mine], level, draws[mine]), split.targets[_on(device, batch[mine])]
     if run.phase.plain or split.mix is None:
         return inputs, [(targets, 1.0)]
     mix = mixing.draw(len(batch), mixup=options.mixup, cutmix=options.cutmix, random=random)
@@ -184,7 +185,12 @@ def _load(
         return inputs, [(targets, 1.0)]
     partners = mix.partner[mine]
     inputs, own = split.mix(inputs, split.inputs(batch[partners], level, draws[partners]), mix)
-    return inputs, [(targets, own), (split.targets[batch[partners]], 1 - own)]
+    return inputs, [(targets, own), (split.targets[_on(device, batch[partners])], 1 - own)]
+
+
+def _on(device: torch.device, small: torch.Tensor) -> torch.Tensor:
+    """A small tensor of the CPU, on the device. The copy waits for nothing: a GPU's driver keeps what is in ordinary memory."""
+    return small.to(device, non_blocking=True)
 
 
 def _step(run: Run) -> None:
@@ -196,8 +202,8 @@ def _step(run: Run) -> None:
         run.fabric.clip_gradients(run.wrapped, run.optimizer, max_norm=run.options.clip_norm, error_if_nonfinite=False)
     run.optimizer.step()
     run.optimizer.zero_grad(set_to_none=True)  # with zeros, momentum and decay would keep changing what is frozen later
-    if run.average:
-        run.average.update_parameters(run.wrapped)
+    if run.follow:
+        run.follow(run.options.ema)
 
 
 def _part(num: int, rank: int, world_size: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -17,9 +17,9 @@ from stages.lib.core import plugins
 from stages.lib.core.contracts import LoadedSplit, Phase
 from stages.lib.core.seeds import seed_for
 from stages.lib.networks.backbones import Model
-from stages.lib.networks.inference import features
+from stages.lib.networks.inference import once, ready
 from stages.lib.params.schema import TrainingOptions
-from stages.lib.training import beginning, diagnostics, optimizers
+from stages.lib.training import averaging, beginning, diagnostics, optimizers
 from stages.lib.training.certificate import declare
 from stages.lib.training.freezing import freeze
 from stages.lib.training.log import Log
@@ -64,6 +64,7 @@ class Run:
     criterion: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
     penalties: list[Callable[..., torch.Tensor]]
     average: AveragedModel | None
+    follow: Callable[[float], None] | None  # updates the average after a step, given its decay
     declared: dict[str, str]
     start: Tensors
     own_start: list[Tensors]  # of `own_modules`
@@ -135,10 +136,16 @@ def open_phase(
     if phase.plain and data.train.fixed and not any(parameter.requires_grad for parameter in model.backbone.parameters()):
         # The backbone gives the same features in every epoch: compute them once and train the head on them.
         network = model.head
-        seen = data.map(lambda split: features(fabric, model, split, options.batch_size))
+        with fabric.autocast():
+            backbone = ready(model.backbone, data.train)
+        seen = data.map(lambda split: once(fabric, backbone, split, options.batch_size))
     elif data.unlabelled is None and beginning.always_the_same(phase, options, data.train):
         seen = Data(*stack.enter_context(beginning.skipped(fabric, model, phase, data[:2], options.batch_size)))
-    average = AveragedModel(network, multi_avg_fn=_moving_average(options.ema), use_buffers=True) if options.ema else None
+    declared = declare(model)
+    average, follow = None, None
+    if options.ema:
+        average = AveragedModel(network)
+        follow = averaging.updates(average, network, declared, prefix="" if network is model else "head.")
     with stack, _attached(fabric, phase, model, start, data.train, task, seed_for(seed, "penalty", log.phase)) as penalties:
         criterion = _criterion(fabric, model, data.train, task, options, seed_for(seed, "criterion", log.phase))
         own: list[Any] = with_parameters(criterion, *penalties)
@@ -150,8 +157,8 @@ def open_phase(
         wrapped, optimizer = fabric.setup(network, optimizer)
         run = Run(
             fabric, model, phase, log.phase, seed, task, options, network, wrapped, optimizer, seen,
-            criterion=criterion, penalties=penalties, average=average, declared=declare(model), start=start,
-            own_start=[copy_of(each) for each in own],
+            criterion=criterion, penalties=penalties, average=average, follow=follow, declared=declared,
+            start=start, own_start=[copy_of(each) for each in own],
             num_batches=len(task.batches(seen.train.targets, options, torch.Generator())), peaks=peaks,
         )  # fmt: skip
         if continued:
@@ -203,18 +210,3 @@ def _attached(
             attached = [partial(attach, model, first, train, task.loss) for attach in phase.penalties]
             penalties = [stack.enter_context(attach()) for attach in attached]
         yield [penalty.to(fabric.device) if isinstance(penalty, nn.Module) else penalty for penalty in penalties]
-
-
-def _moving_average(decay: float) -> Callable[..., None]:
-    """A moving average of weights and statistics whose decay is smaller in the first steps (as in TensorFlow)."""
-
-    def update(averages: list[torch.Tensor], currents: list[torch.Tensor], num_averaged: torch.Tensor | int) -> None:
-        if not averages[0].is_floating_point():  # counters
-            torch._foreach_copy_(averages, currents)
-            return
-        so_far = int(num_averaged)
-        weight = 1 - min(decay, (1 + so_far) / (10 + so_far))
-        for average, current in zip(averages, currents, strict=True):  # equal values keep their bits, even -0 and inf
-            average.copy_(torch.where(average == current, current, average.lerp(current, weight)))
-
-    return update

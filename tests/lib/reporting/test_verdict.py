@@ -125,6 +125,14 @@ def test_one_seed_is_about_the_models_alone(tmp_path, monkeypatch):
     assert "One seed:" not in told(ACCURACY, of("helps"), ARMS, seeds=(0, 1))
 
 
+def test_trainings_that_need_not_repeat_are_named(tmp_path, monkeypatch):
+    project(tmp_path, monkeypatch)
+    for deterministic in (True, False):
+        models = {"dots-0": model_card("dots-0", best={"val_loss": 0.5}, deterministic=deterministic)}
+        said = told(ACCURACY, of("helps"), ARMS, models=models)
+        assert ("Not covered: the same trainings again" in said) == (not deterministic)
+
+
 def test_as_good_says_within_what_and_a_correction_what_it_changed(tmp_path, monkeypatch):
     project(tmp_path, monkeypatch)
     text = told(

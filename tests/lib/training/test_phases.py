@@ -44,7 +44,9 @@ def test_features_computed_once_give_what_the_whole_network_gives():
         assert one["val_loss"] == pytest.approx(other["val_loss"], abs=1e-5)
     for name, tensor in results[0][1].items():
         torch.testing.assert_close(tensor, results[1][1][name], atol=1e-4, rtol=0)
-    assert results[0][2] == 4 + 3  # batches of train and val, once
+    assert (
+        results[0][2] == 4 + 3 + 2
+    )  # batches of train and val once, and a few examples to fold normalisations, before and after
     assert results[1][2] == 3 * (4 + 3)
 
 

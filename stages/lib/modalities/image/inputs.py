@@ -94,7 +94,10 @@ def load(split: PackedSplit, targets: torch.Tensor, preprocessing: dict[str, Any
     scale, shift = _affine(preprocessing["mean"], preprocessing["std"], device)
 
     def inputs(indices: torch.Tensor, level: str, draws: torch.Tensor | None) -> torch.Tensor:
-        batch = torch.from_numpy(split.rows(indices.numpy())).to(device) if resident is None else resident[indices.to(device)]
+        if resident is None:
+            batch = torch.from_numpy(split.rows(indices.numpy())).to(device)
+        else:
+            batch = resident[indices.to(device, non_blocking=True)]  # so that no step waits for the one before it
         if level != "none":
             assert draws is not None
             batch = augment(batch, level, draws).contiguous()  # turned images are not, and convolutions would copy them
@@ -148,7 +151,7 @@ def augment(images: torch.Tensor, level: str, draws: torch.Tensor) -> torch.Tens
     Returns:
         A batch of the same shape and type.
     """
-    yes = (draws < 0.5).to(images.device)[:, :, None, None, None]
+    yes = (draws < 0.5).to(images.device, non_blocking=True)[:, :, None, None, None]
     images = torch.where(yes[:, 0], images.flip(2), images)
     if level == "inspection":
         images = torch.where(yes[:, 1], images.flip(1), images)
@@ -161,7 +164,7 @@ def augment(images: torch.Tensor, level: str, draws: torch.Tensor) -> torch.Tens
         offsets = (draws[:, 1:3] * (2 * most + 1)).long().tolist()
         return torch.stack([image[y : y + side, x : x + side] for image, (y, x) in zip(padded, offsets, strict=True)])
     if level == "strong":
-        return _strong(images, draws.to(images.device))
+        return _strong(images, draws.to(images.device, non_blocking=True))
     raise ValueError(f"unknown level of augmentation: {level!r}")
 
 

@@ -32,7 +32,7 @@ NUM_COMMON, NUM_DIRECTIONS = 1000, 128  # images, and the directions of theirs t
 NUM_CANDIDATES, NUM_ALIGNED = 24, 12  # of each test image; only if one of the first few fits are the others looked at
 ORDINARY = 4  # this many others may be near-duplicates as well; the next one says how near ordinary images are
 STEPS = 6  # of the alignment
-MOST_AT_ONCE = 50_000_000  # correlations in memory
+MOST_AT_ONCE = 20_000_000  # correlations in memory
 PAIRS_AT_ONCE = 512
 
 
@@ -70,7 +70,7 @@ def find(tests: np.ndarray, others: np.ndarray, *, correlation: float, nearness:
     if not len(tests) or not len(others):
         return []
     found = []
-    mine, theirs = (torch.from_numpy(np.array(each)).float() for each in (tests, others))
+    mine, theirs = (torch.from_numpy(np.array(each)) for each in (tests, others))
     whitening = _whitening(torch.cat([mine, theirs]))
     candidates, views = _candidates(mine, theirs, whitening)
     rows = torch.arange(len(mine))[:, None].expand_as(candidates)
@@ -103,7 +103,7 @@ def show(path: Path, pairs: Sequence[tuple[str, np.ndarray, np.ndarray]]) -> Non
 
 def _whitening(images: torch.Tensor) -> torch.Tensor:
     """A matrix (SIDE * SIDE, d) by which directions in which the details of these images vary count by how little."""
-    some = images[:: -(-len(images) // NUM_COMMON)]
+    some = images[:: -(-len(images) // NUM_COMMON)].float()
     views = [_crop(some[index :: len(VIEWS)], view) for index, view in enumerate(VIEWS)]
     details = torch.cat([_detail(each) for each in (some, *views)])
     values, directions = torch.linalg.eigh(details.T @ details / len(details))
@@ -115,27 +115,39 @@ def _whitening(images: torch.Tensor) -> torch.Tensor:
 
 def _candidates(tests: torch.Tensor, others: torch.Tensor, whitening: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """The rows of the most similar others (N, k), and under which view each is (2 * view + 1 if the other is cropped, and
-    2 * len(VIEWS) more if it is mirrored)."""
-    whole = _whitened(others, whitening)
-    rows, views = [], []
-    for part in tests.split(max(1, MOST_AT_ONCE // len(others))):
-        best = torch.full((len(part), len(others)), -2.0)
-        code = torch.zeros(best.shape, dtype=torch.uint8)
-        for index, view in enumerate(VIEWS):
-            cropped = _whitened(_crop(others, view), whitening)
-            for mirrored in (0, 1):  # here the test image is, because there are fewer
-                mine, same = (part.flip(2), MIRRORED[index]) if mirrored else (part, index)
-                for left, right, seen in (
-                    (_whitened(_crop(mine, VIEWS[same]), whitening), whole, 2 * index),
-                    (_whitened(mine, whitening), cropped, 2 * same + 1),
-                ):
-                    similar = left @ right.T
-                    code[similar > best] = seen + 2 * len(VIEWS) * mirrored
-                    torch.maximum(best, similar, out=best)
-        chosen = best.topk(min(NUM_CANDIDATES, len(others)), 1).indices
-        rows.append(chosen)
-        views.append(code.gather(1, chosen))
-    return torch.cat(rows), torch.cat(views).long()
+    2 * len(VIEWS) more if it is mirrored). The others are looked at in parts, so that memory does not grow with their number."""
+    mine, found = [_views(each, whitening) for each in (tests, tests.flip(2))], list[tuple[torch.Tensor, ...]]()
+    for rows in torch.arange(len(others)).split(max(1, MOST_AT_ONCE // len(tests))):
+        best, code = _most_similar(mine, _views(others[rows], whitening))
+        found.append((best, code, rows.expand_as(best)))
+        best, code, numbers = (torch.cat(each, 1) for each in zip(*found, strict=True))
+        kept = best.topk(min(NUM_CANDIDATES, best.shape[1]), 1).indices  # so far
+        found = [tuple(each.gather(1, kept) for each in (best, code, numbers))]
+    ((_, code, numbers),) = found
+    return numbers, code.long()
+
+
+def _views(images: torch.Tensor, whitening: torch.Tensor) -> list[torch.Tensor]:
+    """What candidates are found by: VIEWS of each image (N, d)."""
+    return [_whitened(_crop(images.float(), view), whitening) for view in VIEWS]
+
+
+def _most_similar(tests: list[list[torch.Tensor]], others: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    """The highest correlation of each pair (N, M), and the view that it is under.
+
+    Args:
+        tests: as they are, and mirrored (instead of the others).
+    """
+    best = torch.full((len(tests[0][0]), len(others[0])), -2.0)
+    code = torch.zeros_like(best, dtype=torch.uint8)
+    for mirrored, mine in enumerate(tests):
+        for index in range(len(VIEWS)):
+            same = MIRRORED[index] if mirrored else index
+            for left, right, seen in ((mine[same], others[0], 2 * index), (mine[0], others[index], 2 * same + 1)):
+                similar = left @ right.T
+                code.masked_fill_(similar > best, seen + 2 * len(VIEWS) * mirrored)
+                torch.maximum(best, similar, out=best)
+    return best, code
 
 
 def _aligned(
@@ -149,12 +161,10 @@ def _aligned(
     """The correlation of each pair, aligned: of the shape of `rows`."""
     found = [
         _correlation(
-            tests[row],
-            torch.where((view >= 2 * len(VIEWS))[:, None, None], others[other].flip(2), others[other]),
-            view,
-            whitening,
+            tests[row].float(), torch.where((view >= 2 * len(VIEWS))[:, None, None], pair.flip(2), pair), view, whitening
         )
         for row, other, view in zip(*(each.flatten().split(PAIRS_AT_ONCE) for each in (rows, candidates, views)), strict=True)
+        for pair in [others[other].float()]
     ]
     return torch.cat(found).view(rows.shape) if found else torch.zeros(rows.shape)
 

@@ -68,7 +68,8 @@ def write(
         "",
     ]
     within = comparisons.margin(p, metric)
-    lines += [f"- {line}" for line in covered(p, test, noun, len(pairs), within, drawn=unit is not None)]
+    repeats = all(card.deterministic for card in models.values())
+    lines += [f"- {line}" for line in covered(p, test, noun, len(pairs), within, drawn=unit is not None, repeats=repeats)]
     lines += ["", "## Which model to ship", "", "| model | validation loss |", "| --- | --- |"]
     lines += [f"| models/target/{each} | {card.best['val_loss']:.4f} |" for each, card in models.items()]
     lines += [

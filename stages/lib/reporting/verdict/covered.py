@@ -11,7 +11,7 @@ def percent(confidence: float) -> str:
     return f"{100 * confidence:g} %"
 
 
-def covered(p: SimpleNamespace, test: Test, noun: str, num_pairs: int, within: str, *, drawn: bool) -> list[str]:
+def covered(p: SimpleNamespace, test: Test, noun: str, num_pairs: int, within: str, *, drawn: bool, repeats: bool) -> list[str]:
     """What the intervals cover and what they do not, in one or two sentences each.
 
     Args:
@@ -19,6 +19,7 @@ def covered(p: SimpleNamespace, test: Test, noun: str, num_pairs: int, within: s
         num_pairs: how many comparisons there are.
         within: the margin in words.
         drawn: whether these are drawn from the test examples, such as episodes.
+        repeats: whether the same trainings on the same machine would give the same bits.
     """
     num_seeds = len(p.seeds)
     lines = [f"Covered: the choice of test {noun}s ({p.compare.num_resamples:,} bootstrap resamples, the same for all models)."]
@@ -40,6 +41,9 @@ def covered(p: SimpleNamespace, test: Test, noun: str, num_pairs: int, within: s
     else:
         few = ", which are few, so that the intervals are wide" if num_seeds < 5 else ""
         lines += [f"Covered: variation between trainings, by Student's t from the spread of the {num_seeds} seeds{few}."]
+    if not repeats:
+        lines += ["Not covered: the same trainings again, which on a GPU give other weights and figures, as other seeds do "
+                  "(device.deterministic: false)."]  # fmt: skip
     if test.split_given:
         lines += [f"Unknown: how the test {noun}s were chosen; the split came with the data."]
     elif not test.split_by_group:
