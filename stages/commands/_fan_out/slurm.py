@@ -118,7 +118,7 @@ class Submitted:
 
     def _lost(self, why: str) -> int:
         with open(self.log, "a", encoding="utf-8") as file:
-            file.write(f"\nerror: job {self._job.job_id} of Slurm: {why}\n")
+            file.write(f"\n{self._job.stderr() or ''}\nerror: job {self._job.job_id} of Slurm: {why}\n")
         return 1
 
 
