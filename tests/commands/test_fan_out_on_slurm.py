@@ -44,7 +44,7 @@ def toys(tmp_path, cluster):
     def toys(**stages):
         repo = Toys(tmp_path / "toys", **stages)
         settings = {"at_once": 2, "all": {"timeout_min": 5, "slurm_partition": "both"}, "first": "here",
-                    "long": {"timeout_min": 1, "slurm_signal_delay_s": 30}}  # fmt: skip
+                    "long": {"timeout_min": 1, "slurm_signal_delay_s": 30}, "endless": {"timeout_min": 100}}  # fmt: skip
         YAML().dump(settings, repo.path / "cluster.yaml")
         paths = [str(ROOT), repo.environment.get("PYTHONPATH", "")]
         repo.environment |= cluster | {"MLFLOW_TRACKING_URI": MLFLOW, "PYTHONPATH": ":".join(filter(None, paths))}
@@ -84,9 +84,7 @@ def test_jobs_are_put_back_cancelled_and_lost(toys):
     slurm.asked(repo.environment, "scancel", job_of(repo, "two"))
     (repo.path / "notes/one").touch()
     output = process.communicate(timeout=120)[0]
-    assert (
-        process.returncode == 1 and "of Slurm: CANCELLED" in output and "two failed" in output and "one failed" not in output
-    ), output
+    assert process.returncode == 1 and "failed: two\n" in output and " of Slurm: CANCELLED on n" in output, output
     assert repo.begun() == {"one": 2, "two": 1} and repo.lock().keys() == {"one"}
     process = repo.start("--engine", "slurm")
     job = job_of(repo, "two")
@@ -122,6 +120,13 @@ def test_a_full_queue_is_one_line_and_the_next_look_finds_room(toys, tmp_path):
     (tmp_path / "slurm" / slurm.FULL).unlink()
     told += process.communicate(timeout=120)[0]
     assert process.returncode == 0 and repo.status() == {} and told.count("job submit limit") == 1, told
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cluster", ["EnforcePartLimits=ALL"], indirect=True)
+def test_what_slurm_never_takes_is_an_error(toys):
+    told = toys(**stage("endless")).fan_out("--engine", "slurm", code=1)
+    assert "error: Slurm does not take it: " in told and "Requested time limit is invalid" in told, told
 
 
 @pytest.mark.slow

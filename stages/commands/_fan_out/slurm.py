@@ -21,7 +21,13 @@ AT_ONCE, ALL, HERE = "at_once", "all", "here"
 EXAMPLE = "{at_once: 100, all: {timeout_min: 60, cpus_per_task: 2}, download: here}"
 LOOK_S = 3  # between two looks at the queue
 GONE_S = 15  # after which a job that is neither in the queue nor has a result is taken for lost
-FULL = ("limit", "temporarily", "Unable to contact", "timed out", "Zero Bytes")  # in what sbatch says if it may take a job later
+FULL = (
+    "submit limit",
+    "temporarily",
+    "Unable to contact",
+    "timed out",
+    "Zero Bytes",
+)  # sbatch says so if it may take a job later
 NO_FOLDER = "0:53"  # the exit code of a job whose output Slurm could not write
 TIMEOUTS = 1000  # how often a job may go on after its time limit; each time it has trained further
 
