@@ -33,7 +33,7 @@ from pathlib import Path
 import yaml
 
 from tests import slurm
-from tests.commands.test_fan_out import FAN_OUT
+from tests.commands.test_fan_out import CONFIG, FAN_OUT
 from tests.tiny import PARAMS, ROOT, write_params
 
 RUN = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "-q", "--single-item"]
@@ -115,6 +115,7 @@ def repository(name: str, num: int, command: str) -> Iterator[None]:
     try:
         subprocess.run(["git", "init", "-q"], check=True)
         subprocess.run(["dvc", "init", "-q"], check=True)
+        Path(".dvc/config").write_text(CONFIG)
         deps = [f"code/{each}" for each in range(12)]
         for path in map(Path, deps):
             path.parent.mkdir(exist_ok=True)

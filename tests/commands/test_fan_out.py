@@ -25,6 +25,7 @@ if Path(f"notes/{name}.wrong").exists():
     sys.exit(f"error: {name} is wrong")
 Path(f"{name}.txt").write_text(name)
 """
+CONFIG = (ROOT / ".dvc/config").read_text()  # without reports to DVC's makers
 FAN_OUT = f"import sys; sys.path[0] = {str(ROOT)!r}; from stages.__main__ import main; main(['fan_out', *sys.argv[1:]])"
 
 
@@ -46,6 +47,7 @@ class Toys(Repo):
         (path / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}, sort_keys=False))
         self.run("git", "init", "-q")
         self.run("dvc", "init", "-q")
+        (path / ".dvc/config").write_text(CONFIG)
         self.environment |= {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
 
     def start(self, *words, **environment):
