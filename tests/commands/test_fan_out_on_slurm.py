@@ -44,7 +44,8 @@ def toys(tmp_path, cluster):
     def toys(**stages):
         repo = Toys(tmp_path / "toys", **stages)
         settings = {"at_once": 2, "all": {"timeout_min": 5, "slurm_partition": "both"}, "first": "here",
-                    "long": {"timeout_min": 1, "slurm_signal_delay_s": 30}, "endless": {"timeout_min": 100}}  # fmt: skip
+                    "long": {"timeout_min": 1, "slurm_signal_delay_s": 30, "slurm_comment": "its own"},
+                    "endless": {"timeout_min": 100}}  # fmt: skip
         YAML().dump(settings, repo.path / "cluster.yaml")
         paths = [str(ROOT), repo.environment.get("PYTHONPATH", "")]
         repo.environment |= cluster | {"MLFLOW_TRACKING_URI": MLFLOW, "PYTHONPATH": ":".join(filter(None, paths))}
@@ -99,9 +100,11 @@ def test_jobs_are_put_back_cancelled_and_lost(toys):
 @pytest.mark.slow
 def test_what_slurm_ends_itself_begins_again(toys):
     """By a manager's requeue, of which a job hears with TERM, and at its time limit."""
-    repo = toys(**stage("one", wait=["notes/one"]), **stage("long", wait=["notes/long"]))
+    repo = toys(**stage("long", wait=["notes/long"]), **stage("one", wait=["notes/one"]))
     process = repo.start("--engine", "slurm")
     repo.wait_for("one", "long")
+    comments = {name: slurm.asked(repo.environment, "squeue", "-h", "-o", "%k", "-n", name) for name in ("long", "one")}
+    assert comments == {"long": "its own", "one": "(null)"}, "what one stage asks for, the next one does not"
     slurm.asked(repo.environment, "scontrol", "requeue", job_of(repo, "one"))
     for name in ("one", "long"):
         wait(lambda name=name: repo.begun()[name] > 1, 180)

@@ -7,6 +7,7 @@ import subprocess
 import time
 from collections.abc import Mapping
 from contextlib import redirect_stderr
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -164,8 +165,9 @@ class Slurm:
         if store.sqlite_path() is not None:
             raise UserError("MLflow's store is an SQLite file, which nodes must not share: start a server (`mlflow server`) and "
                             "set MLFLOW_TRACKING_URI to its address.")  # fmt: skip
+        self._engine = partial(submitit.AutoExecutor, local.FOLDER / "slurm", cluster="slurm", slurm_max_num_timeout=TIMEOUTS)
         try:
-            self._executor = submitit.AutoExecutor(folder=local.FOLDER / "slurm", cluster="slurm", slurm_max_num_timeout=TIMEOUTS)
+            self._engine()
         except RuntimeError as error:
             raise UserError(f"--engine slurm: {error}") from None
         self._cluster, self._queue = cluster, Queue()
@@ -178,9 +180,10 @@ class Slurm:
         local.log_of(name).write_bytes(b"")
         os.environ.update(local.environment())  # sbatch hands it on
         try:
-            self._executor.update_parameters(**{"name": name} | asks)
+            engine = self._engine()  # a new one: it keeps what it was asked for
+            engine.update_parameters(**{"name": name} | asks)
             with redirect_stderr(io.StringIO()):  # what sbatch says is in the error, too
-                job = self._executor.submit(Item(name, str(Path.cwd())))
+                job = engine.submit(Item(name, str(Path.cwd())))
         except (NameError, ValueError, TypeError) as error:
             raise UserError(f"{CLUSTER}, {name}: {error}") from None
         except Exception as error:  # submitit's own, of a queue that is full or refuses what is asked for
