@@ -54,7 +54,7 @@ PARAMS = {
     "scratch": {"epochs": 2, "lr": 0.01, "like": "tiny"},
     "alternatives": {},
     "baselines": {},
-    "leaks": {"action": "report", "correlation": 0.9, "nearness": 0.2},
+    "leaks": {"action": "report", "correlation": 0.9, "nearness": 0.35},
     "advise": {"num_examples": 100, "neighbours": 3, "preprocessing": "warn", "margin": 0.05, "confidence": 0.95},
     "calibrate": {"decision": None, "sets": [0.5, 0.75], "false_alarms": 0.25, "neighbours": 2, "num_examples": 20},
     "evaluate": {"batch_size": 16, "num_resamples": 200, "confidence": 0.95, "ece_bins": 5, "num_shown": 3},

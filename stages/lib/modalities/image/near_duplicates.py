@@ -1,9 +1,11 @@
 """Nearly the same image in two sets: resized, slightly cropped, recompressed or mirrored.
 
-Works on fingerprints, which are small grey copies of the images, in three steps: candidates by the correlation of their coarse
-structure under a few crops (what a perceptual hash is, but not rounded to bits), alignment of each candidate, and the correlation
-of what then remains. In data whose images all look alike (digits, cells of one module), the correlation of two different ones is
-high too, so a near-duplicate must also be much nearer than the next candidates.
+Works on fingerprints, which are small grey copies of the images, in three steps: candidates by their correlation under a few
+crops (what a perceptual hash is, but not rounded to bits), alignment of each candidate, and the correlation of what is then left.
+
+In data whose images all look alike (digits, cells of one module), most of an image is what all of them show, which says nothing
+about copies. So correlations are of whitened images, in which each direction in which images of the set vary counts as much as
+any other; and a near-duplicate must be much nearer than the next candidates.
 """
 
 from collections.abc import Sequence
@@ -14,20 +16,23 @@ import numpy as np
 import torch
 from matplotlib import pyplot as plt
 from PIL import Image
-from torch.nn.functional import adaptive_avg_pool2d, grid_sample
+from torch.nn.functional import grid_sample, normalize
 
 from stages.lib.plots.style import PIXELS, STYLE, save, short
 
-SIDE, COARSE = 32, 16  # of a fingerprint, and of what candidates are found by, in pixels
+SIDE = 32  # of a fingerprint, in pixels
 GAP = 3.0  # times SIDE, down to which blocks of pixels are averaged first: nothing that SIDE shows is lost, and it is much faster
 SLOW = 1 / 16  # of the side: brightness that changes more slowly is ignored, because all images of a kind share it
 FAST = 1 / 40  # of the side: what changes faster is lost when an image is resized or compressed
 CROP = 0.9  # of the side: a copy may show this much of the original, anywhere in it
-VIEWS = [(1.0, 0.0, 0.0), *((CROP, y, x) for y in (0.0, 0.05, 0.1) for x in (0.0, 0.05, 0.1))]  # scale, top, left
-NUM_CANDIDATES, NUM_ALIGNED = 12, 5  # of each test image; only if one of the first few fits are the others looked at
+PLACES = 5  # of such a window, in each direction
+VIEWS = [(1.0, 0.0, 0.0), *((CROP, y / 40, x / 40) for y in range(PLACES) for x in range(PLACES))]  # scale, top, left
+MIRRORED = [0, *(PLACES * y + PLACES - x for y in range(PLACES) for x in range(PLACES))]  # the view of a mirrored image
+NUM_COMMON, NUM_DIRECTIONS = 1000, 128  # images, and the directions of theirs that count
+NUM_CANDIDATES, NUM_ALIGNED = 24, 12  # of each test image; only if one of the first few fits are the others looked at
 ORDINARY = 4  # this many others may be near-duplicates as well; the next one says how near ordinary images are
 STEPS = 6  # of the alignment
-MOST_AT_ONCE = 20_000_000  # correlations in memory
+MOST_AT_ONCE = 50_000_000  # correlations in memory
 PAIRS_AT_ONCE = 512
 
 
@@ -36,7 +41,7 @@ class Match(NamedTuple):
 
     test: int  # row
     other: int  # row
-    correlation: float  # of the aligned fingerprints, up to 1
+    correlation: float  # of the aligned fingerprints, whitened, up to 1
     nearness: float  # 1 - correlation, as a fraction of that to an ordinary neighbour: 0 for copies, about 1 for others
 
 
@@ -66,11 +71,12 @@ def find(tests: np.ndarray, others: np.ndarray, *, correlation: float, nearness:
         return []
     found = []
     mine, theirs = (torch.from_numpy(np.array(each)).float() for each in (tests, others))
-    candidates, views = _candidates(mine, theirs)
+    whitening = _whitening(torch.cat([mine, theirs]))
+    candidates, views = _candidates(mine, theirs, whitening)
     rows = torch.arange(len(mine))[:, None].expand_as(candidates)
-    first = _aligned(mine, theirs, rows[:, :NUM_ALIGNED], candidates[:, :NUM_ALIGNED], views[:, :NUM_ALIGNED])
+    first = _aligned(mine, theirs, whitening, rows[:, :NUM_ALIGNED], candidates[:, :NUM_ALIGNED], views[:, :NUM_ALIGNED])
     near = (first.amax(1) >= correlation).nonzero()[:, 0]
-    rest = _aligned(mine, theirs, *(each[near, NUM_ALIGNED:] for each in (rows, candidates, views)))
+    rest = _aligned(mine, theirs, whitening, *(each[near, NUM_ALIGNED:] for each in (rows, candidates, views)))
     for row, values in zip(near.tolist(), torch.cat([first[near], rest], 1), strict=True):
         ordered = values.sort(descending=True).values
         ordinary = ordered[ORDINARY].item() if len(ordered) > ORDINARY else 0.0
@@ -95,55 +101,72 @@ def show(path: Path, pairs: Sequence[tuple[str, np.ndarray, np.ndarray]]) -> Non
         save(figure, path)
 
 
-def _candidates(tests: torch.Tensor, others: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def _whitening(images: torch.Tensor) -> torch.Tensor:
+    """A matrix (SIDE * SIDE, d) by which directions in which the details of these images vary count by how little."""
+    some = images[:: -(-len(images) // NUM_COMMON)]
+    views = [_crop(some[index :: len(VIEWS)], view) for index, view in enumerate(VIEWS)]
+    details = torch.cat([_detail(each) for each in (some, *views)])
+    values, directions = torch.linalg.eigh(details.T @ details / len(details))
+    kept = slice(-min(NUM_DIRECTIONS, len(details)), None)
+    noise = 2 / len(details)  # two alone of the images would give that: less of a direction is mostly noise
+    whitening: torch.Tensor = directions[:, kept] / (values[kept] + noise).sqrt()
+    return whitening
+
+
+def _candidates(tests: torch.Tensor, others: torch.Tensor, whitening: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """The rows of the most similar others (N, k), and under which view each is (2 * view + 1 if the other is cropped, and
     2 * len(VIEWS) more if it is mirrored)."""
-    small = [adaptive_avg_pool2d(each, COARSE) for each in (tests, others)]
-    whole = [_unit(_detail(each)) for each in small]
-    k = min(NUM_CANDIDATES, len(others))
+    whole = _whitened(others, whitening)
     rows, views = [], []
-    size = max(1, MOST_AT_ONCE // len(others))
-    cropped = [[_unit(_detail(_crop(each, view))) for view in VIEWS] for each in small]
-    for start in range(0, len(tests), size):
-        part = slice(start, start + size)
-        best, code = torch.full((len(tests[part]), len(others)), -2.0), torch.zeros(1, dtype=torch.int8)
-        code = code.expand_as(best).clone()
-        for mirrored in (0, 1):
-            for index in range(len(VIEWS)):
-                for other_is_cropped in (0, 1):
-                    mine = whole[0][part] if other_is_cropped else cropped[0][index][part]
-                    theirs = cropped[1][index] if other_is_cropped else whole[1]
-                    if mirrored:
-                        theirs = theirs.unflatten(1, (COARSE, COARSE)).flip(2).flatten(1)
-                    similar = mine @ theirs.T
-                    better = similar > best
-                    best[better] = similar[better]
-                    code[better] = 2 * index + other_is_cropped + 2 * len(VIEWS) * mirrored
-        chosen = best.topk(k, 1).indices
+    for part in tests.split(max(1, MOST_AT_ONCE // len(others))):
+        best = torch.full((len(part), len(others)), -2.0)
+        code = torch.zeros(best.shape, dtype=torch.uint8)
+        for index, view in enumerate(VIEWS):
+            cropped = _whitened(_crop(others, view), whitening)
+            for mirrored in (0, 1):  # here the test image is, because there are fewer
+                mine, same = (part.flip(2), MIRRORED[index]) if mirrored else (part, index)
+                for left, right, seen in (
+                    (_whitened(_crop(mine, VIEWS[same]), whitening), whole, 2 * index),
+                    (_whitened(mine, whitening), cropped, 2 * same + 1),
+                ):
+                    similar = left @ right.T
+                    code[similar > best] = seen + 2 * len(VIEWS) * mirrored
+                    torch.maximum(best, similar, out=best)
+        chosen = best.topk(min(NUM_CANDIDATES, len(others)), 1).indices
         rows.append(chosen)
         views.append(code.gather(1, chosen))
     return torch.cat(rows), torch.cat(views).long()
 
 
 def _aligned(
-    tests: torch.Tensor, others: torch.Tensor, rows: torch.Tensor, candidates: torch.Tensor, views: torch.Tensor
+    tests: torch.Tensor,
+    others: torch.Tensor,
+    whitening: torch.Tensor,
+    rows: torch.Tensor,
+    candidates: torch.Tensor,
+    views: torch.Tensor,
 ) -> torch.Tensor:
     """The correlation of each pair, aligned: of the shape of `rows`."""
     found = [
-        _correlation(tests[row], torch.where((view >= 2 * len(VIEWS))[:, None, None], others[other].flip(2), others[other]), view)
+        _correlation(
+            tests[row],
+            torch.where((view >= 2 * len(VIEWS))[:, None, None], others[other].flip(2), others[other]),
+            view,
+            whitening,
+        )
         for row, other, view in zip(*(each.flatten().split(PAIRS_AT_ONCE) for each in (rows, candidates, views)), strict=True)
     ]
     return torch.cat(found).view(rows.shape) if found else torch.zeros(rows.shape)
 
 
-def _correlation(tests: torch.Tensor, others: torch.Tensor, views: torch.Tensor) -> torch.Tensor:
-    """Correlation of pairs (n, SIDE, SIDE) once the whole one of each is cropped as the other was."""
+def _correlation(tests: torch.Tensor, others: torch.Tensor, views: torch.Tensor, whitening: torch.Tensor) -> torch.Tensor:
+    """Correlation of pairs (n, SIDE, SIDE), whitened, once the whole one of each is cropped as the other was."""
     swapped = (views % 2 == 1)[:, None, None]
     whole, part = torch.where(swapped, others, tests), torch.where(swapped, tests, others)
     window = torch.tensor(VIEWS)[views % (2 * len(VIEWS)) // 2][:, [0, 1, 0, 2]]  # height, top, width, left (n, 4)
-    wanted = _unit(_detail(part))
-    before = (_unit(_detail(_cut(whole, window))) * wanted).sum(1)
-    after = (_unit(_detail(_cut(whole, _fitted(whole, part, window)))) * wanted).sum(1)
+    wanted = _whitened(part, whitening)
+    windows = (window, _fitted(whole, part, window))
+    before, after = ((_whitened(_cut(whole, each), whitening) * wanted).sum(1) for each in windows)
     return torch.maximum(before, after)
 
 
@@ -177,34 +200,34 @@ def _places() -> torch.Tensor:
 
 
 def _crop(images: torch.Tensor, view: tuple[float, float, float]) -> torch.Tensor:
-    """One view of all images (N, side, side), by linear interpolation."""
-    side = images.shape[-1]
-    rows, columns = (_interpolation(side, view[0], start) for start in view[1:])
+    """One view of all images (N, SIDE, SIDE), by linear interpolation."""
+    rows, columns = (_interpolation(view[0], start) for start in view[1:])
     return rows @ images @ columns.T
 
 
-def _interpolation(side: int, scale: float, start: float) -> torch.Tensor:
-    places = (((torch.arange(side) + 0.5) * scale / side + start) * side - 0.5).clamp(0, side - 1)
-    return (1 - (places[:, None] - torch.arange(side)).abs()).clamp(min=0)
+def _interpolation(scale: float, start: float) -> torch.Tensor:
+    places = (((torch.arange(SIDE) + 0.5) * scale / SIDE + start) * SIDE - 0.5).clamp(0, SIDE - 1)
+    return (1 - (places[:, None] - torch.arange(SIDE)).abs()).clamp(min=0)
 
 
 def _detail(images: torch.Tensor) -> torch.Tensor:
-    """Images (N, side, side) without what changes slowly and what changes fast."""
-    slow, fast = (_blur(images.shape[-1], width) for width in (SLOW, FAST))
-    return fast @ images @ fast.T - slow @ images @ slow.T
-
-
-def _blur(side: int, width: float) -> torch.Tensor:
-    """A Gaussian blur of rows (side, side); `width` is its standard deviation as a fraction of the side."""
-    distance = torch.arange(side)[:, None] - torch.arange(side)
-    weights = torch.exp(-0.5 * (distance / (width * side)) ** 2)
-    blur: torch.Tensor = weights / weights.sum(1, keepdim=True)
-    return blur
-
-
-def _unit(images: torch.Tensor) -> torch.Tensor:
-    """Flattened (N, side * side), with mean 0 and length 1; 0 for an image without structure."""
-    flat = images.flatten(1)
+    """Images (N, SIDE, SIDE) without what changes slowly and what changes fast, with mean 0 and length 1 (N, SIDE * SIDE); 0 for
+    an image without structure."""
+    slow, fast = _blur(SLOW), _blur(FAST)
+    flat = (fast @ images @ fast.T - slow @ images @ slow.T).flatten(1)
     flat = flat - flat.mean(1, keepdim=True)
     flat /= flat.norm(dim=1, keepdim=True).clamp(min=1)  # less is rounding
     return flat
+
+
+def _whitened(images: torch.Tensor, whitening: torch.Tensor) -> torch.Tensor:
+    """The details of images (N, SIDE, SIDE), whitened and of length 1 (N, d); of nearly 0 for an image without structure."""
+    return normalize(_detail(images) @ whitening, eps=1)
+
+
+def _blur(width: float) -> torch.Tensor:
+    """A Gaussian blur of rows (SIDE, SIDE); `width` is its standard deviation as a fraction of the side."""
+    distance = torch.arange(SIDE)[:, None] - torch.arange(SIDE)
+    weights = torch.exp(-0.5 * (distance / (width * SIDE)) ** 2)
+    blur: torch.Tensor = weights / weights.sum(1, keepdim=True)
+    return blur

@@ -9,7 +9,7 @@ from PIL import Image, ImageOps
 from stages.lib.modalities.image import near_duplicates
 from stages.lib.modalities.image.near_duplicates import find, fingerprint
 
-SETTINGS = {"correlation": 0.9, "nearness": 0.2}
+SETTINGS = {"correlation": 0.9, "nearness": 0.35}
 
 
 def blobs(seed, side=96):
@@ -57,7 +57,7 @@ def test_a_changed_copy_is_found_on_either_side(change, swapped):
     tests, others = (PRINTS[:10], np.concatenate([PRINTS[10:], copies])) if swapped else (copies, PRINTS)
     found = find(tests, others, **SETTINGS)
     assert [(each.test, each.other) for each in found] == [(row, row + 30 * swapped) for row in range(10)]
-    assert all(each.correlation >= 0.9 and each.nearness <= 0.2 for each in found)
+    assert all(each.correlation >= 0.9 and each.nearness <= 0.35 for each in found)
 
 
 def test_a_large_copy_has_the_fingerprint_of_the_original():
@@ -74,14 +74,23 @@ def test_other_images_are_not_found():
 
 
 def test_what_is_alike_among_many_alike_ones_is_no_copy():
-    """One motif in 30 poses that differ a little: its correlation with some other is high, but so is that of the next."""
+    """One motif in 30 poses that differ a little: they correlate, but so do all of them."""
     random, motif = np.random.default_rng(0), np.asarray(blobs(0, 32).convert("L")).astype(float)
     alike = np.stack([motif + random.normal(0, 12, motif.shape) for _ in range(30)]).clip(0, 255).astype(np.uint8)
     assert find(alike[:10], alike[10:], correlation=0.9, nearness=0.2) == []
-    found = find(alike[:10], alike[10:], correlation=0.5, nearness=0.99)
-    assert found, "without the second condition they would be"
+    assert np.corrcoef(alike.reshape(30, -1)).min() > 0.8, "by what all of them show they would be"
     copy = np.concatenate([alike[10:], alike[3:4]])
     assert [(each.test, each.other) for each in find(alike[:10], copy, **SETTINGS)] == [(3, 20)]
+
+
+def test_a_cropped_copy_is_found_where_most_of_an_image_is_what_all_of_them_show():
+    """Bars as on solar cells: other images correlate more with the original than its own crop does."""
+    bars = np.where(np.arange(96) % 32 < 4, -100.0, 20.0)[:, None]
+    alike = [Image.fromarray((0.4 * np.asarray(each.convert("L")) + bars + 110).clip(0, 255).astype(np.uint8)) for each in IMAGES]
+    prints = np.stack([fingerprint(each) for each in alike])
+    copies = np.stack([fingerprint(CHANGES["cropped"](each)) for each in alike[:10]])
+    assert np.corrcoef(prints.reshape(40, -1)).min() > np.corrcoef(prints[0].ravel(), copies[0].ravel())[0, 1]
+    assert {each[:2] for each in find(copies, prints, **SETTINGS)} == {(row, row) for row in range(10)}
 
 
 @pytest.mark.parametrize("images", [np.zeros((3, 32, 32), np.uint8), np.full((3, 32, 32), 255, np.uint8)])
