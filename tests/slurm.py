@@ -6,8 +6,10 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+
+import psutil
 
 PROGRAMS = ("slurmctld", "slurmd", "sbatch", "srun")
 CONF = """ClusterName=test
@@ -30,11 +32,20 @@ SchedulerParameters=sched_interval=1,batch_sched_delay=1,sched_min_interval=0
 AccountingStorageType=accounting_storage/none
 JobAcctGatherType=jobacct_gather/none
 MpiDefault=none
+JobSubmitPlugins=lua
 ReturnToService=2
 KillWait=5
 NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]} CPUs=1
 NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[2]} CPUs=1
 PartitionName=both Nodes=n1,n2 Default=YES State=UP MaxTime=60
+"""
+
+FULL = "full"  # while a file of this name is there, jobs are refused as by a limit of jobs, which would need Slurm's database
+JOB_SUBMIT = """function slurm_job_submit(job, partitions, user)
+  return io.open("{folder}/{full}") and slurm.ESLURM_ACCOUNTING_POLICY or slurm.SUCCESS
+end
+function slurm_job_modify(job, record, partitions, user) return slurm.SUCCESS end
+return slurm.SUCCESS
 """
 
 
@@ -47,8 +58,13 @@ def missing() -> str:
 
 
 @contextmanager
-def cluster(folder: Path) -> Iterator[dict[str, str]]:
-    """Start it; gives the environment in which its commands find it."""
+def cluster(folder: Path, *more: str, hidden: Path | None = None) -> Iterator[dict[str, str]]:
+    """Start it; gives the environment in which its commands find it.
+
+    Args:
+        more: further lines of slurm.conf.
+        hidden: a folder of which the second node sees only an empty one, as if it did not share it.
+    """
     folder.mkdir()
     (folder / "state").mkdir()
     host = socket.gethostname()
@@ -57,10 +73,14 @@ def cluster(folder: Path) -> Iterator[dict[str, str]]:
         for each in sockets:
             each.bind(("127.0.0.1", 0))
         ports = [each.getsockname()[1] for each in sockets]
-    (folder / "slurm.conf").write_text(CONF.format(host=host, folder=folder, ports=ports))
+    (folder / "slurm.conf").write_text("\n".join([CONF.format(host=host, folder=folder, ports=ports), *more, ""]))
+    (folder / "job_submit.lua").write_text(JOB_SUBMIT.format(folder=folder, full=FULL))
+    second = ["slurmd", "-D", "-N", "n2"]
+    if hidden is not None:
+        second = ["unshare", "--mount", "sh", "-c", f"mount -t tmpfs none '{hidden}' && exec {' '.join(second)}", "n2"]
     environment = {"SLURM_CONF": str(folder / "slurm.conf")}
     with ExitStack() as stack:
-        for words in (["slurmctld", "-D"], ["slurmd", "-D", "-N", "n1"], ["slurmd", "-D", "-N", "n2"]):
+        for words in (["slurmctld", "-D"], ["slurmd", "-D", "-N", "n1"], second):
             log = stack.enter_context(open(folder / f"{words[-1]}.log", "wb"))
             process = subprocess.Popen(words, env=os.environ | environment, stdout=log, stderr=log)
             stack.callback(process.wait)
@@ -70,6 +90,18 @@ def cluster(folder: Path) -> Iterator[dict[str, str]]:
             assert time.monotonic() < until, "".join(log.read_text()[-2000:] for log in folder.glob("*.log"))
             time.sleep(0.2)
         yield environment
+
+
+def lose(node: str) -> None:
+    """End all that runs on a node at once, as when its power goes."""
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.cmdline() == ["slurmd", "-D", "-N", node]:
+                process.kill()
+            elif process.environ().get("SLURMD_NODENAME") == node:
+                for each in [process, *process.parents()]:
+                    if each.pid > 1:  # slurmstepd is the child of the first process
+                        each.kill()
 
 
 def asked(environment: dict[str, str], *words: str) -> str:

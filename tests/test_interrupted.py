@@ -24,8 +24,8 @@ def longer(repo, epochs):
     write_params(repo.path, values)
 
 
-def start(repo):
-    return subprocess.Popen(["dvc", "repro", "intermediate@dots"], cwd=repo.path, env=repo.environment,
+def start(repo, **environment):
+    return subprocess.Popen(["dvc", "repro", "intermediate@dots"], cwd=repo.path, env=repo.environment | environment,
                             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)  # fmt: skip
 
 
@@ -60,6 +60,24 @@ def test_a_killed_hop_goes_on_to_the_same_bits_in_the_same_run(finished, copy_of
     assert len(killed.query("SELECT run_uuid FROM runs")) == 1
     points = killed.query("SELECT step, COUNT(*) FROM metrics WHERE key = 'loss/val' GROUP BY step ORDER BY step")
     assert points == [(epoch, 1) for epoch in range(1, 61)]
+
+
+@pytest.mark.slow
+def test_a_training_keeps_the_number_of_threads_with_which_it_began(finished, copy_of, tmp_path):
+    """Another number gives other bits."""
+    whole = copy_of(finished)
+    longer(whole, epochs=60)
+    killed = Repo(shutil.copytree(whole.path, tmp_path / "killed", symlinks=True))
+    whole.run("dvc", "repro", "intermediate@dots", OMP_NUM_THREADS="2")
+    process = start(killed, OMP_NUM_THREADS="2")
+    while num_epochs(killed) < 3:
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    told = killed.run("dvc", "repro", "intermediate@dots", OMP_NUM_THREADS="1")
+    assert "goes on with the number of threads with which it began, 2: 1 would give other bits." in told
+    assert killed.sha256("dots") == whole.sha256("dots")
+    assert killed.query("SELECT value FROM tags WHERE key = 'transfer.threads'") == [("2",)]
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ import psutil
 import pytest
 import yaml
 
+from stages.commands._fan_out import schedule
 from tests import kills, warm
 from tests.tiny import PARAMS, ROOT, Repo, new_repo, write_params
 
@@ -24,6 +25,7 @@ if Path(f"notes/{name}.wrong").exists():
     sys.exit(f"error: {name} is wrong")
 Path(f"{name}.txt").write_text(name)
 """
+CONFIG = (ROOT / ".dvc/config").read_text()  # without reports to DVC's makers
 FAN_OUT = f"import sys; sys.path[0] = {str(ROOT)!r}; from stages.__main__ import main; main(['fan_out', *sys.argv[1:]])"
 
 
@@ -45,6 +47,7 @@ class Toys(Repo):
         (path / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}, sort_keys=False))
         self.run("git", "init", "-q")
         self.run("dvc", "init", "-q")
+        (path / ".dvc/config").write_text(CONFIG)
         self.environment |= {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
 
     def start(self, *words, **environment):
@@ -219,6 +222,29 @@ def test_the_pipeline_gives_the_same_lock_the_same_bits_and_the_same_runs(finish
     made, wanted = kills.made(repo), kills.made(copy_of(finished))
     for kind in wanted:
         assert made[kind] == wanted[kind], kind
+
+
+def test_a_full_queue_is_told_once_and_tried_again(monkeypatch, tmp_path):
+    class Done:
+        log = tmp_path / "log"
+
+        def code(self):
+            return 0
+
+    tries, told = [], []
+
+    def start(name, slot):
+        tries.append(name)
+        if len(tries) in (1, 2, 4):
+            raise schedule.Full("no room")
+        return Done()
+
+    monkeypatch.setattr(schedule, "AGAIN_S", 0.01)
+    needs = {"one": frozenset(), "two": frozenset(), "three": frozenset({"one"})}
+    state = schedule.run(needs, 2, start, set, lambda name: 1, lambda sentence, state: told.append(sentence))
+    assert state.done == {"one", "two", "three"} and len(tries) == 6
+    assert [each for each in told if "waits" in each] == ["one waits: no room", "two waits: no room"]
+    assert sum("begins" in each for each in told) == 3
 
 
 def until(process, words):

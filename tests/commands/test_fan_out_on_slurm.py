@@ -10,24 +10,29 @@ import time
 import pytest
 from ruamel.yaml import YAML
 
+from stages.commands._fan_out import schedule
 from stages.commands._fan_out.slurm import Cluster
 from stages.lib.errors import UserError
 from tests import slurm
-from tests.commands.test_fan_out import Toys, orphans, stage
+from tests.commands.test_fan_out import Toys, orphans, stage, until
 from tests.lib.tracking.mlflow_runs import Server, wait
 from tests.test_interrupted import longer
 from tests.tiny import PARAMS, ROOT, Repo, write_params
 
 MLFLOW = "http://127.0.0.1:9"  # toys do not use it
+HIDDEN = "n2 does not see the toys"
 lacking = slurm.missing()
 
 
 @pytest.fixture
-def cluster(tmp_path):
-    """The environment of a Slurm of two nodes."""
+def cluster(request, tmp_path):
+    """The environment of a Slurm of two nodes; a test may give further lines of its settings, or hide the toys from n2."""
     if lacking:
         pytest.skip(lacking)
-    with slurm.cluster(tmp_path / "slurm") as environment:
+    given = getattr(request, "param", "")
+    (tmp_path / "toys").mkdir()
+    hidden = tmp_path / "toys" if given == HIDDEN else None
+    with slurm.cluster(tmp_path / "slurm", "" if hidden else given, hidden=hidden) as environment:
         yield environment
 
 
@@ -38,7 +43,9 @@ def toys(tmp_path, cluster):
 
     def toys(**stages):
         repo = Toys(tmp_path / "toys", **stages)
-        settings = {"at_once": 2, "all": {"timeout_min": 5, "slurm_partition": "both"}, "first": "here"}
+        settings = {"at_once": 2, "all": {"timeout_min": 5, "slurm_partition": "both"}, "first": "here",
+                    "long": {"timeout_min": 1, "slurm_signal_delay_s": 30, "slurm_comment": "its own"},
+                    "endless": {"timeout_min": 100}}  # fmt: skip
         YAML().dump(settings, repo.path / "cluster.yaml")
         paths = [str(ROOT), repo.environment.get("PYTHONPATH", "")]
         repo.environment |= cluster | {"MLFLOW_TRACKING_URI": MLFLOW, "PYTHONPATH": ":".join(filter(None, paths))}
@@ -78,7 +85,7 @@ def test_jobs_are_put_back_cancelled_and_lost(toys):
     slurm.asked(repo.environment, "scancel", job_of(repo, "two"))
     (repo.path / "notes/one").touch()
     output = process.communicate(timeout=120)[0]
-    assert process.returncode == 1 and "two failed: job" in output and "one failed" not in output, output
+    assert process.returncode == 1 and "failed: two\n" in output and " of Slurm: CANCELLED on n" in output, output
     assert repo.begun() == {"one": 2, "two": 1} and repo.lock().keys() == {"one"}
     process = repo.start("--engine", "slurm")
     job = job_of(repo, "two")
@@ -88,6 +95,66 @@ def test_jobs_are_put_back_cancelled_and_lost(toys):
     (repo.path / "notes/two").touch()
     repo.fan_out("--engine", "slurm")
     assert repo.status() == {}
+
+
+@pytest.mark.slow
+def test_what_slurm_ends_itself_begins_again(toys):
+    """By a manager's requeue, of which a job hears with TERM, and at its time limit."""
+    repo = toys(**stage("long", wait=["notes/long"]), **stage("one", wait=["notes/one"]))
+    process = repo.start("--engine", "slurm")
+    repo.wait_for("one", "long")
+    comments = {name: slurm.asked(repo.environment, "squeue", "-h", "-o", "%k", "-n", name) for name in ("long", "one")}
+    assert comments == {"long": "its own", "one": "(null)"}, "what one stage asks for, the next one does not"
+    slurm.asked(repo.environment, "scontrol", "requeue", job_of(repo, "one"))
+    for name in ("one", "long"):
+        wait(lambda name=name: repo.begun()[name] > 1, 180)
+        (repo.path / "notes" / name).touch()
+    output = process.communicate(timeout=120)[0]
+    assert process.returncode == 0 and repo.begun() == {"one": 2, "long": 2} and repo.status() == {}, output
+
+
+@pytest.mark.slow
+def test_a_full_queue_is_one_line_and_the_next_look_finds_room(toys, tmp_path):
+    repo = toys(**stage("one"), **stage("two"))
+    (tmp_path / "slurm" / slurm.FULL).touch()
+    process = repo.start("--engine", "slurm")
+    told = until(process, "one waits: Slurm does not take it: ")
+    time.sleep(3 * schedule.AGAIN_S)
+    (tmp_path / "slurm" / slurm.FULL).unlink()
+    told += process.communicate(timeout=120)[0]
+    assert process.returncode == 0 and repo.status() == {} and told.count("job submit limit") == 1, told
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cluster", ["EnforcePartLimits=ALL"], indirect=True)
+def test_what_slurm_never_takes_is_an_error(toys):
+    told = toys(**stage("endless")).fan_out("--engine", "slurm", code=1)
+    assert "error: Slurm does not take it: " in told and "Requested time limit is invalid" in told, told
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cluster", ["SlurmdTimeout=10"], indirect=True)
+def test_what_ran_on_a_node_that_is_gone_runs_on_another(toys):
+    repo = toys(**stage("one", wait=["notes/one"]))
+    process = repo.start("--engine", "slurm")
+    repo.wait_for("one")
+    node = (repo.path / "begun/one").read_text().strip()
+    slurm.lose(node)
+    (repo.path / "notes/one").touch()
+    output = process.communicate(timeout=180)[0]
+    assert process.returncode == 0 and repo.status() == {}, output
+    assert sorted((repo.path / "begun/one").read_text().split()) == ["n1", "n2"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cluster", [HIDDEN], indirect=True)
+def test_a_node_that_does_not_see_the_folder_is_named(toys):
+    repo = toys(**stage("one"), **stage("two"))
+    output = repo.fan_out("--engine", "slurm", code=1)
+    assert f"of Slurm: n2 does not see {repo.path}, which all nodes must share" in output, output
+    YAML().dump({"at_once": 2, "all": {"timeout_min": 5, "slurm_exclude": "n2"}}, repo.path / "cluster.yaml")
+    repo.fan_out("--engine", "slurm")
+    assert repo.begun() == {"one": 1, "two": 1} and repo.status() == {}
 
 
 @pytest.mark.slow
@@ -113,7 +180,8 @@ def test_one_training_on_two_nodes_is_that_of_two_processes(cluster, finished, c
 
 
 @pytest.mark.slow
-def test_a_training_that_is_put_back_goes_on_to_the_same_bits_in_the_same_run(cluster, finished, copy_of, tmp_path):
+@pytest.mark.parametrize("ended", [["scancel", "--signal=USR2"], ["scontrol", "requeue"]], ids=["by submitit", "by Slurm"])
+def test_a_training_that_is_put_back_goes_on_to_the_same_bits_in_the_same_run(cluster, finished, copy_of, tmp_path, ended):
     pytest.importorskip("submitit", reason="pip install submitit")
     whole = copy_of(finished)
     longer(whole, epochs=100)
@@ -130,7 +198,7 @@ def test_a_training_that_is_put_back_goes_on_to_the_same_bits_in_the_same_run(cl
         logged = Repo(tmp_path / "server")
         job = job_of(repo, "intermediate@dots")
         wait(lambda: len(asked(logged, points)) > 2, 120)
-        slurm.asked(repo.environment, "scancel", "--signal=USR2", job)
+        slurm.asked(repo.environment, *ended, job)
         assert len(asked(logged, points)) < 100, "it was still training"
         whole.run("dvc", "repro", "intermediate@dots")
         assert process.wait(180) == 0

@@ -33,17 +33,15 @@ def changed(names: Collection[str]) -> set[str]:
     What they need must be there. Waits while another dvc holds its lock.
     """
     from dvc.lock import LockError
+    from dvc.repo import lock_repo
 
     found: set[str] = set()
-    with _repo() as repo:
-        try:
-            return set(repo.status(list(names)))
-        except LockError:  # another dvc writes what one of them reads or makes
-            for name in names:
-                try:
-                    found |= set(repo.status([name]))
-                except LockError:
-                    found.add(name)  # dvc will say so again, to whom the stage is given
+    with _repo() as repo, lock_repo(repo):  # `repo.status(names)` would read dvc.lock again for each of them
+        for stage in (each for each in repo.index.stages if each.addressing in names):
+            try:
+                found |= stage.status(check_updates=True).keys()
+            except LockError:  # another dvc writes what it reads or makes, and will say so again, to whom the stage is given
+                found.add(stage.addressing)
     return found
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 from stages.commands._fan_out.graph import Needs
 
 POLL_S = 0.1
-AGAIN_S = 2  # pause before a stage is tried again whose files another dvc is busy with
+AGAIN_S = 2  # pause before trying again, after another dvc was busy with a stage's files or the queue was full
 BUSY = "it is being blocked by"  # what dvc says then
 
 
@@ -74,6 +74,7 @@ def run(
     rank = _ranks(needs, weigh)
     ready: list[str] = []
     later: dict[str, float] = {}  # stages to try again, and when
+    full = 0.0  # when to try again if no job at all could be begun
     try:
         while True:
             while fresh := [name for name in state.todo if needs[name] <= state.done and name not in ready]:
@@ -81,7 +82,7 @@ def run(
                 ready += [name for name in fresh if name in have]
                 _move(state, [name for name in fresh if name not in have])
             ready.sort(key=lambda name: -rank[name])
-            for slot in [slot for slot in range(workers) if slot not in state.running]:
+            for slot in [slot for slot in range(workers) if slot not in state.running and time.monotonic() >= full]:
                 name = next((each for each in ready if later.get(each, 0) <= time.monotonic()), None)
                 if name is None:
                     break
@@ -89,10 +90,11 @@ def run(
                 try:
                     job = start(name, slot)
                 except Full as why:
-                    later[name] = time.monotonic() + AGAIN_S
-                    if first:
+                    if not full:
                         tell(f"{name} waits: {why}", state)
-                    continue
+                    full = time.monotonic() + AGAIN_S
+                    break
+                full = 0.0
                 ready.remove(name)
                 state.todo.remove(name)
                 state.running[slot] = Running(name, job, time.monotonic())

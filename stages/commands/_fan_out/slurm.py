@@ -1,10 +1,13 @@
 """Stages as jobs of Slurm, through submitit, in a folder that all nodes share."""
 
+import io
 import os
 import signal
 import subprocess
 import time
 from collections.abc import Mapping
+from contextlib import redirect_stderr
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +22,14 @@ AT_ONCE, ALL, HERE = "at_once", "all", "here"
 EXAMPLE = "{at_once: 100, all: {timeout_min: 60, cpus_per_task: 2}, download: here}"
 LOOK_S = 3  # between two looks at the queue
 GONE_S = 15  # after which a job that is neither in the queue nor has a result is taken for lost
-FULL = ("limit", "Unable to contact", "timed out", "Zero Bytes")  # in what sbatch says if it may take a job later
+FULL = (
+    "submit limit",
+    "temporarily",
+    "Unable to contact",
+    "timed out",
+    "Zero Bytes",
+)  # sbatch says so if it may take a job later
+NO_FOLDER = "0:53"  # the exit code of a job whose output Slurm could not write
 TIMEOUTS = 1000  # how often a job may go on after its time limit; each time it has trained further
 
 
@@ -73,6 +83,18 @@ class Queue:
         return job in self._ids
 
 
+def ended(job: str) -> str:
+    """How Slurm says that a job ended which has no result."""
+    shown = subprocess.run(["scontrol", "show", "job", job, "--oneliner"], capture_output=True, text=True, check=False).stdout
+    facts = dict(word.split("=", 1) for word in shown.split() if "=" in word)
+    if not facts:  # it keeps them for some minutes
+        return "was cancelled, its node is gone, or its node does not share this folder"
+    node = facts.get("NodeList") or "no node"
+    if facts["ExitCode"] == NO_FOLDER:
+        return f"{node} does not see {Path.cwd()}, which all nodes must share (`slurm_exclude: {node}` in {CLUSTER} avoids it)"
+    return f"{facts['JobState']} on {node}"
+
+
 class Submitted:
     """A stage in a job of Slurm."""
 
@@ -91,7 +113,7 @@ class Submitted:
             self._seen = time.monotonic()
         if time.monotonic() - self._seen < GONE_S:
             return None
-        return self._lost("was cancelled, its node is gone, or its node does not share this folder")
+        return self._lost(ended(self._job.job_id))
 
     def end(self) -> None:
         """Cancel it, waiting or running."""
@@ -103,7 +125,7 @@ class Submitted:
 
     def _lost(self, why: str) -> int:
         with open(self.log, "a", encoding="utf-8") as file:
-            file.write(f"\nerror: job {self._job.job_id} of Slurm: {why}\n")
+            file.write(f"\n{self._job.stderr() or ''}\nerror: job {self._job.job_id} of Slurm: {why}\n")
         return 1
 
 
@@ -143,8 +165,9 @@ class Slurm:
         if store.sqlite_path() is not None:
             raise UserError("MLflow's store is an SQLite file, which nodes must not share: start a server (`mlflow server`) and "
                             "set MLFLOW_TRACKING_URI to its address.")  # fmt: skip
+        self._engine = partial(submitit.AutoExecutor, local.FOLDER / "slurm", cluster="slurm", slurm_max_num_timeout=TIMEOUTS)
         try:
-            self._executor = submitit.AutoExecutor(folder=local.FOLDER / "slurm", cluster="slurm", slurm_max_num_timeout=TIMEOUTS)
+            self._engine()
         except RuntimeError as error:
             raise UserError(f"--engine slurm: {error}") from None
         self._cluster, self._queue = cluster, Queue()
@@ -157,13 +180,15 @@ class Slurm:
         local.log_of(name).write_bytes(b"")
         os.environ.update(local.environment())  # sbatch hands it on
         try:
-            self._executor.update_parameters(**{"name": name} | asks)
-            job = self._executor.submit(Item(name, str(Path.cwd())))
+            engine = self._engine()  # a new one: it keeps what it was asked for
+            engine.update_parameters(**{"name": name} | asks)
+            with redirect_stderr(io.StringIO()):  # what sbatch says is in the error, too
+                job = engine.submit(Item(name, str(Path.cwd())))
         except (NameError, ValueError, TypeError) as error:
             raise UserError(f"{CLUSTER}, {name}: {error}") from None
         except Exception as error:  # submitit's own, of a queue that is full or refuses what is asked for
             if type(error).__module__.partition(".")[0] != "submitit":
                 raise
-            text = " ".join(str(error).split())
+            text = " ".join(str(error).replace("sbatch: error: ", "").split())
             raise (Full if any(word in text for word in FULL) else UserError)(f"Slurm does not take it: {text}") from None
         return Submitted(name, job, self._queue)

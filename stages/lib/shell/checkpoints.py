@@ -1,10 +1,12 @@
 """Checkpoints from which a killed training resumes, outside DVC's outs, because DVC deletes these before a rerun.
 
 Each folder is named after a hash of everything that the training depends on (code, params, parent, data), so a changed
-training never resumes from another one's state.
+training never resumes from another one's state. The number of threads, which changes bits too, is not in the hash: a training
+keeps the one with which it began.
 """
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +16,7 @@ from stages.lib.core import runs
 from stages.lib.shell.locks import alone
 
 FINISHED = "finished"  # marker file next to the state of a finished training
+THREADS = "threads"  # their number, in a state
 
 
 @contextmanager
@@ -44,15 +47,20 @@ def save(path: Path, state: dict[str, Any]) -> None:
 
     part = path.with_suffix(".part")
     with open(part, "wb") as file:
-        torch.save(state, file)
+        torch.save(state | {THREADS: torch.get_num_threads()}, file)
         file.flush()
         os.fsync(file.fileno())
     part.replace(path)
 
 
 def load(path: Path) -> dict[str, Any] | None:
-    """The last saved state, or None."""
+    """The last saved state, or None; from here on torch has as many threads as when it was saved."""
     import torch
 
     state: dict[str, Any] | None = torch.load(path, map_location="cpu", weights_only=True) if path.exists() else None
+    here = torch.get_num_threads()
+    if state is not None and (began := state.pop(THREADS, here)) != here:
+        torch.set_num_threads(began)
+        print(f"The training goes on with the number of threads with which it began, {began}: {here} would give other bits.",
+              file=sys.stderr, flush=True)  # fmt: skip
     return state

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from stages.lib.core.runs import Session
@@ -22,12 +22,10 @@ def watch(label: str, kind: str, key: str, settings: dict[str, Any], phases: Seq
         phases: the number of epochs of each.
     """
     name = label.replace(" ", "-")
-    with (
-        checkpoints.hold(name, key) as path,
-        live.training(key, label, kind, settings) as log,
-        epochs.told(label, phases) as tell,
-    ):
+    with checkpoints.hold(name, key) as path, ExitStack() as stack:
         began, state = time.monotonic(), checkpoints.load(path)
+        log = stack.enter_context(live.training(key, label, kind, settings))  # after `load`: it notes the number of threads
+        tell = stack.enter_context(epochs.told(label, phases))
 
         def save(now: dict[str, Any]) -> None:
             checkpoints.save(path, now)

@@ -73,6 +73,19 @@ def test_a_finished_training_is_marked_beside_its_state_and_keeps_it(root):
     assert (folder / checkpoints.FINISHED).exists() and checkpoints.load(path) == {"epoch": 1}
 
 
+def test_torch_has_as_many_threads_as_when_the_state_was_saved(root, capsys):
+    here = torch.get_num_threads()
+    with checkpoints.hold("target-a", "6" * 64) as path:
+        torch.set_num_threads(here + 1)
+        checkpoints.save(path, {"epoch": 1})
+        torch.set_num_threads(here)
+        assert checkpoints.load(path) == {"epoch": 1} and torch.get_num_threads() == here + 1
+        torch.set_num_threads(here)
+        torch.save({"epoch": 1}, path)  # of an earlier version
+        assert checkpoints.load(path) == {"epoch": 1} and torch.get_num_threads() == here
+    assert capsys.readouterr().err.count(f"with which it began, {here + 1}: {here} would") == 1
+
+
 def test_another_key_is_another_training(root):
     with checkpoints.hold("target-a", "4" * 64) as path:
         checkpoints.save(path, {"epoch": 1})

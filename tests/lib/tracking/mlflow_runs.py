@@ -123,10 +123,13 @@ def refusing(*, hang: bool) -> Iterator[Refusing]:
 
 
 class Server:
-    """A real `mlflow server` on a store of its own, which can be killed and started again."""
+    """A real `mlflow server`, by default on a store of its own, which can be killed and started again."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, store="", artifacts="", **environment):
         self.folder = folder
+        self.stores = ["--backend-store-uri", store or f"sqlite:///{folder}/mlflow.db",
+                       "--artifacts-destination", artifacts or str(folder / "artifacts")]  # fmt: skip
+        self.environment = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"} | environment
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
@@ -134,18 +137,10 @@ class Server:
 
     def start(self):
         command = [sys.executable, "-m", "mlflow", "server", "--workers", "1", "--host", "127.0.0.1", "--port", str(self.port)]
-        command += [
-            "--backend-store-uri",
-            f"sqlite:///{self.folder}/mlflow.db",
-            "--artifacts-destination",
-            str(self.folder / "artifacts"),
-        ]
         clean = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
-        environment = clean | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
         with open(self.folder / "log", "a") as log:
-            self.process = subprocess.Popen(
-                command, env=environment, cwd=self.folder, stdout=log, stderr=log, start_new_session=True
-            )
+            self.process = subprocess.Popen([*command, *self.stores], env=clean | self.environment, cwd=self.folder, stdout=log,
+                                            stderr=log, start_new_session=True)  # fmt: skip
         wait(self.answers)
 
     def answers(self):
