@@ -70,7 +70,7 @@ def _blocks(section: str, raw: Any, modality: str | None, errors: list[str]) -> 
     """The blocks of a section by name, None for an invalid block; None if the section does not consist of blocks."""
     schema, chooser, folder = BLOCKS[section]
     if not isinstance(raw, dict):
-        errors.append(f"{section}: must hold blocks by name (or {{}} for none), not {raw!r}.")
+        errors.append(f"{section}: must hold blocks by name (or {{}} for none), {_instead(raw)}.")
         return None
     blocks: dict[str, BaseModel | None] = dict.fromkeys(raw)
     for name, block in raw.items():
@@ -159,5 +159,12 @@ def _in_words(error: ErrorDetails, schema: type[BaseModel]) -> str:
     if error["type"] == "missing":
         return "this key is missing (every value stands in params.yaml; there are no hidden defaults)."
     if error["type"] == "model_type":
-        return f"must be a block with the keys {listed(allowed)}, not {error['input']!r}."
+        return f"must be a block with the keys {listed(allowed)}, {_instead(error['input'])}."
+    if error["type"] == "list_type":
+        return f"must be a list in brackets ([a] or [a, b, c]), {_instead(error['input'])}."
     return f"{error['msg'].replace('Input should be', 'must be')}; given: {error['input']!r}."
+
+
+def _instead(given: Any) -> str:
+    """What stands where a block or a list belongs."""
+    return "but it is empty" if given is None else f"not {given!r}"

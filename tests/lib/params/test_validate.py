@@ -188,7 +188,7 @@ def test_what_is_infinite_is_refused(raw, section, key):
         ({"freeze_fraction": "80 %"}, "trainable.freeze_fraction: must be a valid number"),
         ({"freeze_layers": 2.5}, "trainable.freeze_layers: must be a valid integer"),
         ({"patterns": []}, "trainable.patterns: "),
-        ({"patterns": "blocks.6.*"}, "trainable.patterns: must be a valid list"),
+        ({"patterns": "blocks.6.*"}, "trainable.patterns: must be a list in brackets ([a] or [a, b, c]), not 'blocks.6.*'."),
         ({"patterns": [6]}, "trainable.patterns.0: must be a valid string"),
         ({"blocks": 2}, "trainable.blocks: unknown key"),
         ({"last_blocks": None}, "but holds 0"),
@@ -341,15 +341,16 @@ def test_what_is_wrong_between_sections_is_told_with_what_is_wrong_within_them(r
         ("datasets.poly.px", 0, "datasets.poly.px: "),
         ("intermediate.mono.lr", 0, "intermediate.mono.lr: "),
         ("source", 3, "source: must hold blocks"),  # and of what is not there nothing is said to be missing in it
-        ("download", None, "download: must hold blocks"),
+        ("download", None, "download: must hold blocks by name (or {} for none), but it is empty."),
         ("strategies", None, "strategies: must hold blocks"),
         ("modality", "imag", "modality: 'imag' does not exist"),  # which says what datasets and sources hold
         ("target", None, "target: must be a block"),
         ("scratch", None, "scratch: must be a block"),
         ("training", None, "training: must be a block"),
         ("strategy", 3, "strategy: must be a valid string"),
-        ("inits", "mono", "inits: must be a valid list"),
-        ("seeds", 0, "seeds: must be a valid list"),
+        ("inits", "mono", "inits: must be a list in brackets ([a] or [a, b, c]), not 'mono'."),
+        ("seeds", 3, "seeds: must be a list in brackets ([a] or [a, b, c]), not 3."),
+        ("seeds", None, "seeds: must be a list in brackets ([a] or [a, b, c]), but it is empty."),
     ],
 )
 def test_nothing_follows_from_what_is_wrong_by_itself(raw, path, value, only):
