@@ -13,6 +13,7 @@ import math
 import re
 import subprocess
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,17 @@ def main(words: list[str]) -> None:
             "written."
         )
     PATH.write_text(after, encoding="utf-8")
-    print(f"{PATH} is set up for {asked.name}. Next: dvc repro")
+    print(f"{PATH} is set up for {asked.name}. Next: {before_repro(checked.datasets, pointed=raw is not None)}dvc repro")
+
+
+def before_repro(datasets: Mapping[str, Any], pointed: bool) -> str:
+    """What people must do before `dvc repro`: own data have to be where params.yaml says; downloads come by themselves."""
+    paths = dict.fromkeys(Path(block.raw) for block in datasets.values())
+    missing = [path for path in paths if path.parent != runs.raw("") and not path.exists()]
+    if not missing:
+        return ""
+    otherwise = "" if pointed else " (or say where they are: --raw PATH --force)"
+    return f"put your data at {' and '.join(map(str, missing))}{otherwise}, then "
 
 
 def header(path: Path) -> str:

@@ -270,6 +270,17 @@ def test_what_git_holds_is_overwritten(repo, capsys):
     assert "params.yaml is already set up for products." in capsys.readouterr().out
 
 
+def test_what_is_still_missing_is_said_before_dvc_repro(repo, capsys):
+    draw(Path("photos"), ("cross", "frame"), seed=0)
+    for name, words, said in (
+        ("products", [], "put your data at data/own/products (or say where they are: --raw PATH --force), then dvc repro"),
+        ("birds", ["--raw", "photos", "--force"], "put your data at data/own/birds, then dvc repro"),  # an earlier hop's
+        ("cifar10", ["--force"], "dvc repro"),  # downloaded
+    ):
+        scenario.main([name, *words])
+        assert capsys.readouterr().out.endswith(f"params.yaml is set up for {name}. Next: {said}\n")
+
+
 def test_what_git_does_not_hold_is_not(repo, capsys):
     changed = BASE.replace("seed: 0 ", "seed: 1 ", 1)
     Path("params.yaml").write_text(changed)
