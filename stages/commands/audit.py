@@ -63,7 +63,9 @@ def main(words: list[str]) -> None:
     for line in lines:
         print(line)
     states = {run.data.tags["transfer.state"] for run in found if "transfer.state" in run.data.tags}
-    print(f"{len(found)} runs of {len(states)} states: {len(lines)} finding{'' if len(lines) == 1 else 's'}.")
+    counts = ((len(found), "run"), (len(states), "state"), (len(lines), "finding"))
+    runs_of, states_of, told = (f"{num} {noun}{'' if num == 1 else 's'}" for num, noun in counts)
+    print(f"{runs_of} of {states_of}: {told}.")
     if lines:
         sys.exit(1)
 

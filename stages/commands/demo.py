@@ -72,9 +72,9 @@ def page(card: cards.ModelCard, model: bytes, about: str, runtime: dict[str, byt
         runtime: the contents of MEMBERS.
     """
     filled = {
-        "name": html.escape(card.name),
+        "data": html.escape(card.data or card.name),
         "classes": html.escape(", ".join(card.output_names or [])),
-        "footer": html.escape(f"Licences of the model: {licences.use(card.licences)}."),
+        "footer": html.escape(f"Model: {card.name}. Its licences: {licences.use(card.licences)}."),
         "runtime_version": RUNTIME.version,
         "card": json.dumps(json.loads(about), ensure_ascii=True).replace("<", "\\u003c"),
         "model": _packed(model),

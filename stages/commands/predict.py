@@ -6,6 +6,7 @@ known person, and the answer is who of them it is, or nobody; for few shots it i
 """
 
 import argparse
+import re
 import sys
 from collections import defaultdict
 from collections.abc import Iterator
@@ -69,7 +70,8 @@ def readable_of(card: cards.ModelCard, served: ModuleType, cells: dict[str, byte
             remarks = inputs.remarks(served.receive(cell), card.how)
             readable[name] = cell
         except Exception as error:  # damaged files raise almost any exception
-            print(f"{name}: cannot be read as {served.COLUMN} ({error})", file=sys.stderr)
+            reason = re.sub(r" <.*?>", "", str(error))  # Pillow names the object in memory that it read from
+            print(f"{name}: cannot be read as {served.COLUMN} ({reason})", file=sys.stderr)
             continue
         for remark, amount in remarks.items():
             amounts[remark].append(amount)

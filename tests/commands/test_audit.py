@@ -26,7 +26,7 @@ def store(repo: Repo):
 
 
 def test_a_finished_pipeline_has_nothing_to_be_found(repo, call):
-    assert call(repo, "audit").splitlines()[-1] == "6 runs of 1 states: 0 findings."
+    assert call(repo, "audit").splitlines()[-1] == "6 runs of 1 state: 0 findings."
 
 
 def test_what_is_missing_is_found_and_filled_in(repo, call):
@@ -36,16 +36,14 @@ def test_what_is_missing_is_found_and_filled_in(repo, call):
     found = call(repo, "audit", ok=False)
     assert "missing: target dots-0" in found and "missing: pipeline" in found
     assert "its parent" in found  # the others' parent is gone
-    assert (
-        call(repo, "audit", "--fill").splitlines()[-1] == "6 runs of 1 states: 0 findings."
-    )  # the others found their new parent
+    assert call(repo, "audit", "--fill").splitlines()[-1] == "6 runs of 1 state: 0 findings."  # the others found their new parent
 
 
 def test_a_child_that_was_deleted_comes_back_under_its_parent(repo, call):
     client, _, runs = store(repo)
     client.delete_run(runs["target dots-0"].info.run_id)
     assert "missing: target dots-0" in call(repo, "audit", ok=False)
-    assert call(repo, "audit", "--fill").splitlines()[-1] == "6 runs of 1 states: 0 findings."
+    assert call(repo, "audit", "--fill").splitlines()[-1] == "6 runs of 1 state: 0 findings."
     again = store(repo)[2]
     assert again["pipeline"].info.run_id == runs["pipeline"].info.run_id
     assert again["target dots-0"].data.tags["mlflow.parentRunId"] == runs["pipeline"].info.run_id

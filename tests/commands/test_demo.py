@@ -149,6 +149,9 @@ def test_the_page_loads_nothing_and_fits(page):
     assert not re.search(r"""(?:src|href)=["']?(?!data:)\w""", text.split('<script type="text/plain"')[0])
     assert len(text) < demo.LARGEST and "ONNX Runtime Web" in text and "MIT" in text
     assert "Tells apart: cross, frame." in text and "{{ " not in text
+    assert "<h1>lines</h1>" in text and re.search(
+        "Model: (tiny|dots)-[01]. Its licences: ", text
+    )  # data say more than a run's name
 
 
 def test_what_no_page_can_be_made_of_is_said_and_nothing_is_written(finished, tmp_path, monkeypatch):

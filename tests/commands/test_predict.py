@@ -67,7 +67,7 @@ def test_a_broken_file_is_named_and_the_others_are_answered(repo, tmp_path, caps
     with pytest.raises(UserError, match="1 of 2 files"):
         predict.main([str(bad), "images/lines/cross/000.png"])
     told = capsys.readouterr()
-    assert "bad.png: cannot be read as image" in told.err and "000.png" in told.out
+    assert "bad.png: cannot be read as image (cannot identify image file)\n" in told.err and "000.png" in told.out
 
 
 def test_what_is_odd_about_a_file_that_can_be_read_is_said(repo, tmp_path, capsys):

@@ -82,8 +82,8 @@ def compared(states: Sequence[State], settings: Compare) -> Compared:
         found.setdefault(weights, each)
     if len(found) < 2:
         raise UserError("\n".join([
-            f"There {'is one way' if found else 'is none'} to train this target to compare. `python -m stages strategies --run` "
-            "trains the usual ones.", *same,
+            f"{'One way' if found else 'No way'} to train this target is recorded, and comparing needs two. `python -m stages "
+            "strategies --run` trains the usual ones.", *same,
         ]))  # fmt: skip
     first = next(iter(found.values()))
     task = first.reports[0]["task"]
