@@ -19,17 +19,18 @@ def curves(hops: Sequence[Training], arms: Mapping[str, Sequence[Training]], tas
 def _group(title: str, arms: Mapping[str, Sequence[Training]], task: str) -> Markup:
     primary, metric = contracts.primary(task)
     losses, values = list[svg.Line](), list[svg.Line]()
-    for index, arm in enumerate(arms.values()):
+    colours = {name: "dark" if name == runs.shown(runs.SCRATCH) else svg.colour(index) for index, name in enumerate(arms)}
+    for name, arm in arms.items():
         for training in arm:
             table = cards.read_table(training.metrics / "history.csv")
             best = cards.read_json(training.metrics / "run.json")["best"]["epoch"]
             epochs, kept = table.epoch.tolist(), table.epoch.tolist().index(best)
-            losses.append(svg.Line(epochs, table.train_loss.tolist(), svg.colour(index), dotted=True))
-            losses.append(svg.Line(epochs, table.val_loss.tolist(), svg.colour(index), kept=kept))
+            losses.append(svg.Line(epochs, table.train_loss.tolist(), colours[name], dotted=True))
+            losses.append(svg.Line(epochs, table.val_loss.tolist(), colours[name], kept=kept))
             if f"val_{primary}" in table:
-                values.append(svg.Line(epochs, table[f"val_{primary}"].tolist(), svg.colour(index), kept=kept))
-    name, unit = primary.replace("_", " "), ", %" if metric.fraction else ""
+                values.append(svg.Line(epochs, table[f"val_{primary}"].tolist(), colours[name], kept=kept))
+    title_of, unit = primary.replace("_", " "), ", %" if metric.fraction else ""
     charts = [svg.lines(f"{title}: loss (dotted: training)", losses, x="epoch", percent=False),
-              svg.lines(f"{title}: {name} on validation{unit}", values, x="epoch", percent=metric.fraction)]  # fmt: skip
-    names = svg.legend([(arm, svg.colour(index)) for index, arm in enumerate(arms)])
+              svg.lines(f"{title}: {title_of} on validation{unit}", values, x="epoch", percent=metric.fraction)]  # fmt: skip
+    names = svg.legend(list(colours.items()))
     return Markup('<div>{}<div class="two">{}{}</div></div>').format(names, *charts)
