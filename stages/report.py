@@ -27,6 +27,7 @@ def main() -> None:
     found, words = cards.read_json(runs.COMPARISON), runs.VERDICT.read_text(encoding="utf-8")
     shipped = runs.Training("target", found["ship"], p.target.data)
     card, report = cards.read_model_card(shipped.model), cards.read_json(shipped.evaluation / "report.json")
+    models = {each.name: cards.read_model_card(each.model) for init in p.inits for each in arms[init]}
     data = {name: cards.read_data_card(runs.prepared(name))
             for name in dict.fromkeys([*(each.data for each in trainings), p.target.test])}  # fmt: skip
     metric, noun, name = comparison.metric_of(card, p.compare.metric), verdict.noun_of(card), p.compare.metric.replace("_", " ")
@@ -41,7 +42,7 @@ def main() -> None:
         words,
         told=told,
         eyebrow=first_screen.eyebrow(card, data[p.target.test], report, noun),
-        reasons=first_screen.reasons(p, found, metric, card, len(p.inits) * len(p.seeds)),
+        reasons=first_screen.reasons(p, found, metric, card, models),
         chips=chips,
         arms=first_screen.arms(found, p.compare.metric, metric, arms, saw, noun),
         metric=name,
@@ -50,6 +51,7 @@ def main() -> None:
         confidence=percent(p.compare.confidence),
         averaged=f", the mean over {len(p.seeds)} seeds" if len(p.seeds) > 1 else "",
         waterfall=svg.waterfall(page.bars(metric, page.steps(p, arms, card), noun)),
+        hops=hops,
         curves=curves.curves(hops, arms, p.target.task),
         own=page.own_section(shipped, report),
         data=list(data.values()),

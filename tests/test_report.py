@@ -13,6 +13,7 @@ import pytest
 
 from stages import compare, report
 from stages.lib.core import cards, runs
+from stages.lib.reporting import first_screen
 from stages.lib.reporting import page as page_module
 from tests import outcomes
 
@@ -137,6 +138,15 @@ def test_the_first_screen_says_what_it_is_what_it_misses_and_what_speaks_against
     for figure in (measured["metrics"]["accuracy"], worst["recall"], measured["metrics"]["ece"]):
         assert f"{100 * figure['value']:.1f} %" in top
     assert "one training each: too few for a verdict on the method" in top and "split image by image" in top
+
+
+@pytest.mark.parametrize(("warning", "at_the_top"), [
+    ("scratch 0: too high (8 times). Try less.", "scratch 0: too high"),
+    (f"{'x' * 70}: it rose, so {'y' * 60}", f"{'x' * 70}: it rose"),  # not in the middle of a clause
+    (f"it, {'x ' * 60}", f"it, {'x ' * 52}x …"),
+])  # fmt: skip
+def test_a_long_warning_ends_with_a_clause(warning, at_the_top):
+    assert first_screen.short(warning) == at_the_top
 
 
 def test_equal_results_give_equal_pages_and_cards(repo):

@@ -13,7 +13,7 @@ from stages.lib.core.contracts import Metric
 from stages.lib.core.runs import Training
 from stages.lib.evaluation import facts
 from stages.lib.plots import svg
-from stages.lib.reporting.verdict import comparisons, spent
+from stages.lib.reporting.verdict import comparisons, spent, the_same
 from stages.lib.reporting.verdict.covered import percent
 from stages.lib.reporting.verdict.spent import Spent
 
@@ -30,18 +30,22 @@ def eyebrow(card: ModelCard, data: DataCard, report: Mapping[str, Any], noun: st
     return [*parts, f"{report['num_examples']:,} test {noun}s", f"test {report['test'][:8]}"]
 
 
-def reasons(p: SimpleNamespace, found: Mapping[str, Any], metric: Metric, card: ModelCard, num_targets: int) -> list[Markup]:
+def reasons(
+    p: SimpleNamespace, found: Mapping[str, Any], metric: Metric, card: ModelCard, models: Mapping[str, ModelCard]
+) -> list[Markup]:
     """Which model to ship, why, and what transfer and the hops were worth.
 
     Args:
         p: the sections `compare`, `inits` and `seeds`.
         found: compare.json.
         card: of the model to ship.
+        models: cards of all targets by name.
     """
     name, gain = p.compare.metric.replace("_", " "), found["shipped"]["transfer"]
     chain = " → ".join(card.ancestors)
-    why = f"because its validation loss is the lowest of {num_targets} targets. The test played no part in the choice."
-    why = why if num_targets > 1 else "the only target."
+    why = (f"because its validation loss is the lowest of {len(models)} targets{the_same(models, found['ship'])}. "
+           "The test played no part in the choice.")  # fmt: skip
+    why = why if len(models) > 1 else "the only target."
     lines = [Markup("<b>Ship models/target/{}</b>, trained from {}, {}").format(found["ship"], chain, why)]
     trained = "in the one training that was made" if len(p.seeds) == 1 else f"the mean over {len(p.seeds)} seeds"
     said = "Transfer was worth <b>{} {}</b> to it over random weights ({} interval {} to {}, {})."
@@ -93,9 +97,13 @@ def chips(
 
 
 def short(text: str) -> str:
-    """The first sentence of a warning without what stands in brackets, cut where it is still long."""
+    """The first sentence of a warning without what stands in brackets; where it is still long, cut after a clause, or a word."""
     first = re.split(r"\. ", re.sub(r" \([^)]*\)", "", text))[0].rstrip(".")
-    return first if len(first) <= MOST_CHARACTERS else f"{first[:MOST_CHARACTERS].rsplit(' ', 1)[0]} …"
+    if len(first) <= MOST_CHARACTERS:
+        return first
+    cut = first[:MOST_CHARACTERS]
+    clause = max(cut.rfind(", "), cut.rfind("; "))
+    return cut[:clause] if clause > MOST_CHARACTERS / 2 else f"{cut.rsplit(' ', 1)[0]} …"
 
 
 def arms(
@@ -117,6 +125,7 @@ def arms(
         text = f"{metric.text(value)} ({facts.ends(interval, metric)})"
         epochs, examples = spent.told(saw[arm]) if arm in saw else ("", "")
         note = [f"{epochs} epoch{'' if epochs == '1' else 's'}, {examples} {noun}s seen"] if examples else []
+        note = ["computed from features, in no epochs"] if epochs == spent.NO_EPOCHS else note
         if arm in arms and arm != runs.SCRATCH:
             title = f"from {' → '.join(cards.read_model_card(arms[arm][0].model).ancestors)}"
         else:

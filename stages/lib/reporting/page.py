@@ -124,7 +124,7 @@ def about(training: Training) -> dict[str, Any]:
     run, proof = cards.read_json(training.metrics / "run.json"), cards.read_table(training.metrics / "certificate.csv")
     report = cards.read_json(training.evaluation / "report.json")
     primary, scale = scale_of(report)
-    found, saw = report["metrics"][primary], seen(training)
+    found, (epochs, examples) = report["metrics"][primary], spent.told([seen(training)])
     whole = proof[proof.phase.astype(str) == "all"]  # from the start of the first phase to the end of the last
     return {
         "name": run["name"],
@@ -134,11 +134,11 @@ def about(training: Training) -> dict[str, Any]:
         "primary": primary.replace("_", " "),
         # The verdict has the interval of an arm, by its own resamples: a second one here would be another by a hair.
         "figure": scale.interval(found) if training.kind == "intermediate" else scale.text(found["value"]),
-        "epochs": saw.epochs,
+        "epochs": epochs,
         "moved": int(whole.moved.sum()),
         "tensors": len(whole),
         "ok": bool((proof.verdict == "ok").all()),
-        "seen": saw.examples,
+        "seen": examples,
     }
 
 

@@ -190,6 +190,25 @@ def test_epochs_and_images_stand_beside_each_arm_and_a_starved_control_is_named(
     assert "still getting better" not in told(ACCURACY, of("helps"), ARMS, seeds=(0, 1), spent={"dots": poor, "scratch": rich})
 
 
+def test_a_head_that_is_computed_has_no_epochs_and_not_0_images(tmp_path, monkeypatch):
+    project(tmp_path, monkeypatch)
+    text = told(ACCURACY, of("helps"), ARMS, seeds=(0, 1), spent={"dots": [Spent(0, 0, False)] * 2})
+    assert "| dots (proposal) | 75.0 % | 70.0 % to 80.0 % | none: computed | – |" in text
+
+
+def test_targets_that_are_one_model_are_not_said_to_have_been_chosen_from(tmp_path, monkeypatch):
+    project(tmp_path, monkeypatch)
+    same = {f"dots-{seed}": model_card(f"dots-{seed}", best={"val_loss": 0.5}, sha256="a") for seed in range(2)}
+    said = (
+        "the target with the lowest validation loss (dots-1 is the same model: nothing in its training depends on the seed). It"
+    )
+    assert said in told(ACCURACY, of("helps"), ARMS, seeds=(0, 1), models=same)
+    many = {f"dots-{seed}": model_card(f"dots-{seed}", best={"val_loss": 0.5}, sha256="a") for seed in range(5)}
+    assert "validation loss (4 others are the same model: " in told(ACCURACY, of("helps"), ARMS, seeds=range(5), models=many)
+    other = same | {"dots-1": model_card("dots-1", best={"val_loss": 0.5}, sha256="b")}
+    assert "the same model" not in told(ACCURACY, of("helps"), ARMS, seeds=(0, 1), models=other)
+
+
 def test_a_model_that_answers_one_thing_to_everything_is_named_with_what_that_reaches():
     scale = measures.METRICS["balanced_accuracy"]
     (line,) = lines(0.9, 0.5, 0.01, scale=scale, chance=0.5, only="intact")

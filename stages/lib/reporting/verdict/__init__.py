@@ -16,6 +16,8 @@ from stages.lib.reporting.verdict import spent as spending
 from stages.lib.reporting.verdict.covered import covered, percent
 from stages.lib.reporting.verdict.spent import Spent
 
+MOST_NAMES = 3  # of models that are named in a sentence
+
 
 def write(
     p: SimpleNamespace, metric: Metric, test: Test, chain: list[str], pairs: Sequence[Pair], results: Mapping[str, Any],
@@ -35,7 +37,8 @@ def write(
     name, interval, num_seeds = p.compare.metric.replace("_", " "), f"{percent(p.compare.confidence)} interval", len(p.seeds)
     unit, noun = unit_of(models[found.ship]), noun_of(models[found.ship])
     lines = [f"# Verdict: {' -> '.join([*chain, test.data])}", "",
-             f"**Ship models/target/{found.ship}**, the target with the lowest validation loss. {told.sentence}.",
+             f"**Ship models/target/{found.ship}**, the target with the lowest validation loss{the_same(models, found.ship)}. "
+             f"{told.sentence}.",
              ""]  # fmt: skip
     lines += [f"- {line}" for line in (*(fact.words for fact in told.facts), *told.more)]
     lines += [comparisons.worth(p, metric, found.shipped)]
@@ -78,6 +81,15 @@ def write(
         "its figures would be too good.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def the_same(models: Mapping[str, ModelCard], ship: str) -> str:
+    """Which other targets are the model to ship bit for bit, in brackets: more seeds of them say nothing about luck."""
+    others = [name for name, card in models.items() if card.sha256 == models[ship].sha256 and name != ship]
+    if not others:
+        return ""
+    names = ", ".join(others) if len(others) <= MOST_NAMES else f"{len(others)} others"
+    return f" ({names} {'is' if len(others) == 1 else 'are'} the same model: nothing in its training depends on the seed)"
 
 
 def unit_of(card: ModelCard) -> str | None:

@@ -6,6 +6,8 @@ from typing import NamedTuple
 from stages.lib.core import cards, runs
 from stages.lib.core.runs import Training, shown
 
+NO_EPOCHS = "none: computed"  # of a head that is an optimum, or of nearest neighbours
+
 
 class Spent(NamedTuple):
     """What one training saw; unlike time it does not depend on the machine."""
@@ -35,7 +37,10 @@ def of_arms(arms: Mapping[str, Sequence[Training]], data: str) -> dict[str, list
 
 
 def told(found: Sequence[Spent]) -> tuple[str, str]:
-    """Epochs and examples of an arm for a table: one number, or the range over its seeds."""
+    """Epochs and examples of an arm for a table: one number, or the range over its seeds; none if its answers are computed from
+    features, of which 0 epochs over 0 examples would say that it saw nothing."""
+    if found and not any(each.epochs for each in found):
+        return NO_EPOCHS, "–"
     examples = [each.examples for each in found if each.examples is not None]
     return _range([each.epochs for each in found]), _range(examples)
 
