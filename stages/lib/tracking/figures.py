@@ -32,12 +32,17 @@ def headline(metric: str, compare: dict[str, Any]) -> dict[str, float]:
     return {name: value for name, value in found.items() if is_number(value)}
 
 
-def name_of(raw: dict[str, Any], report: dict[str, Any]) -> str:
-    """The name of a state, which begins with what differs from others: MLflow's table cuts it after 20 characters."""
+def name_of(raw: dict[str, Any], strategy: str, report: dict[str, Any]) -> str:
+    """The name of a state, which begins with what differs from others: MLflow's table cuts it after 20 characters.
+
+    Args:
+        strategy: by which the model to ship was trained, also where params.yaml says auto.
+    """
     primary, scale = scale_of(report)
     chain = f"{raw['inits'][0]} → {raw['target']['data']}"
     seeds = ", ".join(str(seed) for seed in raw["seeds"])
-    return f"{raw['strategy']} {scale.text(report['metrics'][primary]['value'])} · {chain} · seeds {seeds}"
+    how = strategy if raw["strategy"] == strategy else f"{strategy} ({raw['strategy']})"
+    return f"{how} {scale.text(report['metrics'][primary]['value'])} · {chain} · seeds {seeds}"
 
 
 def flat(value: Any, separator: str, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -116,7 +116,7 @@ def parent(raw: dict[str, Any], trainings: list[Training]) -> Run:
     return Run(
         stage=PIPELINE,
         kind=PIPELINE,
-        name=figures.name_of(raw, read(shipped / "report.json")),
+        name=figures.name_of(raw, run["settings"]["strategy"], read(shipped / "report.json")),
         tags=tags,
         params={name: value if isinstance(value, str) else json.dumps(value) for name, value in figures.flat(used, ".")},
         metrics=figures.headline(raw["compare"]["metric"], compare),
@@ -208,7 +208,9 @@ def _note(training: Training, run: dict[str, Any], history: list[dict[str, float
         f"{starts[training.kind]}, trained on {training.data} by {run['settings']['strategy']}.",
         f"Test {name.replace('_', ' ')} {scale.interval(report['metrics'][name])}."
         + ("" if report["chance"] is None else f" Always the most frequent answer: {scale.text(report['chance'])}."),
-        f"{num_epochs} epochs; kept: epoch {run['best']['epoch']}." if num_epochs else "Computed from features, not trained.",
+        f"{num_epochs} epoch{'s' * (num_epochs > 1)}; kept: epoch {run['best']['epoch']}."
+        if num_epochs
+        else "Computed from features, not trained.",
         "",
         "Artifacts: `layers.csv`, the learning rate of each layer; `certificate.csv`, what changed; `evaluate/mistakes.*`, the "
         "most confident mistakes.",

@@ -193,7 +193,7 @@ def test_epochs_and_images_stand_beside_each_arm_and_a_starved_control_is_named(
 def test_a_head_that_is_computed_has_no_epochs_and_not_0_images(tmp_path, monkeypatch):
     project(tmp_path, monkeypatch)
     text = told(ACCURACY, of("helps"), ARMS, seeds=(0, 1), spent={"dots": [Spent(0, 0, False)] * 2})
-    assert "| dots (proposal) | 75.0 % | 70.0 % to 80.0 % | none: computed | – |" in text
+    assert "| dots (proposal) | 75.0 % | 70.0 % to 80.0 % | none | – |" in text
 
 
 def test_targets_that_are_one_model_are_not_said_to_have_been_chosen_from(tmp_path, monkeypatch):

@@ -246,6 +246,13 @@ def files(client, run, folder=None):
     return found
 
 
+def test_a_state_is_named_after_the_strategy_that_trained_it_also_with_auto():
+    raw = {"strategy": "auto", "inits": ["tiny"], "target": {"data": "lines"}, "seeds": [0, 1]}
+    report = {"primary": {"name": "accuracy"}, "metrics": {"accuracy": {"value": 0.949}}}
+    assert figures.name_of(raw, "linear_probe", report) == "linear_probe (auto) 94.9 % · tiny → lines · seeds 0, 1"
+    assert figures.name_of(raw | {"strategy": "full"}, "full", report) == "full 94.9 % · tiny → lines · seeds 0, 1"
+
+
 def test_nothing_to_do_imports_nothing_slow(tracked):
     before = query(tracked, "SELECT * FROM runs")
     again = run(tracked, "-X", "importtime")
@@ -389,7 +396,7 @@ def test_flat():
 
 
 @pytest.mark.parametrize(
-    ("loss", "num", "said"), [("", 0, "Computed from features, not trained."), ("0.4", 1, "1 epochs; kept: epoch")]
+    ("loss", "num", "said"), [("", 0, "Computed from features, not trained."), ("0.4", 1, "1 epoch; kept: epoch")]
 )
 def test_what_trained_nothing_is_not_said_to_have_had_an_epoch(project, monkeypatch, loss, num, said):
     monkeypatch.chdir(project)

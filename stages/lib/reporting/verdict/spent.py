@@ -6,7 +6,7 @@ from typing import NamedTuple
 from stages.lib.core import cards, runs
 from stages.lib.core.runs import Training, shown
 
-NO_EPOCHS = "none: computed"  # of a head that is an optimum, or of nearest neighbours
+NO_EPOCHS = "none"  # of a head that is an optimum, or of nearest neighbours
 
 
 class Spent(NamedTuple):
