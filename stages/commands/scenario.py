@@ -147,7 +147,9 @@ def look(modality: str, name: str, block: Any) -> tuple[list[str], int]:
     shown = ", ".join(f"{label} {count}" for label, count in counts.most_common(12)) + (" ..." if len(counts) > 12 else "")
     shares = ", ".join(f"{assigned.count(split)} for {split}" for split in splits.NAMES)
     told = [f"{block.raw}: {len(found)} {noun}s" + (f" of {len(counts)} classes: {shown}" if counts else "")]
-    told += [f"{shares}, if all can be read and none is there twice"]
+    own = {example.split for example in found}  # the data's own splits
+    drawn = "".join(f"; {split} is drawn from train" for split in splits.NAMES if "train" in own and split not in own)
+    told += [f"{shares}, if all can be read and none is there twice{drawn}"]
     if counts and max(counts.values()) > UNEQUAL * min(counts.values()):
         told += ["The classes are unequal: `training.balance: weights` lets each count equally in training, and `compare.metric: "
                  "balanced_accuracy` in the verdict"]  # fmt: skip

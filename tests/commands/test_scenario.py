@@ -188,6 +188,14 @@ def photos(folder, **counts):
             (folder / label / f"{index:03}.jpg").touch()
 
 
+def test_what_is_drawn_because_the_data_lack_it_is_said(repo, capsys):
+    for split in ("train", "val"):
+        photos(Path("photos") / split, ants=20, bees=20)
+    scenario.main(["images", "--raw", "photos"])
+    said = "20 for train, 40 for val, 20 for test, if all can be read and none is there twice; test is drawn from train"
+    assert said in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(("num", "epochs"), [(40, 30), (300, 14), (1800, 3)])
 def test_the_epochs_follow_from_the_number_of_images(repo, capsys, num, epochs):
     photos(Path("photos"), ants=num, bees=num)
