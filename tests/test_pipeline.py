@@ -219,7 +219,8 @@ import json, sys
 from dvc.repo import Repo
 from ruamel.yaml import YAML
 for path, values in json.load(sys.stdin):
-    YAML(typ="safe").dump(values, open("params.yaml", "w"))
+    with open("params.yaml", "w") as file:
+        YAML(typ="safe").dump(values, file)
     print(json.dumps([path, sorted(Repo(".").status())]), flush=True)
 """
 
