@@ -81,7 +81,7 @@ def test_each_state_is_recorded_once_whoever_of_a_team_computes_or_pulls_it(fini
         (told,) = fan_out(first)
         assert "target@dots-0 begins" in told and first.sha256("target/dots-0") == finished.sha256("target/dots-0")
         runs = team.runs()
-        assert runs == sorted(finished.query(RUNS)) and "of 1 states: 0 findings." in audited(first)
+        assert runs == sorted(finished.query(RUNS)) and "of 1 state: 0 findings." in audited(first)
         kept = team.stored("mlflow/")
         assert {"report.html", "weights.safetensors"} <= {name.rpartition("/")[2] for name in kept}
 
