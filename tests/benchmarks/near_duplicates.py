@@ -27,6 +27,7 @@ def main() -> None:
     parser.add_argument("--set", required=True, action="append", help="NAME=PATH, or NAME=FILE.npz:ARRAY of grey images")
     parser.add_argument("--tests", type=int, default=500, help="test images of each, at most a third")
     parser.add_argument("--images", type=int, default=5000, help="images of each in all, at most")
+    parser.add_argument("--seed", type=int, default=0, help="draws the tests, the others and the changes")
     arguments = parser.parse_args()
     settings = params.load("leaks").leaks
     how = {"correlation": settings.correlation, "nearness": settings.nearness}
@@ -34,7 +35,7 @@ def main() -> None:
     for each in arguments.set:
         name, _, path = each.partition("=")
         images = read(path)
-        rows = np.random.default_rng(0).permutation(len(images))[: arguments.images]
+        rows = np.random.default_rng(arguments.seed).permutation(len(images))[: arguments.images]
         num = min(arguments.tests, len(rows) // 3)
         tests, others = ([images[row] for row in part] for part in (rows[:num], rows[num:]))
         prints = np.stack([fingerprint(image) for image in tests]), np.stack([fingerprint(image) for image in others])
@@ -43,7 +44,7 @@ def main() -> None:
         took = time.perf_counter() - began
         recalls = []
         for change in CHANGES.values():
-            random = np.random.default_rng(1)
+            random = np.random.default_rng(arguments.seed + 1)
             copies = np.stack([fingerprint(change(image, random)) for image in tests])
             found = {match.test for match in find(prints[0], np.concatenate([prints[1], copies]), **how)
                      if match.other == len(others) + match.test}  # fmt: skip
